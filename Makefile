@@ -1,0 +1,35 @@
+# `make help` lists what there is. Every target sets up .venv first, once.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup check test fix demo bench clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/ready  ## make .venv with everything that users and developers need
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup  ## caption photos with the model that ships: make demo PHOTOS="a.jpg folder/"
+	@$(BIN)/mrnn demo $(PHOTOS)
+
+test: setup check  ## set up, then run every gate and test
+
+check: setup  ## the only gate: format, lint, types, floors, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/pytest -q
+
+fix: setup  ## format, and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove .venv and caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

@@ -1,0 +1,157 @@
+"""The facade: photos in, captions out. The command line and the evaluation use it too.
+
+Letters: N images, F image feature.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
+from mrnn.decoding import DecodingOptions, Hypothesis, decode
+from mrnn.encoders import Encoder, load_encoder
+from mrnn.errors import CheckpointError, ImageError, MRNNError
+from mrnn.images import ImageSource, load_image
+from mrnn.tokenization import join_words
+
+BATCH = 16
+
+
+class Word(BaseModel):
+    """A word of a caption."""
+
+    model_config = ConfigDict(frozen=True)
+
+    word: str
+    log_probability: float
+    """Nats, given the photo and the words before it."""
+
+
+class Caption(BaseModel):
+    """One caption of a photo."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    log_probability: float
+    """Nats: the sum over its words and the end sign."""
+    words: tuple[Word, ...]
+
+
+class ImageCaptions(BaseModel):
+    """What the model says of one photo; `error` says why, where it says nothing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    captions: tuple[Caption, ...] = ()
+    """Best first."""
+    familiarity: float | None = None
+    """0..1: how like the photos that the model learned from; see `mrnn.familiarity`."""
+    error: str | None = None
+
+    def __str__(self) -> str:
+        return self.captions[0].text if self.captions else f"({self.error})"
+
+
+class Captioner:
+    """A trained model and its encoder, ready to caption."""
+
+    def __init__(self, checkpoint: Checkpoint, encoder: Encoder) -> None:
+        if encoder.identity != checkpoint.encoder:
+            raise CheckpointError(
+                f"The model was trained on {checkpoint.encoder}, "
+                f"but the encoder here is {encoder.identity}; install the weights it was trained on"
+            )
+        self.checkpoint, self.encoder = checkpoint, encoder
+
+    @classmethod
+    def load(cls, model: str | Path = DEFAULT_MODEL) -> "Captioner":
+        """The model in a run's folder, or the one that ships in the package."""
+        checkpoint = Checkpoint.load(Path(model))
+        return cls(checkpoint, load_encoder(checkpoint.encoder.name, checkpoint.encoder.fit))
+
+    @overload
+    def caption(  # type: ignore[overload-overlap]  # a path is a sequence, but of no photos
+        self, images: ImageSource, options: DecodingOptions | None = None
+    ) -> ImageCaptions: ...
+    @overload
+    def caption(
+        self, images: Sequence[ImageSource], options: DecodingOptions | None = None
+    ) -> list[ImageCaptions]: ...
+    def caption(
+        self,
+        images: ImageSource | Sequence[ImageSource],
+        options: DecodingOptions | None = None,
+    ) -> ImageCaptions | list[ImageCaptions]:
+        """Captions of one photo or of many: paths, PIL images, arrays (H x W x 3) or bytes.
+
+        One photo that cannot be read raises ImageError; among many it yields a result with its
+        `error`. `options` default to those that the model was saved with.
+        """
+        if isinstance(images, list | tuple):
+            return list(self.stream(images, options))
+        result = next(self.stream([images], options))  # type: ignore[list-item]
+        if result.error:
+            raise ImageError(result.error)
+        return result
+
+    def stream(
+        self, images: Iterable[ImageSource], options: DecodingOptions | None = None
+    ) -> Iterator[ImageCaptions]:
+        """As `caption`, a batch at a time: a result for each photo, in order, as they are ready."""
+        sources = iter(images)
+        while batch := list(islice(sources, BATCH)):
+            yield from self._caption_batch(batch, options)
+
+    def describe(
+        self, features: Float[Tensor, "N F"], options: DecodingOptions | None = None
+    ) -> list[tuple[Caption, ...]]:
+        """Captions of photos whose features are at hand."""
+        checkpoint = self.checkpoint
+        with torch.inference_mode():
+            seen = checkpoint.model.see(features)
+        hypotheses = decode(checkpoint.model, seen, options or checkpoint.decoding)
+        return [tuple(map(self._caption, found)) for found in hypotheses]
+
+    def _caption_batch(
+        self, sources: Sequence[ImageSource], options: DecodingOptions | None
+    ) -> Iterator[ImageCaptions]:
+        results: dict[int, ImageCaptions] = {}
+        pixels = []
+        for place, source in enumerate(sources):
+            try:
+                photo = load_image(source, least_side=self.encoder.identity.size)
+                pixels.append((place, self.encoder.preprocess(photo)))
+            except MRNNError as error:
+                results[place] = ImageCaptions(image=_name(source), error=str(error))
+        if pixels:
+            features = torch.from_numpy(self.encoder.encode(np.stack([p for _, p in pixels])))
+            familiarity = self.checkpoint.familiarity.score(features).tolist()
+            captions = self.describe(features, options)
+            for (place, _), found, familiar in zip(pixels, captions, familiarity, strict=True):
+                results[place] = ImageCaptions(
+                    image=_name(sources[place]), captions=found, familiarity=round(familiar, 3)
+                )
+        for place in range(len(sources)):
+            yield results[place]
+
+    def _caption(self, hypothesis: Hypothesis) -> Caption:
+        words = self.checkpoint.vocabulary.decode(hypothesis.words)
+        pairs = zip(words, hypothesis.word_log_probabilities, strict=False)
+        return Caption(
+            text=join_words(words),
+            log_probability=hypothesis.log_probability,
+            words=tuple(Word(word=word, log_probability=value) for word, value in pairs),
+        )
+
+
+def _name(source: ImageSource) -> str:
+    return str(source) if isinstance(source, str | Path) else f"<{type(source).__name__}>"

@@ -1,0 +1,153 @@
+"""The checkpoint folder: everything that a trained model needs, and nothing else is needed.
+
+RUN/config.json holds sizes, the encoder's identity and decoding defaults; model.safetensors the
+weights (float16) and the statistics of familiarity; vocabulary.txt the words.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mrnn.decoding import DecodingOptions
+from mrnn.encoders import EncoderIdentity
+from mrnn.errors import CheckpointError
+from mrnn.familiarity import Familiarity
+from mrnn.model import MRNN, ModelConfig
+from mrnn.vocabulary import Vocabulary
+
+FORMAT = 1
+CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "vocabulary.txt"
+DEFAULT_MODEL = Path(__file__).parent / "models" / "flickr8k"
+"""The model that ships in the package."""
+
+
+class CheckpointConfig(BaseModel):
+    """What config.json says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    recipe: str
+    """The name of the recipe that trained it."""
+    model: ModelConfig
+    encoder: EncoderIdentity
+    decoding: DecodingOptions
+    familiarity_middle: float
+    familiarity_edge: float
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model with its vocabulary and the identity of its encoder."""
+
+    recipe: str
+    model: MRNN
+    vocabulary: Vocabulary
+    encoder: EncoderIdentity
+    decoding: DecodingOptions
+    familiarity: Familiarity
+
+    def save(self, folder: Path) -> None:
+        """Each file is written to a sibling, then renamed; the weights come last."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.vocabulary.save(folder / VOCABULARY)
+        config = CheckpointConfig(
+            recipe=self.recipe,
+            model=self.model.config,
+            encoder=self.encoder,
+            decoding=self.decoding,
+            familiarity_middle=self.familiarity.middle,
+            familiarity_edge=self.familiarity.edge,
+        )
+        sibling = folder / f"{CONFIG}.new"
+        sibling.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        sibling.replace(folder / CONFIG)
+        tensors = {
+            **self.model.state_dict(),
+            "familiarity.mean": self.familiarity.mean,
+            "familiarity.directions": self.familiarity.directions,
+        }
+        sibling = folder / f"{WEIGHTS}.new"
+        save_file({name: tensor.half().contiguous() for name, tensor in tensors.items()}, sibling)
+        sibling.replace(folder / WEIGHTS)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Checkpoint":
+        """Strictly: a missing, extra or misshapen tensor is refused, as is a newer format."""
+        config = _load_config(folder)
+        vocabulary = Vocabulary.load(folder / VOCABULARY)
+        if len(vocabulary) != config.model.vocabulary_size:
+            raise CheckpointError(
+                f"{folder / VOCABULARY} holds {len(vocabulary)} words and signs, but "
+                f"{folder / CONFIG} says {config.model.vocabulary_size}; take both from one run"
+            )
+        tensors = _load_tensors(folder / WEIGHTS)
+        mean = tensors.pop("familiarity.mean", None)
+        directions = tensors.pop("familiarity.directions", None)
+        if mean is None or directions is None:
+            raise CheckpointError(f"{folder / WEIGHTS} lacks familiarity.mean or .directions")
+        model = MRNN(config.model)
+        _fill(model, tensors, folder / WEIGHTS)
+        familiarity = Familiarity(
+            mean, directions, config.familiarity_middle, config.familiarity_edge
+        )
+        return cls(
+            config.recipe, model.eval(), vocabulary, config.encoder, config.decoding, familiarity
+        )
+
+
+def _load_config(folder: Path) -> CheckpointConfig:
+    file = folder / CONFIG
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} is not a trained model: it has no {CONFIG}. "
+            "Give the folder that `mrnn train --out` wrote"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(
+            f"{file} has format {found!r}; this version reads {FORMAT}. Upgrade mrnn, "
+            "or train the model again"
+        )
+    try:
+        return CheckpointConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{file}: {place}: {first['msg']}") from error
+
+
+def _load_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        line = str(error).splitlines()[0]
+        raise CheckpointError(f"{file} cannot be read: {line}") from error
+
+
+def _fill(model: MRNN, tensors: dict[str, Tensor], file: Path) -> None:
+    expected = model.state_dict()
+    for name in expected.keys() - tensors.keys():
+        raise CheckpointError(f"{file} lacks the tensor {name}; the file is not of this model")
+    for name in tensors.keys() - expected.keys():
+        raise CheckpointError(f"{file} has an unknown tensor {name}; the file is not of this model")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{file}: {name} has shape {tuple(tensor.shape)}, "
+                f"but {CONFIG} asks for {tuple(expected[name].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{file}: {name} holds values that are not finite")
+    model.load_state_dict(tensors)

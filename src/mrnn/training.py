@@ -1,0 +1,388 @@
+"""Training: `train` yields what happens, and leaves a checkpoint folder.
+
+RUN/ is the best checkpoint so far by dev perplexity, metrics.jsonl (a line an epoch), and resume/
+(all that an interrupted run needs to end as if it had not been).
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mrnn.batching import Batch, EncodedCaptions, batches
+from mrnn.captioner import Captioner
+from mrnn.checkpoint import CONFIG, Checkpoint
+from mrnn.dataset import Dataset
+from mrnn.encoders import Encoder, load_encoder
+from mrnn.errors import DataError, TrainingError
+from mrnn.evaluation import generate, references_of, score_generation
+from mrnn.familiarity import Familiarity
+from mrnn.features import load_features
+from mrnn.model import MRNN, ModelConfig
+from mrnn.recipe import Recipe, TrainingOptions
+from mrnn.scoring import perplexity
+from mrnn.vocabulary import Vocabulary
+
+METRICS, RESUME = "metrics.jsonl", Path("resume", "state.safetensors")
+BATCH_OF_DEV = 128
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """What is about to be trained."""
+
+    folder: Path
+    parameters: int
+    vocabulary_size: int
+    epochs: int
+    steps_per_epoch: int
+    precision: str
+    done_epochs: int
+    """Of an interrupted run that this one goes on with."""
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One batch later."""
+
+    epoch: int
+    bits: float
+    """Mean bits a word, without the regulariser."""
+    words: int
+
+
+class EpochDone(BaseModel):
+    """A line of metrics.jsonl."""
+
+    model_config = ConfigDict(frozen=True)
+
+    epoch: int
+    train_perplexity: float
+    """Over the epoch, with dropout."""
+    dev_perplexity: float
+    shuffled_perplexity: float
+    """Dev's when each caption is given another photo: no higher, and the image is ignored."""
+    distinct: float
+    """Share of different captions among dev's, by greedy search."""
+    bleu_4: float
+    cider: float
+    best: bool
+    words_per_second: float
+    seconds: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What goes wrong, in plain words."""
+        found = []
+        if self.shuffled_perplexity < 1.02 * self.dev_perplexity:
+            found.append("the model ignores the image: shuffled photos do not raise perplexity")
+        if self.distinct < 0.1:
+            found.append(f"only {self.distinct:.0%} of the dev captions are distinct")
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """The run is over; the folder holds its best epoch."""
+
+    folder: Path
+    best_epoch: int
+    best_perplexity: float
+
+
+Event = RunStarted | StepDone | EpochDone | RunFinished
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The captions of a split, and the features of its images."""
+
+    captions: EncodedCaptions
+    references: list[list[list[str]]]
+    features: np.ndarray
+    names: list[str]
+
+
+@dataclass
+class _Progress:
+    """Where a run stands: what is neither weights nor the optimizer's."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_perplexity: float = math.inf
+
+
+def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) -> Iterator[Event]:
+    """Train a model on the train split, choosing the best epoch on dev.
+
+    The same recipe, data, machine and number of threads give the same weights, bit for bit; so does
+    a run that was interrupted, at whatever moment, and resumed.
+    """
+    _check_folder(out, resume)
+    options = recipe.training
+    encoder = load_encoder(recipe.encoder.name, recipe.encoder.fit)
+    features = load_features(dataset, encoder.identity)
+    images = {split: dataset.split(split) for split in ("train", "dev")}
+    references = {split: references_of(images[split]) for split in images}
+    vocabulary = Vocabulary.build(
+        (words for sentences in references["train"] for words in sentences), options.minimum_count
+    )
+    splits = {
+        split: _Split(
+            EncodedCaptions.of(references[split], vocabulary),
+            references[split],
+            features.of(images[split]),
+            [image.name for image in images[split]],
+        )
+        for split in images
+    }
+    if len(splits["train"].references) < 2:
+        raise DataError(f"{dataset.folder} has fewer than two training images")
+    torch.manual_seed(options.seed)
+    config = ModelConfig(
+        **recipe.model.model_dump(),
+        vocabulary_size=len(vocabulary),
+        image_size=encoder.identity.feature_size,
+    )
+    checkpoint = Checkpoint(
+        recipe.name,
+        MRNN(config),
+        vocabulary,
+        encoder.identity,
+        recipe.decoding,
+        Familiarity.of(splits["train"].features),
+    )
+    yield from _Run(recipe, checkpoint, encoder, splits["train"], splits["dev"], out).events(resume)
+
+
+class _Run:
+    """A model in training: its optimizer, its averaged weights and where it stands."""
+
+    def __init__(
+        self, recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder,
+        train: _Split, dev: _Split, out: Path,
+    ) -> None:  # fmt: skip
+        self.recipe, self.options, self.out = recipe, recipe.training, out
+        self.checkpoint, self.encoder, self.train, self.dev = checkpoint, encoder, train, dev
+        self.model = checkpoint.model
+        self.average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=self.options.learning_rate, fused=True
+        )
+        self.generator = torch.Generator().manual_seed(self.options.seed)
+        self.progress = _Progress()
+        self.low_precision = chosen_precision(self.options) == "bfloat16"
+        self.steps_per_epoch = math.ceil(len(train.captions) / self.options.batch_size)
+
+    def events(self, resume: bool) -> Iterator[Event]:
+        """The whole run, or what is left of it."""
+        if resume and (self.out / RESUME).exists():
+            self._restore()
+        _cut_metrics(self.out, self.progress.epoch)
+        yield RunStarted(
+            self.out,
+            sum(parameter.numel() for parameter in self.model.parameters()),
+            len(self.checkpoint.vocabulary),
+            self.options.epochs,
+            self.steps_per_epoch,
+            "bfloat16" if self.low_precision else "float32",
+            self.progress.epoch,
+        )
+        while self.progress.epoch < self.options.epochs and not self._out_of_patience():
+            self.progress.epoch += 1
+            start, nats, words = time.perf_counter(), 0.0, 0
+            for step in self._train_epoch():
+                nats, words = nats + step.bits * math.log(2) * step.words, words + step.words
+                yield step
+            seconds = time.perf_counter() - start
+            yield self._finish_epoch(math.exp(nats / words), words / seconds, start)
+        yield RunFinished(self.out, self.progress.best_epoch, self.progress.best_perplexity)
+
+    def _out_of_patience(self) -> bool:
+        return self.progress.epoch - self.progress.best_epoch >= self.options.patience
+
+    def _train_epoch(self) -> Iterator[StepDone]:
+        self.model.train()
+        train, size = self.train, self.options.batch_size
+        done = (self.progress.epoch - 1) * self.steps_per_epoch
+        for batch in batches(train.captions, train.features, size, self.generator):
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(
+                    self.options, done, self.options.epochs * self.steps_per_epoch
+                )
+            bits = self._step(batch)
+            done += 1
+            yield StepDone(self.progress.epoch, bits, batch.word_count)
+
+    def _step(self, batch: Batch) -> float:
+        """One step down the paper's cost: mean bits a word + lambda ||theta||^2."""
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.low_precision):
+            nats = self.model.loss(batch.words, batch.targets, batch.images)
+        bits = nats / (batch.word_count * math.log(2))
+        if not torch.isfinite(bits):
+            rows = self.train.captions.image_rows[batch.rows[:3]]
+            names = ", ".join(self.train.names[row] for row in rows)
+            raise TrainingError(
+                f"The cost is {bits.item()} in epoch {self.progress.epoch}, in the batch of "
+                f"{len(batch.rows)} captions that begins with those of {names}. Look for bad "
+                "features with `mrnn check`, or lower training.learning_rate"
+            )
+        cost = bits + self.options.weight_penalty * self.model.squared_norm()
+        self.optimizer.zero_grad(set_to_none=True)
+        cost.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
+        self.optimizer.step()
+        for name, parameter in self.model.named_parameters():
+            self.average[name].lerp_(parameter.detach(), 1 - self.options.average)
+        return float(bits.detach())
+
+    def _finish_epoch(self, train_perplexity: float, speed: float, start: float) -> EpochDone:
+        """Measure on dev, keep the best, and save where the run stands, in this order."""
+        raw = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self._set_weights(self.average)
+        self.model.eval()
+        figures = self._measure()
+        best = figures["dev_perplexity"] < self.progress.best_perplexity
+        if best:
+            self.progress.best_epoch = self.progress.epoch
+            self.progress.best_perplexity = figures["dev_perplexity"]
+            self.checkpoint.save(self.out)
+        self._set_weights(raw)
+        done = EpochDone(
+            epoch=self.progress.epoch,
+            train_perplexity=train_perplexity,
+            **figures,
+            best=best,
+            words_per_second=speed,
+            seconds=time.perf_counter() - start,
+        )
+        with (self.out / METRICS).open("a", encoding="utf-8") as file:
+            file.write(done.model_dump_json() + "\n")
+        self._save()
+        return done
+
+    def _measure(self) -> dict[str, float]:
+        dev = self.dev
+        shifted = EncodedCaptions(
+            dev.captions.sentences, (dev.captions.image_rows + 1) % len(dev.references)
+        )
+        greedy = self.recipe.decoding.model_copy(update={"beam_size": 1, "n_best": 1})
+        captioner = Captioner(self.checkpoint, self.encoder)
+        scores = score_generation(generate(captioner, dev.features, greedy), dev.references)
+        return {
+            "dev_perplexity": perplexity(
+                self.model, batches(dev.captions, dev.features, BATCH_OF_DEV)
+            ),
+            "shuffled_perplexity": perplexity(
+                self.model, batches(shifted, dev.features, BATCH_OF_DEV)
+            ),
+            "distinct": scores.distinct,
+            "bleu_4": scores.bleu_4,
+            "cider": scores.cider,
+        }
+
+    def _set_weights(self, weights: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(weights[name])
+
+    def _save(self) -> None:
+        """All that decides the rest of the run, in one file that is replaced at once."""
+        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+        tensors["random.dropout"] = torch.get_rng_state()
+        tensors["random.batches"] = self.generator.get_state()
+        file = self.out / RESUME
+        file.parent.mkdir(exist_ok=True)
+        sibling = file.with_name(file.name + ".new")
+        progress = {"progress": json.dumps(vars(self.progress)), "recipe": self._fingerprint()}
+        save_file(tensors, sibling, progress)
+        sibling.replace(file)
+
+    def _restore(self) -> None:
+        with safe_open(self.out / RESUME, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata["recipe"] != self._fingerprint():
+            raise TrainingError(
+                f"{self.out} was begun with another recipe or other data; "
+                "go on with those, or train into another folder"
+            )
+        self.progress = _Progress(**json.loads(metadata["progress"]))
+        self._set_weights(_below("model.", tensors))
+        self.average = _below("average.", tensors)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _below("optimizer.", tensors).items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        torch.set_rng_state(tensors["random.dropout"])
+        self.generator.set_state(tensors["random.batches"])
+
+    def _fingerprint(self) -> str:
+        """What must not change while a run is interrupted."""
+        content: dict[str, Any] = self.recipe.model_dump(mode="json")
+        content["encoder"] = self.checkpoint.encoder.model_dump(mode="json")
+        content["captions"] = [len(self.train.captions), len(self.dev.captions)]
+        content["vocabulary"] = len(self.checkpoint.vocabulary)
+        return json.dumps(content, sort_keys=True)
+
+
+def learning_rate(options: TrainingOptions, step: int, steps: int) -> float:
+    """At a step (from 0) of `steps`: a linear warm-up, then a cosine down to 0."""
+    warm = max(1, round(options.warm_up * steps))
+    if step < warm:
+        return options.learning_rate * (step + 1) / warm
+    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
+
+
+def chosen_precision(options: TrainingOptions) -> Literal["float32", "bfloat16"]:
+    """The recipe's, or the one in which this processor multiplies matrices faster."""
+    if options.precision != "auto":
+        return options.precision
+    seconds = {}
+    for precision in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(256, 256, dtype=precision)
+        matrix @ matrix
+        start = time.perf_counter()
+        for _ in range(3):
+            matrix @ matrix
+        seconds[precision] = time.perf_counter() - start
+    return "bfloat16" if 1.2 * seconds[torch.bfloat16] < seconds[torch.float32] else "float32"
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _check_folder(out: Path, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise TrainingError(f"{out} is a file; give a folder to --out")
+    if not resume and (out / CONFIG).exists():
+        raise TrainingError(
+            f"{out} already holds a model; add --resume to go on, or give another folder to --out"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _cut_metrics(out: Path, epochs: int) -> None:
+    """Forget the lines of epochs that will be trained again."""
+    file = out / METRICS
+    if file.exists():
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        sibling = file.with_name(file.name + ".new")
+        sibling.write_text("".join(lines[:epochs]), encoding="utf-8")
+        sibling.replace(file)

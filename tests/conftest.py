@@ -1,0 +1,89 @@
+"""Small things that many tests need: a tiny world of colours, its photos, captions and model."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mrnn.checkpoint import Checkpoint
+from mrnn.dataset import CaptionedImage, Dataset, write_dataset
+from mrnn.decoding import DecodingOptions
+from mrnn.encoders import EncoderIdentity
+from mrnn.familiarity import Familiarity
+from mrnn.model import MRNN, ModelConfig
+from mrnn.vocabulary import Vocabulary
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 60, 220)}
+
+
+class ColourEncoder:
+    """A fake: the mean colour of a photo, and four numbers more."""
+
+    identity = EncoderIdentity(
+        name="colour", layer="mean", fit="squash", size=8, feature_size=7, weights="0" * 16
+    )
+
+    def preprocess(self, photo):
+        square = photo.resize((8, 8))
+        return np.asarray(square, dtype=np.float32).transpose(2, 0, 1) / 255
+
+    def encode(self, pixels):
+        means = pixels.mean(axis=(2, 3))
+        return np.concatenate([means, means**2, np.ones((len(means), 1), np.float32)], axis=1)
+
+
+@pytest.fixture
+def colour_encoder(monkeypatch):
+    """The fake encoder, known by its name as the real ones are."""
+    encoder = ColourEncoder()
+    monkeypatch.setitem(
+        __import__("mrnn.encoders").encoders.ENCODERS, "colour", lambda fit: encoder
+    )
+    return encoder
+
+
+@pytest.fixture
+def colours(tmp_path):
+    """A dataset folder of 24 train and 6 dev photos in three colours, two captions each."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    generator = np.random.default_rng(0)
+    images = []
+    for split, count in (("train", 24), ("dev", 6)):
+        for index in range(count):
+            name, colour = list(COLOURS.items())[index % 3]
+            noise = generator.integers(-25, 25, (12, 16, 3))
+            pixels = (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
+            path = photos / f"{split}-{index:02}-{name}.png"
+            Image.fromarray(pixels).save(path)
+            captions = (f"A {name} wall .", f"The wall is {name}")
+            images.append(CaptionedImage(path.name, path, split, captions))
+    write_dataset(images, tmp_path / "data", source="test", images_root=photos)
+    return Dataset.load(tmp_path / "data")
+
+
+@pytest.fixture
+def vocabulary():
+    return Vocabulary(["a", "wall", "red", "green", "blue", "is", "the"])
+
+
+@pytest.fixture
+def checkpoint(vocabulary):
+    """An untrained model of the tiny world, with fixed weights."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        vocabulary_size=len(vocabulary),
+        image_size=7,
+        embedding_size=5,
+        recurrent_size=6,
+        multimodal_size=8,
+    )
+    features = np.random.default_rng(0).random((20, 7), dtype=np.float32)
+    return Checkpoint(
+        recipe="tiny",
+        model=MRNN(config).eval(),
+        vocabulary=vocabulary,
+        encoder=ColourEncoder.identity,
+        decoding=DecodingOptions(maximum_words=6),
+        familiarity=Familiarity.of(features),
+    )

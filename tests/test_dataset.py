@@ -1,0 +1,362 @@
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mrnn.dataset import CaptionedImage, Dataset, check_dataset, write_dataset
+from mrnn.errors import DataError
+
+
+def captioned(name, split="train", captions=("a dog runs",), root=Path("/photos")):
+    return CaptionedImage(name, root / name, split, tuple(captions))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    images = [
+        captioned("a.jpg"),
+        captioned("b.jpg", captions=["Ein Mädchen .", "a\tgirl\n"]),
+        captioned("sub/c.jpg", "dev", captions=[]),
+        CaptionedImage("d", Path("/elsewhere/d.jpg"), "test", ("a cat",)),
+    ]
+    write_dataset(images, tmp_path / "data", source="by hand", images_root=Path("/photos"))
+    return tmp_path / "data"
+
+
+# Written and read
+
+
+def test_files_of_a_dataset_folder(folder):
+    assert json.loads((folder / "dataset.json").read_text()) == {
+        "format": 1,
+        "source": "by hand",
+        "images": "/photos",
+        "splits": {
+            "train": {"images": 2, "captions": 3},
+            "dev": {"images": 1, "captions": 0},
+            "test": {"images": 1, "captions": 1},
+        },
+    }
+    lines = (folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [
+        *("a.jpg", "b.jpg", "sub/c.jpg", "/elsewhere/d.jpg")
+    ]
+    assert lines[1] == (
+        '{"name": "b.jpg", "path": "b.jpg", "split": "train", '
+        '"captions": ["Ein Mädchen .", "a\\tgirl\\n"]}'
+    )
+    assert sorted(os.listdir(folder)) == ["captions.jsonl", "dataset.json"]
+    assert os.listdir(folder.parent) == ["data"]
+
+
+def test_splits(folder):
+    dataset = Dataset.load(folder)
+    assert dataset.splits == ("train", "dev", "test")
+    assert [image.name for image in dataset.split("train")] == ["a.jpg", "b.jpg"]
+    assert dataset.split("test")[0].path == Path("/elsewhere/d.jpg")
+    assert dataset.features_folder == folder / "features"
+    with pytest.raises(DataError, match="data: no split 'val'; there are: train, dev, test"):
+        dataset.split("val")
+
+
+text = st.text(st.characters(codec="utf-8"))
+name = text.filter(lambda text: text and "\0" not in text)
+relative = st.lists(st.text("ab .é\n\u2028", min_size=1).filter(lambda p: p.strip(".")), min_size=1)
+split = st.sampled_from(["train", "dev", "test", "other"])
+record = st.tuples(name, relative, split, st.lists(text, max_size=3))
+
+
+@given(st.lists(record, min_size=1, max_size=5, unique_by=lambda record: record[0]))
+def test_what_is_written_is_read(records):
+    images = tuple(
+        CaptionedImage(name, Path("/photos", *parts), split, tuple(captions))
+        for name, parts, split, captions in records
+    )
+    with tempfile.TemporaryDirectory() as there:
+        folder = Path(there, "data")
+        for _ in range(2):  # anew over the old one as well
+            write_dataset(images, folder, source="hypothesis", images_root=Path("/photos"))
+        assert Dataset.load(folder) == Dataset(folder, images)
+
+
+def test_relative_paths_are_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image = captioned("a.jpg", root=Path("photos"))
+    write_dataset([image], Path("data"), source="here", images_root=Path("photos"))
+    monkeypatch.chdir("/")
+    assert Dataset.load(tmp_path / "data").images[0].path == tmp_path / "photos" / "a.jpg"
+
+
+def test_features_stay_when_a_dataset_is_written_anew(folder):
+    (folder / "features").mkdir()
+    (folder / "features" / "encoder.npy").touch()
+    write_dataset([captioned("z.jpg")], folder, source="again", images_root=Path("/photos"))
+    assert [image.name for image in Dataset.load(folder).images] == ["z.jpg"]
+    assert (folder / "features" / "encoder.npy").exists()
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    write_dataset([captioned("a.jpg")], tmp_path, source="here", images_root=Path("/photos"))
+    assert len(Dataset.load(tmp_path).images) == 1
+
+
+# What is not written
+
+
+@pytest.mark.parametrize("content", ['{"images": [], "dataset": "coco"}', "not JSON"])
+def test_the_folder_of_something_else_is_left_as_it_is(tmp_path, content):
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(DataError, match=r"holds something else, .*; choose another folder"):
+        write_dataset([captioned("a.jpg")], tmp_path, source="here", images_root=tmp_path)
+    assert os.listdir(tmp_path) == ["dataset.json"]
+    assert (tmp_path / "dataset.json").read_text() == content
+
+
+def test_a_folder_of_photos_is_left_as_it_is(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(DataError, match=r"holds something else.*No such file"):
+        write_dataset([captioned("a.jpg")], tmp_path, source="here", images_root=tmp_path)
+
+
+def test_a_place_that_cannot_be_a_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file: Not a directory; choose another folder"):
+        write_dataset([captioned("a")], tmp_path / "file", source="s", images_root=tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    with pytest.raises(DataError, match=r"link: .*; choose another folder"):
+        write_dataset([captioned("a")], tmp_path / "link", source="s", images_root=tmp_path)
+
+
+def test_a_disk_that_is_full(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(DataError, match=r"data: cannot be written \(No space left on device\)"):
+        write_dataset([captioned("a")], tmp_path / "data", source="s", images_root=tmp_path)
+    assert os.listdir(tmp_path) == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("images", "problem"),
+    [
+        ([], "list: no captioned images"),
+        ([captioned("a"), captioned("a", "dev")], "list: 2 images are named 'a'"),
+        ([captioned("a\udcff.jpg")], r"list: not Unicode: .*a\\udcff\.jpg.*; rename the file"),
+    ],
+)
+def test_what_is_refused_leaves_no_trace(tmp_path, images, problem):
+    with pytest.raises(DataError, match=problem):
+        write_dataset(images, tmp_path / "data", source="list", images_root=Path("/photos"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_reader_that_fails_leaves_the_old_dataset(folder):
+    def reader():
+        yield captioned("new.jpg")
+        raise DataError("captions.txt:2: bad line")
+
+    before = (folder / "captions.jsonl").read_bytes()
+    with pytest.raises(DataError, match=r"captions\.txt:2"):
+        write_dataset(reader(), folder, source="s", images_root=Path("/photos"))
+    assert (folder / "captions.jsonl").read_bytes() == before
+
+
+# What is not read
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        ("{", r"dataset\.json: not JSON .*; run mrnn prepare again"),
+        ("[]", r"dataset\.json: no format number; not made by mrnn prepare"),
+        ('{"format": true}', "no format number"),
+        ('{"format": 2, "pictures": 0}', r"format 2, made by a newer mrnn; this one reads 1"),
+        ('{"format": 1, "source": "s", "images": "/photos"}', "splits: Field required"),
+        ('{"format": 1, "source": "s", "images": 3, "splits": {}}', "images: .*string, not 3"),
+    ],
+)
+def test_a_bad_header(folder, header, problem):
+    (folder / "dataset.json").write_text(header)
+    with pytest.raises(DataError, match=problem):
+        Dataset.load(folder)
+
+
+def test_not_a_dataset(tmp_path):
+    with pytest.raises(DataError, match=r"not a dataset folder \(dataset\.json: No such file"):
+        Dataset.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"{", "Invalid JSON"),
+        (b"", "Invalid JSON"),
+        (b'{"name": "\xff"}', "Invalid JSON"),
+        (b"[]", "valid dictionary|object"),
+        (b'{"name": "z", "path": "z", "split": "dev"}', "captions: Field required"),
+        (b'{"name": "z", "path": "z", "split": "dev", "captions": "no"}', "captions: .*not 'no'"),
+        (b'{"name": "z", "path": "z", "split": "dev", "captions": [3]}', "captions.0: .*not 3"),
+        (b'{"name": "", "path": "z", "split": "dev", "captions": []}', "name: .*at least 1"),
+        (b'{"name": "z", "path": "z", "split": "dev", "captions": [], "x": 1}', "x: Extra"),
+        (b'{"name": "a.jpg", "path": "z", "split": "dev", "captions": []}', "line 1 has that name"),
+    ],
+)
+def test_a_bad_line_is_named(folder, line, problem):
+    file = folder / "captions.jsonl"
+    lines = file.read_bytes().split(b"\n")
+    lines[2] = line
+    file.write_bytes(b"\n".join(lines))
+    with pytest.raises(DataError, match=rf"captions\.jsonl:3: .*({problem})"):
+        Dataset.load(folder)
+
+
+def test_captions_that_are_cut_short_or_missing(folder):
+    file = folder / "captions.jsonl"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DataError, match=r"captions\.jsonl: holds .*, but dataset\.json says"):
+        Dataset.load(folder)
+    file.unlink()
+    with pytest.raises(DataError, match=r"captions\.jsonl: No such file"):
+        Dataset.load(folder)
+
+
+# Checked
+
+
+def dataset_of(tmp_path, *images):
+    """A dataset with a photo of its own for each image, if it has none yet."""
+    for number, image in enumerate(images):
+        if not image.path.exists():
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(image.path, "PNG")
+    return Dataset(tmp_path / "data", images)
+
+
+def test_a_good_dataset_has_no_errors(tmp_path):
+    dataset = dataset_of(
+        tmp_path,
+        captioned("a.jpg", captions=["A dog runs .", "dogs", "a dog"], root=tmp_path),
+        captioned("b.jpg", "dev", captions=["a dog sees a cat"], root=tmp_path),
+    )
+    seen = []
+    report = check_dataset(dataset, minimum_count=2, on_image=lambda: seen.append(1))
+    assert report.errors == ()
+    assert report.warnings == ()
+    assert len(seen) == 2
+    assert report.splits["train"].model_dump() == {
+        "images": 1,
+        "captions": 3,
+        "shortest": 1,
+        "median": 2,
+        "mean": 2,
+        "percentile_95": 3,
+        "longest": 3,
+    }
+    assert report.words == 4  # a 2, dog 2, runs 1, dogs 1
+    assert report.rare_words == pytest.approx(2 / 4)
+    assert report.rare_tokens == pytest.approx(2 / 6)
+    assert report.unknown_tokens == pytest.approx(2 / 5)
+    assert list(report.lines()) == [
+        "train: 1 images, 3 captions of 1 to 3 words (median 2, mean 2.0, 95 % within 3)",
+        "dev: 1 images, 1 captions of 5 to 5 words (median 5, mean 5.0, 95 % within 5)",
+        "words: 4 in train, 50.0% of them rare (less than 2 times), 33.33% of its text; "
+        "40.00% of the text of dev is outside the vocabulary",
+        "errors: 0, warnings: 0",
+    ]
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=200))
+def test_95_percent_are_within_the_percentile(lengths):
+    images = (captioned("a.jpg", captions=["dog " * n for n in lengths], root=Path("/none")),)
+    found = check_dataset(Dataset(Path("data"), images)).splits["train"]
+    within = sum(n <= found.percentile_95 for n in lengths)
+    shorter = sum(n < found.percentile_95 for n in lengths)
+    assert shorter < 0.95 * len(lengths) <= within
+    assert (found.shortest, found.longest) == (min(lengths), max(lengths))
+
+
+@pytest.mark.parametrize(("split", "wrong"), [("train", True), ("dev", True), ("test", False)])
+def test_missing_and_broken_images(tmp_path, split, wrong):
+    dataset = dataset_of(
+        tmp_path,
+        captioned("fine.jpg", captions=["one"], root=tmp_path),
+        captioned("gone.jpg", split, captions=["two"], root=tmp_path),
+        captioned("cut.jpg", split, captions=["three"], root=tmp_path),
+    )
+    (tmp_path / "gone.jpg").unlink()
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:50])
+    report = check_dataset(dataset)
+    missing, broken = report.errors if wrong else report.warnings
+    assert missing == f"images of {split} missing (1): {tmp_path}/gone.jpg"
+    assert broken.startswith(f"images of {split} broken (1): {tmp_path}/cut.jpg: damaged")
+    assert (report.warnings if wrong else report.errors) == ()
+
+
+def test_the_same_image_twice_in_a_split_is_a_warning_and_across_splits_an_error(tmp_path):
+    dataset = dataset_of(
+        tmp_path,
+        captioned("a.jpg", captions=["one"], root=tmp_path),
+        captioned("b.jpg", captions=["two"], root=tmp_path),
+        captioned("c.jpg", "test", captions=["three"], root=tmp_path),
+        captioned("d.jpg", "test", captions=["four"], root=tmp_path),
+    )
+    (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes())
+    assert check_dataset(dataset).warnings == (
+        "the same image more than once in a split (1): a.jpg (train) = b.jpg (train)",
+    )
+    (tmp_path / "d.jpg").write_bytes((tmp_path / "b.jpg").read_bytes())
+    assert check_dataset(dataset).errors == (
+        "the same image in more than one split (1): a.jpg (train) = b.jpg (train) = d.jpg (test)",
+    )
+
+
+def test_the_same_missing_file_in_two_splits_is_a_leak(tmp_path):
+    images = tuple(
+        CaptionedImage(f"{split}-a", tmp_path / "a.jpg", split, (split,))
+        for split in ("train", "test")
+    )
+    assert check_dataset(Dataset(tmp_path, images)).errors[-1] == (
+        "the same image in more than one split (1): train-a (train) = test-a (test)"
+    )
+
+
+def test_no_train_split(tmp_path):
+    report = check_dataset(dataset_of(tmp_path, captioned("a.jpg", "val", root=tmp_path)))
+    assert report.errors == ("no train split; there are: val",)
+    assert (report.words, report.rare_words, report.unknown_tokens) == (0, 0, 0)
+
+
+def test_captions_that_are_not_there(tmp_path):
+    dataset = dataset_of(
+        tmp_path,
+        captioned("a.jpg", captions=[], root=tmp_path),
+        captioned("b.jpg", captions=["a dog", " . "], root=tmp_path),
+        captioned("c.jpg", "test", captions=[], root=tmp_path),
+    )
+    report = check_dataset(dataset)
+    assert report.errors == (
+        "images of train without captions (1): a.jpg",
+        "images of train with a caption that has no words (1): b.jpg",
+    )
+    assert report.warnings == ("images of test without captions (1): c.jpg",)
+
+
+def test_captions_repeated_between_splits(tmp_path):
+    dataset = dataset_of(
+        tmp_path,
+        captioned("a.jpg", captions=["A dog .", "A dog .", "a cat"], root=tmp_path),
+        captioned("b.jpg", "dev", captions=["a dog"], root=tmp_path),
+    )
+    assert check_dataset(dataset).warnings == ("captions in more than one split (1): a dog",)
+
+
+def test_many_findings_are_three_examples_and_a_number(tmp_path):
+    images = tuple(captioned(f"{n}.jpg", captions=[f"{n}"], root=tmp_path) for n in range(5))
+    (error,) = check_dataset(Dataset(tmp_path, images)).errors
+    places = "; ".join(f"{tmp_path}/{n}.jpg" for n in range(3))
+    assert error == f"images of train missing (5): {places}; and 2 more"
