@@ -1,6 +1,9 @@
 # `make help` lists what there is. Every target sets up .venv first, once.
 
 PYTHON ?= python3
+# On Linux PyPI's torch brings several GB of CUDA; the PyTorch project has an index without it:
+# make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 BIN := .venv/bin
 
 .PHONY: help setup check test fix demo bench clean
@@ -12,6 +15,7 @@ setup: .venv/ready  ## make .venv with everything that users and developers need
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
@@ -30,6 +34,9 @@ check: setup  ## the only gate: format, lint, types, floors, tests
 fix: setup  ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: setup  ## training speed beside a plain PyTorch loop, in one run
+	$(BIN)/python benchmarks/training_speed.py
 
 clean:  ## remove .venv and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

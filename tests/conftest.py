@@ -3,15 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from mrnn.checkpoint import Checkpoint
 from mrnn.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.decoding import DecodingOptions
-from mrnn.encoders import EncoderIdentity
+from mrnn.encoders import ENCODERS, EncoderIdentity
 from mrnn.familiarity import Familiarity
 from mrnn.model import MRNN, ModelConfig
 from mrnn.vocabulary import Vocabulary
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no fault
+settings.load_profile("patient")
+torch.set_num_threads(1)  # on small tensors more threads only wait for each other
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 60, 220)}
 
@@ -36,9 +41,7 @@ class ColourEncoder:
 def colour_encoder(monkeypatch):
     """The fake encoder, known by its name as the real ones are."""
     encoder = ColourEncoder()
-    monkeypatch.setitem(
-        __import__("mrnn.encoders").encoders.ENCODERS, "colour", lambda fit: encoder
-    )
+    monkeypatch.setitem(ENCODERS, "colour", lambda fit: encoder)
     return encoder
 
 

@@ -134,6 +134,17 @@ def test_recurrence_does_not_explode_at_the_start():
     assert state.max() < 20
 
 
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    torch.manual_seed(0)
+    model = MRNN(ModelConfig(**SIZES, dropout=0.25))
+    dropped = model._drop(torch.ones(1000, 1003))
+    values, counts = dropped.unique(return_counts=True)
+    torch.testing.assert_close(values, torch.tensor([0, 4 / 3]))
+    assert counts[0] / dropped.numel() == pytest.approx(0.25, abs=0.002)
+    torch.testing.assert_close(dropped.mean(0), torch.ones(1003), atol=0.1, rtol=0)
+    assert torch.equal(model.eval()._drop(dropped), dropped)
+
+
 def test_squared_norm_counts_every_weight(model):
     expected = sum(float((p**2).sum()) for p in model.state_dict().values())
     assert model.squared_norm().item() == pytest.approx(expected)

@@ -40,7 +40,7 @@ class Batch:
 class EncodedCaptions:
     """Captions as word ids, and the row of each one's image in a feature matrix."""
 
-    sentences: Sequence[Int[np.ndarray, " T"]]
+    sentences: Sequence[Int[np.ndarray, " _"]]
     image_rows: Int[np.ndarray, " S"]
 
     @classmethod

@@ -24,24 +24,27 @@ class CaptionFile:
             raise OptionsError(f"{path}: captions go to a .jsonl or a .csv file")
         self._is_csv = path.suffix == ".csv"
         content = path.read_bytes() if path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        self.done: set[str] = set()
-        """The photos that are in the file already."""
         try:
-            self.done.update(self._photos(whole.decode("utf-8")))
-        except (ValueError, KeyError, TypeError) as error:
+            photos = _csv_photos(content) if self._is_csv else _jsonl_photos(content)
+        except (ValueError, LookupError, TypeError, csv.Error) as error:
             raise OptionsError(
                 f"{path} exists and was not written by `mrnn caption`; give another file"
             ) from error
-        self._file = path.open("ab")
-        self._file.truncate(len(whole))
-        if self._is_csv and not whole:
-            self._write(_csv_lines([CSV_COLUMNS]))
+        self.done = {name for name, _ in photos}
+        """The photos that are in the file already."""
+        kept = sum(size for _, size in photos)
+        header = _csv_lines([CSV_COLUMNS]) if self._is_csv else b""
+        kept += len(header) if content.startswith(header) else 0
+        self._path = path
+        with path.open("ab") as file:
+            file.truncate(kept)
+        if not kept:
+            self._write(header)
 
     def write(self, result: ImageCaptions) -> None:
         """Add a photo."""
         if not self._is_csv:
-            self._write(result.model_dump_json() + "\n")
+            self._write(result.model_dump_json().encode() + b"\n")
             return
         rows: list[Iterable[object]] = [
             (result.image, rank, c.text, c.log_probability, result.familiarity, "")
@@ -49,28 +52,16 @@ class CaptionFile:
         ]
         self._write(_csv_lines(rows or [(result.image, "", "", "", "", result.error)]))
 
-    def close(self) -> None:
-        """Nothing is lost without: every photo was flushed."""
-        self._file.close()
-
-    def _photos(self, text: str) -> Iterable[str]:
-        if not self._is_csv:
-            return [json.loads(line)["image"] for line in text.splitlines()]
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-        if rows and tuple(rows[0]) != CSV_COLUMNS:
-            raise ValueError("other columns")
-        return [row[0] for row in rows[1:]]
-
-    def _write(self, text: str) -> None:
-        self._file.write(text.encode("utf-8"))
-        self._file.flush()
+    def _write(self, content: bytes) -> None:
+        with self._path.open("ab") as file:
+            file.write(content)
 
 
-def write_sidecar(result: ImageCaptions, *, overwrite: bool = False) -> bool:
+def write_sidecar(photo: Path, result: ImageCaptions, *, overwrite: bool = False) -> bool:
     """The best caption into PHOTO.txt beside PHOTO.jpg; False where one is there and stays."""
-    sidecar = Path(result.image).with_suffix(".txt")
+    sidecar = photo.with_suffix(".txt")
     text = result.captions[0].text + "\n"
-    if sidecar.exists() and not overwrite:
+    if sidecar == photo or (sidecar.exists() and not overwrite):
         return sidecar.read_text(encoding="utf-8", errors="replace") == text
     sibling = sidecar.with_name(sidecar.name + ".new")
     sibling.write_text(text, encoding="utf-8")
@@ -78,7 +69,49 @@ def write_sidecar(result: ImageCaptions, *, overwrite: bool = False) -> bool:
     return True
 
 
-def _csv_lines(rows: Iterable[Iterable[object]]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+def _jsonl_photos(content: bytes) -> list[tuple[str, int]]:
+    """Each photo with its size in bytes, but for one that was cut."""
+    *lines, cut = content.split(b"\n")
+    start = b'{"image":'
+    if not start.startswith(cut[: len(start)]):
+        raise ValueError("something else")
+    return [(json.loads(line)["image"], len(line) + 1) for line in lines]
+
+
+def _csv_photos(content: bytes) -> list[tuple[str, int]]:
+    """Each row's photo and its size in bytes, but for the rows of a photo that was cut."""
+    header = _csv_lines([CSV_COLUMNS])
+    if not header.startswith(content[: len(header)]):
+        raise ValueError("something else")
+    rows, row = [], b""
+    for line in content[len(header) :].split(b"\n"):
+        row += line
+        if row.count(b'"') % 2:  # a newline in a name
+            row += b"\n"
+        else:
+            rows.append(row)
+            row = b""
+    if not row:
+        rows.pop()  # the whole of what comes after the last newline, or nothing
+    photos = []
+    for row in rows:
+        (cells,) = csv.reader(io.StringIO(row.decode(), newline=""), strict=True)
+        if len(cells) != len(CSV_COLUMNS):
+            raise ValueError("other columns")
+        photos.append((cells[0], len(row) + 1))
+    cut = content[len(header) + sum(size for _, size in photos) :]
+    last = photos[-1][0] if photos else ""
+    start = _csv_lines([(last, "")])[:-1]
+    if cut and (cut.startswith(start) or start.startswith(cut)):
+        while photos and photos[-1][0] == last:
+            photos.pop()
+    return photos
+
+
+def _csv_lines(rows: Iterable[Iterable[object]]) -> bytes:
+    lines = []
+    for row in rows:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\r\n").writerow(row)  # so that both signs are quoted
+        lines.append(text.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines).encode()

@@ -131,14 +131,16 @@ class Captioner:
                 photo = load_image(source, least_side=self.encoder.identity.size)
                 pixels.append((place, self.encoder.preprocess(photo)))
             except MRNNError as error:
-                results[place] = ImageCaptions(image=_name(source), error=str(error))
+                results[place] = ImageCaptions(image=image_name(source), error=str(error))
         if pixels:
             features = torch.from_numpy(self.encoder.encode(np.stack([p for _, p in pixels])))
             familiarity = self.checkpoint.familiarity.score(features).tolist()
             captions = self.describe(features, options)
             for (place, _), found, familiar in zip(pixels, captions, familiarity, strict=True):
                 results[place] = ImageCaptions(
-                    image=_name(sources[place]), captions=found, familiarity=round(familiar, 3)
+                    image=image_name(sources[place]),
+                    captions=found,
+                    familiarity=round(familiar, 3),
                 )
         for place in range(len(sources)):
             yield results[place]
@@ -153,5 +155,8 @@ class Captioner:
         )
 
 
-def _name(source: ImageSource) -> str:
-    return str(source) if isinstance(source, str | Path) else f"<{type(source).__name__}>"
+def image_name(source: ImageSource) -> str:
+    """What a result calls its photo: the path, fit for UTF-8, or what kind of object it was."""
+    if isinstance(source, str | Path):
+        return str(source).encode("utf-8", "backslashreplace").decode()
+    return f"<{type(source).__name__}>"

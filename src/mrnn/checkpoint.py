@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from mrnn.decoding import DecodingOptions
@@ -23,6 +23,7 @@ from mrnn.vocabulary import Vocabulary
 
 FORMAT = 1
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "vocabulary.txt"
+MEAN, DIRECTIONS = "familiarity.mean", "familiarity.directions"
 DEFAULT_MODEL = Path(__file__).parent / "models" / "flickr8k"
 """The model that ships in the package."""
 
@@ -56,7 +57,9 @@ class Checkpoint:
     def save(self, folder: Path) -> None:
         """Each file is written to a sibling, then renamed; the weights come last."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.vocabulary.save(folder / VOCABULARY)
+        sibling = folder / f"{VOCABULARY}.new"
+        self.vocabulary.save(sibling)
+        sibling.replace(folder / VOCABULARY)
         config = CheckpointConfig(
             recipe=self.recipe,
             model=self.model.config,
@@ -70,11 +73,12 @@ class Checkpoint:
         sibling.replace(folder / CONFIG)
         tensors = {
             **self.model.state_dict(),
-            "familiarity.mean": self.familiarity.mean,
-            "familiarity.directions": self.familiarity.directions,
+            MEAN: self.familiarity.mean,
+            DIRECTIONS: self.familiarity.directions,
         }
         sibling = folder / f"{WEIGHTS}.new"
-        save_file({name: tensor.half().contiguous() for name, tensor in tensors.items()}, sibling)
+        half = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
+        sibling.write_bytes(save(half))  # unlike save_file, says OSError when the disk is full
         sibling.replace(folder / WEIGHTS)
 
     @classmethod
@@ -87,16 +91,21 @@ class Checkpoint:
                 f"{folder / VOCABULARY} holds {len(vocabulary)} words and signs, but "
                 f"{folder / CONFIG} says {config.model.vocabulary_size}; take both from one run"
             )
+        if config.model.image_size != config.encoder.feature_size:
+            raise CheckpointError(
+                f"{folder / CONFIG}: the model takes features of {config.model.image_size} values, "
+                f"but its encoder makes {config.encoder.feature_size}; take both from one run"
+            )
         tensors = _load_tensors(folder / WEIGHTS)
-        mean = tensors.pop("familiarity.mean", None)
-        directions = tensors.pop("familiarity.directions", None)
-        if mean is None or directions is None:
-            raise CheckpointError(f"{folder / WEIGHTS} lacks familiarity.mean or .directions")
         model = MRNN(config.model)
-        _fill(model, tensors, folder / WEIGHTS)
+        _check_tensors(model, tensors, folder / WEIGHTS)
         familiarity = Familiarity(
-            mean, directions, config.familiarity_middle, config.familiarity_edge
+            tensors.pop(MEAN),
+            tensors.pop(DIRECTIONS),
+            config.familiarity_middle,
+            config.familiarity_edge,
         )
+        model.load_state_dict(tensors)
         return cls(
             config.recipe, model.eval(), vocabulary, config.encoder, config.decoding, familiarity
         )
@@ -136,18 +145,20 @@ def _load_tensors(file: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{file} cannot be read: {line}") from error
 
 
-def _fill(model: MRNN, tensors: dict[str, Tensor], file: Path) -> None:
-    expected = model.state_dict()
-    for name in expected.keys() - tensors.keys():
+def _check_tensors(model: MRNN, tensors: dict[str, Tensor], file: Path) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    features = model.config.image_size
+    count = tensors[DIRECTIONS].shape[:1] if DIRECTIONS in tensors else ()
+    expected |= {MEAN: (features,), DIRECTIONS: (*count, features)}
+    for name in sorted(expected.keys() - tensors.keys()):
         raise CheckpointError(f"{file} lacks the tensor {name}; the file is not of this model")
-    for name in tensors.keys() - expected.keys():
+    for name in sorted(tensors.keys() - expected.keys()):
         raise CheckpointError(f"{file} has an unknown tensor {name}; the file is not of this model")
     for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
+        if tensor.shape != expected[name]:
             raise CheckpointError(
                 f"{file}: {name} has shape {tuple(tensor.shape)}, "
-                f"but {CONFIG} asks for {tuple(expected[name].shape)}"
+                f"but {CONFIG} asks for {expected[name]}"
             )
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{file}: {name} holds values that are not finite")
-    model.load_state_dict(tensors)

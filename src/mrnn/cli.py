@@ -4,6 +4,7 @@ Exit 0: done. 1: a user's error, or some inputs failed while the others were don
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -39,6 +40,8 @@ app = typer.Typer(
     help="Captions for photos by the multimodal recurrent network (m-RNN).",
 )
 
+DEMO_PHOTOS = ("astronaut.png", "camera.png", "motorcycle_left.png", "chelsea.png", "page.png")
+
 ModelFolder = Annotated[
     Path | None, typer.Option("--model", help="A trained model's folder [default: the shipped one]")
 ]
@@ -47,6 +50,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")
 BeamSize = Annotated[
     int | None, typer.Option(help="Hypotheses kept while searching; 1 is greedy search")
 ]
+
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the number of the signal."""
 
 
 class Source(StrEnum):
@@ -100,8 +107,13 @@ def check(data: DataFolder) -> None:
 @app.command()
 def extract(
     data: DataFolder,
-    encoder: Annotated[str | None, typer.Option(help="Name of the image encoder")] = None,
-    fit: Annotated[str | None, typer.Option(help="crop, squash or pad the photo")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Name of the image encoder [default: efficientnet-lite2]")
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(help="How a photo becomes a square: crop, squash or pad [default: squash]"),
+    ] = None,
 ) -> None:
     """Compute the image features of a dataset; goes on where it was interrupted."""
     from mrnn.dataset import Dataset
@@ -122,7 +134,9 @@ def train(
     out: Annotated[Path, typer.Option(help="The folder of the trained model")],
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change the recipe, as in --set training.epochs=3"),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change the recipe: --set training.epochs=3"
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run")] = False,
 ) -> None:
@@ -137,10 +151,12 @@ def train(
 
 @app.command()
 def caption(
-    paths: Annotated[list[str], typer.Argument(help="Photos, folders, globs")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of them, or globs")
+    ],
     model: ModelFolder = None,
     beam_size: BeamSize = None,
-    n_best: Annotated[int, typer.Option(help="Captions for each photo")] = 1,
+    n_best: Annotated[int | None, typer.Option(help="Captions for each photo")] = None,
     as_json: Json = False,
     out: Annotated[
         Path | None, typer.Option(help="A .jsonl or .csv file; photos already in it are skipped")
@@ -148,9 +164,9 @@ def caption(
     sidecar: Annotated[bool, typer.Option(help="Write PHOTO.txt beside each photo")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace sidecars that exist")] = False,
 ) -> None:
-    """Caption photos."""
+    """Caption photos; one that cannot be read does not stop the others."""
     from mrnn.caption_files import CaptionFile, write_sidecar
-    from mrnn.captioner import Captioner
+    from mrnn.captioner import Captioner, image_name
     from mrnn.checkpoint import DEFAULT_MODEL
     from mrnn.images import find_images
 
@@ -158,17 +174,21 @@ def caption(
     file = CaptionFile(out) if out else None
     if file and file.done:
         _tell(f"{out}: {len(file.done):,} photos are done already")
-        photos = [photo for photo in photos if str(photo) not in file.done]
+        photos = [photo for photo in photos if image_name(photo) not in file.done]
     captioner = Captioner.load(model or DEFAULT_MODEL)
     options = _decoding(captioner.checkpoint.decoding, beam_size, n_best)
     failed, kept = 0, 0
     with _progress("Captioning", len(photos)) as advance:
-        for result in captioner.stream(photos, options):
+        for photo, result in zip(photos, captioner.stream(photos, options), strict=True):
             if result.error:
                 failed += 1
                 _tell(result.error)
             elif sidecar:
-                kept += not write_sidecar(result, overwrite=overwrite)
+                try:
+                    kept += not write_sidecar(photo, result, overwrite=overwrite)
+                except OSError as error:  # a read-only folder: the next may not be
+                    failed += 1
+                    _tell(f"{photo}: the sidecar cannot be written ({error.strerror})")
             if file:
                 file.write(result)
             elif as_json:
@@ -235,31 +255,49 @@ def demo(
         from skimage import data_dir  # type: ignore[attr-defined]
     except ImportError:
         raise OptionsError("The demo's photos need: pip install 'mrnn[demo]'") from None
-    names = ("astronaut.png", "camera.png", "motorcycle_left.png", "chelsea.png", "page.png")
-    _tell("Photos that come with scikit-image, free of copyright; the last two are not of the kind")
-    _tell("that this model learned from, and it says so. Your own: mrnn caption PHOTO...")
-    caption([str(Path(data_dir) / name) for name in names])
+    from mrnn.captioner import Captioner
+
+    _tell(f"Photos that come with scikit-image, in {data_dir}. The last two are not of the kind")
+    _tell("that the model learned from, and it says so. Your own: mrnn caption PHOTO...")
+    for result in Captioner.load().stream([Path(data_dir) / name for name in DEMO_PHOTOS]):
+        print(_for_people(result.model_copy(update={"image": Path(result.image).name})))
 
 
 def main() -> None:
     """The `mrnn` command."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _tell("mrnn: interrupted; what was finished is kept")
+        raise
     except MRNNError as error:
         _tell(f"mrnn: {error}")
         sys.exit(1)
     except OSError as error:  # a full disk, a read-only folder
-        _tell(f"mrnn: {error.filename or 'output'}: {error.strerror or error}")
+        try:
+            sys.stdout.flush()
+        except OSError:  # the exit would try again, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _tell(f"mrnn: {error.filename or 'output'}: {error.strerror or error}")
         sys.exit(1)
 
 
-def _decoding(defaults: "DecodingOptions", beam_size: int | None, n_best: int) -> "DecodingOptions":
+def _decoding(
+    defaults: "DecodingOptions", beam_size: int | None, n_best: int | None
+) -> "DecodingOptions":
     from pydantic import ValidationError
 
     from mrnn.decoding import DecodingOptions
     from mrnn.recipe import options_error
 
-    given = {"n_best": n_best} | ({} if beam_size is None else {"beam_size": beam_size})
+    asked = {"n_best": n_best, "beam_size": beam_size}
+    given = {name: value for name, value in asked.items() if value is not None}
     try:
         return DecodingOptions.model_validate(defaults.model_dump() | given)
     except ValidationError as error:
@@ -318,9 +356,11 @@ def _show_training(events: Iterable["Event"]) -> None:
 
 
 def _epoch_line(epoch: "EpochDone") -> str:
+    other = epoch.shuffled_perplexity
+    shuffled = "" if other is None else f" (with other photos {other:.1f})"
     return (
         f"epoch {epoch.epoch:>2}  perplexity: train {epoch.train_perplexity:.2f}, "
-        f"dev {epoch.dev_perplexity:.2f} (other photos {epoch.shuffled_perplexity:.1f})  "
+        f"dev {epoch.dev_perplexity:.2f}{shuffled}  "
         f"greedy: BLEU-4 {epoch.bleu_4:.3f}, CIDEr {epoch.cider:.3f}, "
         f"{epoch.distinct:.0%} distinct  {epoch.words_per_second:,.0f} words/s"
         + ("  *" if epoch.best else "")

@@ -312,7 +312,7 @@ def _check_images(dataset: Dataset, on_image: Callable[[], None] | None) -> Iter
         if on_image:
             on_image()
     for (split, state), reasons in bad.items():
-        yield split in ("train", "dev"), _some(f"images of {split} {state}", reasons)
+        yield True, _some(f"images of {split} {state}", reasons)
     twins: dict[bool, list[str]] = {True: [], False: []}
     for images in same.values():
         if len(images) > 1:
@@ -337,12 +337,13 @@ def _examine(path: Path) -> tuple[str, str]:
 
 
 def _check_captions(dataset: Dataset, words: dict[str, list[list[str]]]) -> Iterator[Finding]:
-    if "train" not in words:
-        yield True, f"no train split; there are: {', '.join(words)}"
+    for split in ("train", "dev"):
+        if split not in words:
+            yield True, f"no {split} split; there are: {', '.join(words)}"
     for split in words:
         images = dataset.split(split)
         if bare := [image.name for image in images if not image.captions]:
-            yield split == "train", _some(f"images of {split} without captions", bare)
+            yield True, _some(f"images of {split} without captions", bare)
         if empty := [i.name for i in images if not all(map(tokenize, i.captions))]:
             yield True, _some(f"images of {split} with a caption that has no words", empty)
     splits_of = Counter(text for said in words.values() for text in {" ".join(w) for w in said})

@@ -136,13 +136,6 @@ class _Beam:
         parts = (self.words[keep], self.word_log_probs[keep], self.totals[keep])
         return _Beam(self.width, *parts, state)
 
-    def _ended(
-        self, image: int, parent: int, step: float
-    ) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """The words of a hypothesis and their log-probabilities, the end sign's included."""
-        log_probs = self.word_log_probs[image, parent].tolist()
-        return tuple(self.words[image, parent].tolist()), (*log_probs, step)
-
     def extend(
         self, log_probs: Float[Tensor, "X V"], state: Float[Tensor, "X R"]
     ) -> tuple["_Beam", list[list[tuple[tuple[int, ...], tuple[float, ...]]]]]:
@@ -156,14 +149,17 @@ class _Beam:
         parents, words = places // vocabulary, places % vocabulary
         steps = log_probs.view(images, width * vocabulary).gather(1, places)
         ends = words == Vocabulary.END
-        ended = [
-            [
-                self._ended(image, int(parents[image, k]), float(steps[image, k]))
-                for k in range(min(width, count))
-                if ends[image, k] and best[image, k] > -torch.inf
-            ]
-            for image in range(images)
-        ]
+        ended: list[list[tuple[tuple[int, ...], tuple[float, ...]]]] = [[] for _ in range(images)]
+        complete = (ends & (best > -torch.inf))[:, :width]
+        for image, k in complete.nonzero().tolist():
+            parent = int(parents[image, k])
+            log_probs_so_far = self.word_log_probs[image, parent].tolist()
+            ended[image].append(
+                (
+                    tuple(self.words[image, parent].tolist()),
+                    (*log_probs_so_far, float(steps[image, k])),
+                )
+            )
         # Of those that do not end the first K, in order; a stable sort puts the ends last.
         order = ends.to(torch.int8).sort(dim=1, stable=True).indices[:, :width]
         totals = best.masked_fill(ends, -torch.inf).gather(1, order)

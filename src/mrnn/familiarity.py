@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 DIRECTIONS = 64
+HELD_OUT = 10
 UNFAMILIAR = 0.5
-"""Under this a photo is unlike nearly all (99.5 %) that the model learned from."""
+"""Under this a photo is unlike nearly all (99 %) that the model learned from."""
 
 
 @dataclass(frozen=True)
@@ -23,34 +25,37 @@ class Familiarity:
     """Statistics of the training photos' features, small enough to go with the checkpoint."""
 
     mean: Float[Tensor, " F"]
+    """Of the training features, each scaled to unit length."""
     directions: Float[Tensor, "K F"]
-    """The principal directions of the training features, orthonormal."""
+    """The principal directions of these, orthonormal."""
     middle: float
     """The median distance of the training photos."""
     edge: float
-    """The distance that 99.5 % of them stay under."""
+    """The distance that 99 % of them stay under."""
 
     @classmethod
     def of(cls, features: Float[np.ndarray, "N F"]) -> "Familiarity":
-        """Of the training photos."""
+        """Of the training photos: one in ten says how far photos lie that gave no direction."""
         matrix = torch.from_numpy(np.asarray(features, dtype=np.float32))
-        mean = matrix.mean(0)
-        centred = matrix - mean
-        count = min(DIRECTIONS, len(matrix) - 1, matrix.shape[1])
+        held_out = torch.arange(len(matrix)) % HELD_OUT == 0
+        unit = functional.normalize(matrix[~held_out])
+        mean = unit.mean(0)
+        centred = (unit - mean).double()  # or few photos make the directions ill-conditioned
+        count = min(DIRECTIONS, len(unit) - 1, matrix.shape[1])
         _, directions = torch.linalg.eigh(centred.t() @ centred)  # by rising variance
-        directions = directions[:, directions.shape[1] - count :].t()
+        directions = directions[:, directions.shape[1] - count :].t().float()
         mean, directions = mean.half().float(), directions.half().float()  # as they are saved
-        distances = cls(mean, directions, 0, 1).distance(matrix)
-        middle, edge = distances.quantile(torch.tensor([0.5, 0.995])).tolist()
+        distances = cls(mean, directions, 0.0, 1.0).distance(matrix[held_out])
+        middle, edge = distances.quantile(torch.tensor([0.5, 0.99])).tolist()
         return cls(mean, directions, middle, max(edge, middle + 1e-3))
 
     def distance(self, features: Float[Tensor, "N F"]) -> Float[Tensor, " N"]:
         """The share, 0..1, of a feature's departure from the mean that no direction explains."""
-        centred = features - self.mean
-        total = centred.norm(dim=1).clamp(min=1e-6)
+        centred = functional.normalize(features) - self.mean
+        total = centred.norm(dim=1)
         explained = (centred @ self.directions.t()).norm(dim=1)
         left = (total.square() - explained.square()).clamp(min=0).sqrt()
-        distance: Tensor = left / total
+        distance: Tensor = left / total.clamp(min=1e-6)
         return distance
 
     def score(self, features: Float[Tensor, "N F"]) -> Float[Tensor, " N"]:

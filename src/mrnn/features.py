@@ -8,6 +8,7 @@ Letters: N images, F image feature.
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def features_file(dataset: Dataset, encoder: EncoderIdentity) -> Path:
 
 
 def load_features(dataset: Dataset, encoder: EncoderIdentity) -> Features:
-    """The features that `mrnn extract` made; refuses those of another encoder or other photos."""
+    """The features that `mrnn extract` made; refuses damaged ones, another encoder's or photos'."""
     file = features_file(dataset, encoder)
     mend = f"Run: mrnn extract {dataset.folder} --encoder {encoder.name} --fit {encoder.fit}"
     if not file.exists():
@@ -63,7 +64,7 @@ def load_features(dataset: Dataset, encoder: EncoderIdentity) -> Features:
     if provenance.encoder != encoder:
         raise DataError(f"{file} was made by {provenance.encoder}, not by {encoder}. {mend}")
     try:
-        matrix = np.load(file, mmap_mode="r", allow_pickle=False)
+        matrix = np.lib.format.open_memmap(file, mode="r")
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({_line(error)}). {mend}") from error
     shape = (len(provenance.names), encoder.feature_size)
@@ -71,6 +72,10 @@ def load_features(dataset: Dataset, encoder: EncoderIdentity) -> Features:
         raise DataError(
             f"{file} holds {matrix.dtype} of shape {matrix.shape}, not float16 of {shape}. {mend}"
         )
+    with np.errstate(invalid="ignore"):
+        bad = np.flatnonzero(~np.isfinite(matrix.sum(axis=1, dtype=np.float32)))
+    if len(bad):
+        raise DataError(f"{file} holds no finite feature of {provenance.names[bad[0]]!r}. {mend}")
     rows = {name: row for row, name in enumerate(provenance.names)}
     for image in dataset.images:
         if image.name not in rows:
@@ -81,12 +86,15 @@ def load_features(dataset: Dataset, encoder: EncoderIdentity) -> Features:
 def extract_features(
     dataset: Dataset, encoder: Encoder, on_image: Callable[[], None] = lambda: None
 ) -> Path:
-    """The features of every photo of a dataset; an interrupted run goes on where it stopped."""
+    """The features of every photo of a dataset; an interrupted run goes on where it stopped.
+
+    Nothing is done where they are there already; what `load_features` refuses is made anew.
+    """
     file = features_file(dataset, encoder.identity)
     names = tuple(image.name for image in dataset.images)
     provenance = Provenance(encoder=encoder.identity, names=names)
-    sidecar = file.with_suffix(".json")
-    if file.exists() and sidecar.exists() and _read_provenance(sidecar, "") == provenance:
+    with suppress(DataError):
+        load_features(dataset, encoder.identity)
         for _ in names:
             on_image()
         return file
@@ -100,15 +108,15 @@ def extract_features(
             try:
                 photo = load_image(image.path, least_side=encoder.identity.size)
             except ImageError as error:
-                raise DataError(f"{error} Run: mrnn check {dataset.folder}") from error
+                raise DataError(f"{error}. Run: mrnn check {dataset.folder}") from error
             pixels.append(encoder.preprocess(photo))
             on_image()
         matrix[start : start + len(pixels)] = encoder.encode(np.stack(pixels))
         matrix.flush()
         _write(file.with_suffix(".progress"), str(start + len(pixels)))
     del matrix
-    _write(sidecar, provenance.model_dump_json())
-    partial.replace(file)
+    partial.replace(file)  # the sidecar comes last: it must never vouch for older features
+    _write(file.with_suffix(".json"), provenance.model_dump_json())
     file.with_suffix(".partial.json").unlink()
     file.with_suffix(".progress").unlink(missing_ok=True)
     return file
@@ -141,7 +149,11 @@ def _read_provenance(file: Path, mend: str) -> Provenance:
                 f"{file} has format {content.get('format')!r}; this version reads {FORMAT}. {mend}"
             )
         return Provenance.model_validate(content)
-    except (OSError, ValueError, ValidationError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise DataError(f"{file} is not what `mrnn extract` writes ({problem}). {mend}") from error
+    except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({_line(error)}). {mend}") from error
 
 

@@ -61,10 +61,18 @@ class MRNN(nn.Module):
         if config.sees_image:
             self.image_to_multimodal = nn.Linear(config.image_size, multimodal, bias=False)
         self.output = nn.Linear(multimodal, config.vocabulary_size)
-        self.dropout = nn.Dropout(config.dropout)
         # ReLU has no ceiling: a recurrence that starts as a slight decay neither grows nor forgets.
         with torch.no_grad():
             self.recurrence.weight.copy_(0.9 * torch.eye(recurrent))
+
+    def _drop(self, x: Float[Tensor, "*X"]) -> Float[Tensor, "*X"]:
+        """Dropout by one random byte a value, several times faster to draw than a float."""
+        threshold = round(256 * self.config.dropout)
+        if not self.training or threshold == 0:
+            return x
+        draws = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
+        kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
+        return x * kept.to(x.dtype).mul_(256 / (256 - threshold))
 
     def begin(self, count: int) -> Float[Tensor, "B R"]:
         """The recurrent state of `count` sentences before their first word: r(0) = 0."""
@@ -74,26 +82,26 @@ class MRNN(nn.Module):
         self, words: Int[Tensor, "B T"], state: Float[Tensor, "B R"]
     ) -> tuple[Float[Tensor, "B T M"], Float[Tensor, "B R"]]:
         """The sentence's share of the multimodal layer, V_w w(t) + V_r r(t): needs no image."""
-        w = self.dropout(self.embedding_2(self.embedding_1(words)))
+        w = self._drop(self.embedding_2(self.embedding_1(words)))
         states = []
         for w_t in w.unbind(1):  # r(t) = ReLU(U r(t-1) + w(t))
             state = functional.relu(self.recurrence(state) + w_t)
             states.append(state)
-        r = self.dropout(torch.stack(states, 1))
+        r = self._drop(torch.stack(states, 1))
         return self.word_to_multimodal(w) + self.recurrent_to_multimodal(r), state
 
     def see(self, images: Float[Tensor, "*B F"]) -> Float[Tensor, "*B M"]:
         """The image's share of the multimodal layer, V_I I: once per image."""
         if not self.config.sees_image:
             return images.new_zeros(*images.shape[:-1], self.config.multimodal_size)
-        seen: Tensor = self.image_to_multimodal(self.dropout(images))
+        seen: Tensor = self.image_to_multimodal(self._drop(images))
         return seen
 
     def join(
         self, language: Float[Tensor, "*X M"], seen: Float[Tensor, "*#X M"]
     ) -> Float[Tensor, "*X M"]:
         """The multimodal layer: m(t) = g(language + image), g(x) = 1.7159 tanh(2x/3)."""
-        multimodal: Tensor = self.dropout(1.7159 * torch.tanh((language + seen) * (2 / 3)))
+        multimodal: Tensor = self._drop(1.7159 * torch.tanh((language + seen) * (2 / 3)))
         return multimodal
 
     def fuse(
@@ -128,7 +136,11 @@ class MRNN(nn.Module):
         counted = targets != IGNORED
         multimodal = self.join(language, self.see(images)[:, None])[counted]
         loss: Tensor = _OutputLoss.apply(  # type: ignore[no-untyped-call]
-            multimodal, self.output.weight, self.output.bias, targets[counted]
+            multimodal,
+            self.output.weight,
+            self.output.bias,
+            targets[counted],
+            torch.is_grad_enabled(),
         )
         return loss
 
@@ -151,6 +163,7 @@ class _OutputLoss(torch.autograd.Function):
         weight: Float[Tensor, "V M"],
         bias: Float[Tensor, " V"],
         targets: Int[Tensor, " W"],
+        learning: bool,
     ) -> Float[Tensor, ""]:
         low = torch.is_autocast_enabled("cpu")
         dtype = torch.get_autocast_dtype("cpu") if low else weight.dtype
@@ -163,6 +176,8 @@ class _OutputLoss(torch.autograd.Function):
                 logits = (block @ w.t()).to(bias.dtype).add_(bias)
                 gradient = logits.log_softmax(1)
                 loss -= gradient.gather(1, target).sum()
+                if not learning:
+                    continue
                 gradient.exp_()
                 gradient.scatter_add_(1, target, gradient.new_full(target.shape, -1.0))
                 b_gradient += gradient.sum(0)
@@ -174,4 +189,4 @@ class _OutputLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, scale: Float[Tensor, ""]) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        return *(scale * gradient for gradient in ctx.saved_tensors), None
+        return *(scale * gradient for gradient in ctx.saved_tensors), None, None

@@ -83,7 +83,8 @@ def load_recipe(file: str | Path, settings: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise options_error(error, Recipe, str(path)) from error
+        where = f"{path} with --set {' '.join(settings)}" if settings else str(path)
+        raise options_error(error, Recipe, where) from error
 
 
 def _apply(content: dict[str, Any], setting: str) -> None:
@@ -114,4 +115,5 @@ def options_error(error: ValidationError, options: type[BaseModel], where: str) 
     for table in tables:
         known = known.model_fields[table].annotation
     near = difflib.get_close_matches(key, known.model_fields, 1, cutoff=0)
-    return OptionsError(f"{where}: there is no key {place}; did you mean {near[0]}?")
+    nearest = ".".join([*tables, *near])
+    return OptionsError(f"{where}: there is no key {place}; did you mean {nearest}?")

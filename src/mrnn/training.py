@@ -4,6 +4,7 @@ RUN/ is the best checkpoint so far by dev perplexity, metrics.jsonl (a line an e
 (all that an interrupted run needs to end as if it had not been).
 """
 
+import hashlib
 import json
 import math
 import time
@@ -15,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from mrnn.batching import Batch, EncodedCaptions, batches
@@ -30,8 +31,8 @@ from mrnn.familiarity import Familiarity
 from mrnn.features import load_features
 from mrnn.model import MRNN, ModelConfig
 from mrnn.recipe import Recipe, TrainingOptions
-from mrnn.scoring import perplexity
-from mrnn.vocabulary import Vocabulary
+from mrnn.scoring import perplexity, perplexity_of
+from mrnn.vocabulary import SIGNS, Vocabulary
 
 METRICS, RESUME = "metrics.jsonl", Path("resume", "state.safetensors")
 BATCH_OF_DEV = 128
@@ -70,8 +71,9 @@ class EpochDone(BaseModel):
     train_perplexity: float
     """Over the epoch, with dropout."""
     dev_perplexity: float
-    shuffled_perplexity: float
-    """Dev's when each caption is given another photo: no higher, and the image is ignored."""
+    shuffled_perplexity: float | None
+    """Dev's when each caption is given another photo: no higher, and the image is ignored.
+    None for a model that sees none, and for a single photo."""
     distinct: float
     """Share of different captions among dev's, by greedy search."""
     bleu_4: float
@@ -84,7 +86,8 @@ class EpochDone(BaseModel):
     def warnings(self) -> tuple[str, ...]:
         """What goes wrong, in plain words."""
         found = []
-        if self.shuffled_perplexity < 1.02 * self.dev_perplexity:
+        shuffled = self.shuffled_perplexity
+        if shuffled is not None and shuffled < 1.02 * self.dev_perplexity:
             found.append("the model ignores the image: shuffled photos do not raise perplexity")
         if self.distinct < 0.1:
             found.append(f"only {self.distinct:.0%} of the dev captions are distinct")
@@ -137,6 +140,11 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
     vocabulary = Vocabulary.build(
         (words for sentences in references["train"] for words in sentences), options.minimum_count
     )
+    if len(vocabulary) == len(SIGNS):
+        raise DataError(
+            f"No word is {options.minimum_count} times in the training captions of "
+            f"{dataset.folder}; lower training.minimum_count"
+        )
     splits = {
         split: _Split(
             EncodedCaptions.of(references[split], vocabulary),
@@ -188,6 +196,8 @@ class _Run:
         """The whole run, or what is left of it."""
         if resume and (self.out / RESUME).exists():
             self._restore()
+        else:
+            self._save()  # before the first checkpoint, so that none is ever without
         _cut_metrics(self.out, self.progress.epoch)
         yield RunStarted(
             self.out,
@@ -205,7 +215,7 @@ class _Run:
                 nats, words = nats + step.bits * math.log(2) * step.words, words + step.words
                 yield step
             seconds = time.perf_counter() - start
-            yield self._finish_epoch(math.exp(nats / words), words / seconds, start)
+            yield self._finish_epoch(perplexity_of(nats, words), words / seconds, start)
         yield RunFinished(self.out, self.progress.best_epoch, self.progress.best_perplexity)
 
     def _out_of_patience(self) -> bool:
@@ -222,6 +232,7 @@ class _Run:
                 )
             bits = self._step(batch)
             done += 1
+            self._average(done)
             yield StepDone(self.progress.epoch, bits, batch.word_count)
 
     def _step(self, batch: Batch) -> float:
@@ -242,9 +253,13 @@ class _Run:
         cost.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
         self.optimizer.step()
-        for name, parameter in self.model.named_parameters():
-            self.average[name].lerp_(parameter.detach(), 1 - self.options.average)
         return float(bits.detach())
+
+    def _average(self, steps: int) -> None:
+        """Take the weights after so many steps into the average, which begins with short memory."""
+        decay = min(self.options.average, steps / (steps + 10))
+        for name, parameter in self.model.named_parameters():
+            self.average[name].lerp_(parameter.detach(), 1 - decay)
 
     def _finish_epoch(self, train_perplexity: float, speed: float, start: float) -> EpochDone:
         """Measure on dev, keep the best, and save where the run stands, in this order."""
@@ -271,25 +286,32 @@ class _Run:
         self._save()
         return done
 
-    def _measure(self) -> dict[str, float]:
+    def _measure(self) -> dict[str, Any]:
         dev = self.dev
-        shifted = EncodedCaptions(
-            dev.captions.sentences, (dev.captions.image_rows + 1) % len(dev.references)
-        )
+        dev_perplexity = perplexity(self.model, batches(dev.captions, dev.features, BATCH_OF_DEV))
+        if not math.isfinite(dev_perplexity):
+            raise TrainingError(
+                f"Dev perplexity is {dev_perplexity} after epoch {self.progress.epoch}: "
+                "the weights grew too large; lower training.learning_rate"
+            )
         greedy = self.recipe.decoding.model_copy(update={"beam_size": 1, "n_best": 1})
         captioner = Captioner(self.checkpoint, self.encoder)
         scores = score_generation(generate(captioner, dev.features, greedy), dev.references)
         return {
-            "dev_perplexity": perplexity(
-                self.model, batches(dev.captions, dev.features, BATCH_OF_DEV)
-            ),
-            "shuffled_perplexity": perplexity(
-                self.model, batches(shifted, dev.features, BATCH_OF_DEV)
-            ),
+            "dev_perplexity": dev_perplexity,
+            "shuffled_perplexity": self._shuffled_perplexity(),
             "distinct": scores.distinct,
             "bleu_4": scores.bleu_4,
             "cider": scores.cider,
         }
+
+    def _shuffled_perplexity(self) -> float | None:
+        captions, features = self.dev.captions, self.dev.features
+        if not self.recipe.model.sees_image or len(features) < 2:
+            return None
+        next_photo = (captions.image_rows + 1) % len(features)
+        shifted = EncodedCaptions(captions.sentences, next_photo)
+        return perplexity(self.model, batches(shifted, features, BATCH_OF_DEV))
 
     def _set_weights(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
@@ -305,22 +327,32 @@ class _Run:
         tensors["random.dropout"] = torch.get_rng_state()
         tensors["random.batches"] = self.generator.get_state()
         file = self.out / RESUME
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         sibling = file.with_name(file.name + ".new")
-        progress = {"progress": json.dumps(vars(self.progress)), "recipe": self._fingerprint()}
-        save_file(tensors, sibling, progress)
+        metadata = {
+            "progress": json.dumps(vars(self.progress)),
+            "recipe": self._fingerprint(),
+            "precision": "bfloat16" if self.low_precision else "float32",
+        }
+        sibling.write_bytes(save(tensors, metadata))
         sibling.replace(file)
 
     def _restore(self) -> None:
-        with safe_open(self.out / RESUME, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata["recipe"] != self._fingerprint():
+        try:
+            with safe_open(self.out / RESUME, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise TrainingError(
+                f"{self.out / RESUME} is damaged ({error}); train into another folder"
+            ) from error
+        if metadata.get("recipe") != self._fingerprint():
             raise TrainingError(
                 f"{self.out} was begun with another recipe or other data; "
                 "go on with those, or train into another folder"
             )
         self.progress = _Progress(**json.loads(metadata["progress"]))
+        self.low_precision = metadata["precision"] == "bfloat16"
         self._set_weights(_below("model.", tensors))
         self.average = _below("average.", tensors)
         state: dict[int, dict[str, Tensor]] = {}
@@ -336,8 +368,8 @@ class _Run:
         """What must not change while a run is interrupted."""
         content: dict[str, Any] = self.recipe.model_dump(mode="json")
         content["encoder"] = self.checkpoint.encoder.model_dump(mode="json")
-        content["captions"] = [len(self.train.captions), len(self.dev.captions)]
-        content["vocabulary"] = len(self.checkpoint.vocabulary)
+        words = json.dumps([self.train.references, self.dev.references])
+        content["captions"] = hashlib.sha256(words.encode()).hexdigest()
         return json.dumps(content, sort_keys=True)
 
 
@@ -374,6 +406,10 @@ def _check_folder(out: Path, resume: bool) -> None:
     if not resume and (out / CONFIG).exists():
         raise TrainingError(
             f"{out} already holds a model; add --resume to go on, or give another folder to --out"
+        )
+    if resume and (out / CONFIG).exists() and not (out / RESUME).exists():
+        raise TrainingError(
+            f"{out} holds a model, but no {RESUME} to go on from; give another folder to --out"
         )
     out.mkdir(parents=True, exist_ok=True)
 

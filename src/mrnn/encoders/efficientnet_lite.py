@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -133,8 +133,11 @@ def fit_square(photo: Image.Image, size: int, fit: Fit) -> Image.Image:
         left, top = (photo.width - side) // 2, (photo.height - side) // 2
         photo = photo.crop((left, top, left + side, top + side))
     if fit == "pad":
-        grey = (int(PIXEL_MEAN),) * 3
-        return ImageOps.pad(photo, (size, size), Image.Resampling.BICUBIC, color=grey)
+        width, height = (max(1, round(size * side / max(photo.size))) for side in photo.size)
+        square = Image.new("RGB", (size, size), (int(PIXEL_MEAN),) * 3)
+        corner = (round((size - width) / 2), round((size - height) / 2))
+        square.paste(photo.resize((width, height), Image.Resampling.BICUBIC), corner)
+        return square
     return photo.resize((size, size), Image.Resampling.BICUBIC)
 
 

@@ -1,0 +1,197 @@
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrnn.caption_files import CSV_COLUMNS, CaptionFile, write_sidecar
+from mrnn.captioner import Caption, ImageCaptions, Word
+from mrnn.errors import OptionsError
+
+NAMES = [
+    "plain.jpg",
+    'with "quotes", commas.jpg',
+    "emoji 🐕 é.jpg",
+    "new\nline.jpg",
+    "\rreturn.jpg",
+    "odd\u2028\u0085separators.jpg",
+    "image",
+]
+
+
+def result(name, captions=2):
+    word = Word(word="dog", log_probability=-0.25)
+    said = tuple(
+        Caption(text=f'a "dog", {rank}', log_probability=-0.5 * rank, words=(word,))
+        for rank in range(1, captions + 1)
+    )
+    return ImageCaptions(image=name, captions=said, familiarity=0.9)
+
+
+RESULTS = [*map(result, NAMES[:3]), ImageCaptions(image="bad.jpg", error='no, "such" file')]
+RESULTS += [*map(result, NAMES[3:])]
+
+
+def write(path, results=RESULTS):
+    """As `mrnn caption --out` does: what is not there yet."""
+    file = CaptionFile(path)
+    for one in results:
+        if one.image not in file.done:
+            file.write(one)
+    return path.read_bytes()
+
+
+@pytest.fixture(params=[".jsonl", ".csv"])
+def path(request, tmp_path):
+    return tmp_path / f"captions{request.param}"
+
+
+# What is written
+
+
+def test_json_lines_are_the_results(tmp_path):
+    content = write(tmp_path / "a.jsonl").decode()
+    lines = content.removesuffix("\n").split("\n")
+    assert [ImageCaptions.model_validate_json(line) for line in lines] == RESULTS
+    assert json.loads(lines[0]) == {
+        "image": "plain.jpg",
+        "captions": [
+            {
+                "text": f'a "dog", {rank}',
+                "log_probability": -0.5 * rank,
+                "words": [{"word": "dog", "log_probability": -0.25}],
+            }
+            for rank in (1, 2)
+        ],
+        "familiarity": 0.9,
+        "error": None,
+    }
+
+
+def test_csv_has_a_row_a_caption(tmp_path):
+    write(tmp_path / "a.csv")
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert tuple(header) == CSV_COLUMNS
+    expected = []
+    for one in RESULTS:
+        for rank, said in enumerate(one.captions, 1):
+            log_probability = str(said.log_probability)
+            expected.append([one.image, str(rank), said.text, log_probability, "0.9", ""])
+        if one.error:
+            expected.append([one.image, "", "", "", "", one.error])
+    assert rows == expected
+
+
+def test_each_photo_is_on_the_disk_at_once(path):
+    whole = write(path.with_name(f"whole{path.suffix}"))
+    file, sizes = CaptionFile(path), [path.stat().st_size]
+    for one in RESULTS:
+        file.write(one)
+        content = path.read_bytes()
+        assert whole.startswith(content)
+        sizes.append(len(content))
+    assert sizes == sorted(set(sizes))
+    assert content == whole
+
+
+# Interrupted
+
+
+def test_a_file_cut_anywhere_ends_as_one_that_was_not(path):
+    whole = write(path)
+    ends = {place + shift for place, byte in enumerate(whole) for shift in range(3) if byte == 10}
+    for kept in sorted({*range(0, len(whole), 7), *ends}):
+        path.write_bytes(whole[:kept])
+        again = write(path)
+        if not re.search(rb',"a ""dog"", 1",-0.5,0.9,\n$', whole[:kept]):  # cut between two rows
+            assert again == whole, whole[:kept]
+
+
+def test_a_whole_file_is_left_as_it_is(path):
+    whole = write(path)
+    file = CaptionFile(path)
+    assert file.done == {one.image for one in RESULTS}
+    assert path.read_bytes() == whole
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), unique=True, max_size=4))
+def test_whatever_the_names_they_are_known_again(tmp_path_factory, names):
+    for suffix in (".jsonl", ".csv"):
+        path = tmp_path_factory.mktemp("any") / f"a{suffix}"
+        whole = write(path, map(result, names))
+        file = CaptionFile(path)
+        assert file.done == set(names)
+        assert path.read_bytes() == whole
+
+
+def test_more_photos_come_after_those_that_are_there(path):
+    whole = write(path)
+    half = path.with_name(f"half{path.suffix}")
+    write(half, RESULTS[:3])
+    write(half, RESULTS[3:])
+    assert half.read_bytes() == whole
+
+
+# Refused
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "hello",
+        "hello\n",
+        "name,age\nx,3\n",
+        '{"image": "a.jpg"}\n\n',
+        "[1]\n",
+        "3\n",
+        '{"name": 1}\n',
+        '{"image": []}\n',
+        "image,rank,text\na.jpg,1,dog\n",
+        'image,rank,text,log_probability,familiarity,error\n"a"b,1\n',
+        "image,rank,text,log_probability,familiarity,error\n\n",
+        "\xff\xfe\n",
+    ],
+)
+def test_another_file_is_refused_and_left_as_it_is(path, content):
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(OptionsError, match=rf"{path.name} exists and was not written by `mrnn cap"):
+        CaptionFile(path)
+    assert path.read_bytes() == content.encode("latin-1")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.json"])
+def test_another_kind_of_file_is_refused(tmp_path, name):
+    with pytest.raises(OptionsError, match=rf"{name}: captions go to a \.jsonl or a \.csv file$"):
+        CaptionFile(tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+# Sidecars
+
+
+def test_a_sidecar_holds_the_best_caption(tmp_path):
+    photo = tmp_path / "a b.tar.jpg"
+    assert write_sidecar(photo, result("x"))
+    assert (tmp_path / "a b.tar.txt").read_text() == 'a "dog", 1\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["a b.tar.txt"]
+
+
+def test_a_users_text_is_never_written_over(tmp_path):
+    text = tmp_path / "a.txt"
+    text.write_bytes(b"my own notes \xff")
+    assert not write_sidecar(tmp_path / "a.jpg", result("x"))
+    assert text.read_bytes() == b"my own notes \xff"
+    assert write_sidecar(tmp_path / "a.jpg", result("x"), overwrite=True)
+    assert text.read_text() == 'a "dog", 1\n'
+    assert write_sidecar(tmp_path / "a.jpg", result("x"))  # it says so already
+
+
+def test_a_photo_that_is_called_txt_is_not_written_over(tmp_path):
+    photo = tmp_path / "a.txt"
+    photo.write_bytes(b"\x89PNG")
+    assert not write_sidecar(photo, result("x"), overwrite=True)
+    assert Path(photo).read_bytes() == b"\x89PNG"

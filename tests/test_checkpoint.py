@@ -1,0 +1,197 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mrnn.checkpoint import CONFIG, VOCABULARY, WEIGHTS, Checkpoint
+from mrnn.errors import CheckpointError
+from mrnn.model import IGNORED
+from mrnn.vocabulary import Vocabulary
+
+
+@pytest.fixture
+def run(checkpoint, tmp_path):
+    checkpoint.save(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def refused(folder, message):
+    """Loading fails with one line that matches."""
+    with pytest.raises(CheckpointError, match=message) as raised:
+        Checkpoint.load(folder)
+    assert "\n" not in str(raised.value)
+
+
+def change_config(run, **values):
+    config = json.loads((run / CONFIG).read_text()) | values
+    (run / CONFIG).write_text(json.dumps(config))
+
+
+def change_tensors(run, change):
+    tensors = load_file(run / WEIGHTS)
+    change(tensors)
+    save_file(tensors, run / WEIGHTS)
+
+
+# Saved and loaded
+
+
+def test_what_is_saved_is_loaded_to_float16(checkpoint, run):
+    loaded = Checkpoint.load(run)
+    assert not loaded.model.training
+    assert loaded.model.config == checkpoint.model.config
+    expected = checkpoint.model.state_dict()
+    assert loaded.model.state_dict().keys() == expected.keys()
+    for name, tensor in loaded.model.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, expected[name].half().float())
+    for name in ("recipe", "vocabulary", "encoder", "decoding"):
+        assert getattr(loaded, name) == getattr(checkpoint, name)
+
+
+def test_familiarity_survives_exactly(checkpoint, run):
+    photos = torch.from_numpy(np.random.default_rng(1).random((9, 7), dtype=np.float32))
+    assert torch.equal(
+        Checkpoint.load(run).familiarity.score(photos), checkpoint.familiarity.score(photos)
+    )
+
+
+def test_the_loaded_model_says_nearly_the_same(checkpoint, run):
+    words, images = torch.tensor([[0, 3, 4, 5]]), torch.rand(1, 7)
+    targets = torch.tensor([[3, 4, 1, IGNORED]])
+    losses = [
+        model.loss(words, targets, images).item()
+        for model in (checkpoint.model, Checkpoint.load(run).model)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_a_second_save_gives_the_same_bytes_and_nothing_else_is_left(run, checkpoint):
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    assert sorted(before) == [CONFIG, WEIGHTS, VOCABULARY]
+    Checkpoint.load(run).save(run)
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+
+
+def test_config_is_for_people_too(run):
+    config = json.loads((run / CONFIG).read_text())
+    assert config["format"] == 1
+    assert config["encoder"]["name"] == "colour"
+    assert config["model"]["recurrent_size"] == 6
+    assert (run / CONFIG).read_text().count("\n") > 20
+
+
+# Refused
+
+
+def test_missing_files(run, tmp_path):
+    refused(tmp_path / "none", r"none is not a trained model: it has no config\.json\. Give the")
+    (run / WEIGHTS).rename(run / "away")
+    refused(run, r"model\.safetensors cannot be read: No such file")
+    (run / "away").rename(run / WEIGHTS)
+    (run / VOCABULARY).unlink()
+    refused(run, r"vocabulary\.txt cannot be read: No such file or directory")
+
+
+def test_a_file_instead_of_a_folder(run):
+    refused(run / CONFIG, r"config\.json.config\.json cannot be read: .*Not a directory")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"config\.json cannot be read: Expecting property name"),
+        (b"\xff", r"config\.json cannot be read: 'utf-8' codec"),
+        ("[]", r"config\.json has format None; this version reads 1\. Upgrade mrnn, or train"),
+        ('{"format": 2, "weights": 0}', r"config\.json has format 2; this version reads 1\."),
+        ('{"format": 1, "recipe": "x"}', r"config\.json: model: Field required"),
+    ],
+)
+def test_a_bad_config(run, content, message):
+    (run / CONFIG).write_bytes(content if isinstance(content, bytes) else content.encode())
+    refused(run, message)
+
+
+def test_an_unknown_key_and_an_impossible_value(run):
+    decoding = json.loads((run / CONFIG).read_text())["decoding"]
+    change_config(run, decoding=decoding | {"beam_size": 0})
+    refused(run, r"config\.json: decoding\.beam_size: Input should be greater than or equal to 1")
+    change_config(run, decoding=decoding, colour="red")
+    refused(run, r"config\.json: colour: Extra inputs are not permitted")
+
+
+def test_a_vocabulary_of_another_size(run):
+    Vocabulary(["a", "wall"]).save(run / VOCABULARY)
+    refused(run, r"vocabulary\.txt holds 5 words and signs, but .*config\.json says 10; take both")
+
+
+def test_an_encoder_of_another_feature_size(run):
+    encoder = json.loads((run / CONFIG).read_text())["encoder"]
+    change_config(run, encoder=encoder | {"feature_size": 9})
+    refused(run, r"config\.json: the model takes features of 7 values, but its encoder makes 9")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("output.bias"), "lacks the tensor output.bias; the file is not of this"),
+        (lambda t: t.pop("familiarity.mean"), "lacks the tensor familiarity.mean"),
+        (lambda t: t.pop("familiarity.directions"), "lacks the tensor familiarity.directions"),
+        (lambda t: t.update(more=torch.ones(1)), "has an unknown tensor more; the file is not"),
+        (
+            lambda t: t.update({"output.bias": torch.ones(3)}),
+            r"output\.bias has shape \(3,\), but config\.json asks for \(10,\)",
+        ),
+        (
+            lambda t: t.update({"familiarity.mean": torch.ones(8)}),
+            r"familiarity\.mean has shape \(8,\), but config\.json asks for \(7,\)",
+        ),
+        (
+            lambda t: t.update({"familiarity.directions": torch.ones(2, 8)}),
+            r"familiarity\.directions has shape \(2, 8\), but config\.json asks for \(2, 7\)",
+        ),
+        (
+            lambda t: t.update({"familiarity.directions": torch.tensor(1.0)}),
+            r"familiarity\.directions has shape \(\), but",
+        ),
+        (
+            lambda t: t["recurrence.weight"].view(-1)[3].fill_(torch.nan),
+            "recurrence.weight holds values that are not finite",
+        ),
+        (
+            lambda t: t["familiarity.mean"].view(-1)[3].fill_(torch.inf),
+            "familiarity.mean holds values that are not finite",
+        ),
+    ],
+)
+def test_bad_tensors(run, change, message):
+    change_tensors(run, change)
+    refused(run, rf"model\.safetensors:? {message}")
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -10])
+def test_weights_that_are_cut_short(run, kept):
+    (run / WEIGHTS).write_bytes((run / WEIGHTS).read_bytes()[:kept])
+    refused(run, r"model\.safetensors cannot be read: ")
+
+
+def test_a_pickle_is_not_read(run):
+    torch.save({"output.bias": torch.ones(10)}, run / WEIGHTS)
+    refused(run, r"model\.safetensors cannot be read: ")
+
+
+def test_a_disk_that_fills_up_leaves_the_old_model(checkpoint, run, monkeypatch):
+    before = (run / WEIGHTS).read_bytes()
+
+    def refuse(path, content):
+        if path.name.startswith(WEIGHTS):
+            raise OSError(28, "No space left on device")
+        return len(content)
+
+    monkeypatch.setattr(type(run), "write_bytes", refuse)
+    monkeypatch.setattr(Vocabulary, "save", lambda self, path: path.write_text("<start>\n<end>\n"))
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(run)
+    assert (run / WEIGHTS).read_bytes() == before

@@ -1,0 +1,518 @@
+import csv
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import COLOURS
+from PIL import Image
+
+from mrnn.cli import main
+from mrnn.features import extract_features
+
+
+@pytest.fixture
+def mrnn(monkeypatch, capsys):
+    """The command line in this process: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mrnn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return end.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def model(checkpoint, colour_encoder, tmp_path):
+    """The folder of an untrained model of colours."""
+    checkpoint.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def album(tmp_path):
+    """A folder with photos whose names are a trial."""
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    for name in ("a b.png", "comma, 'and' \"quotes\".png", "emoji 🐕.png", "sub/é.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (9, 12), COLOURS["red"]).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "colours.toml"
+    path.write_text(
+        'name = "colours"\n[encoder]\nname = "colour"\n'
+        "[model]\nembedding_size = 8\nrecurrent_size = 12\nmultimodal_size = 16\n"
+        '[training]\nbatch_size = 8\nepochs = 3\nlearning_rate = 0.02\nprecision = "float32"\n'
+    )
+    return path
+
+
+@pytest.fixture
+def dataset(colours, colour_encoder):
+    extract_features(colours, colour_encoder)
+    return colours.folder
+
+
+def lines_of(text):
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+# From a source to figures
+
+
+def flickr_source(tmp_path):
+    """Nine photos in three colours with captions, as Flickr8k is laid out."""
+    generator = np.random.default_rng(0)
+    source, photos = tmp_path / "text", tmp_path / "images"
+    source.mkdir()
+    photos.mkdir()
+    tokens, lists = [], {"train": [], "dev": [], "test": []}
+    for split, names in lists.items():
+        for name, colour in COLOURS.items():
+            photo = f"{split}_{name}.jpg"
+            noise = generator.integers(-20, 20, (30, 40, 3))
+            pixels = (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(photos / photo)
+            tokens += [f"{photo}#{i}\tA {name} wall , number {split} ." for i in range(2)]
+            names.append(photo)
+        (source / f"Tiny.{split}Images.txt").write_text("\n".join(names) + "\n")
+    (source / "Tiny.token.txt").write_text("\n".join(tokens) + "\n")
+    return source, photos
+
+
+def test_from_a_source_to_figures_with_a_real_encoder(mrnn, tmp_path):
+    source, photos = flickr_source(tmp_path)
+    data, out = tmp_path / "data", tmp_path / "run"
+    code, text, err = mrnn("prepare", "flickr", source, "--images", photos, "--out", data)
+    assert (code, text.splitlines()) == (
+        0, [f"{split}: 3 images, 6 captions" for split in ("train", "dev", "test")]
+    )  # fmt: skip
+    assert err == f"Wrote {data}. Next: mrnn check {data}\n"
+    code, text, _ = mrnn("check", data)
+    assert code == 0
+    assert "errors: 0" in text
+    code, text, _ = mrnn("extract", data, "--encoder", "efficientnet-lite0")
+    assert code == 0
+    assert "9 features of efficientnet-lite0 (pooled, squash, 224 px" in text
+    settings = ["encoder.name=efficientnet-lite0", "training.epochs=2", "training.minimum_count=1",
+                "model.recurrent_size=16", "model.multimodal_size=16"]  # fmt: skip
+    settings = [part for setting in settings for part in ("--set", setting)]
+    code, text, err = mrnn("train", "paper-lite", "--data", data, "--out", out, *settings)
+    assert code == 0
+    assert re.search(r"^epoch  1  perplexity: train \d+\.\d\d, dev \d+\.\d\d", text)
+    assert text.splitlines()[-1].startswith(f"{out}: the model of epoch ")
+    assert "stop with Ctrl-C, go on with --resume" in err
+    code, text, err = mrnn("caption", photos / "test_red.jpg", "--model", out)
+    assert (code, err) == (0, "")
+    assert text.startswith(f"{photos}/test_red.jpg: ")
+    code, text, err = mrnn("evaluate", out, "--data", data, "--json")
+    assert (code, err) == (0, "")
+    (report,) = lines_of(text)
+    assert list(report)[:2] == ["perplexity", "generation"]
+    assert 1 < report["perplexity"] < 20
+    assert {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "cider"} <= set(report["generation"])
+    assert report["settings"]["images"] == 3
+    code, text, _ = mrnn("evaluate", out, "--data", data, "--split", "dev", "--limit", "2")
+    assert code == 0
+    assert re.search(r"^perplexity +\d+\.\d\d$", text, re.MULTILINE)
+    assert re.search(r"^bleu_4 +\d\.\d\d\d$", text, re.MULTILINE)
+    assert '"images": 2' in text
+
+
+def test_training_tells_and_resumes(mrnn, dataset, recipe, tmp_path):
+    out = tmp_path / "run"
+    arguments = ("train", recipe, "--data", dataset, "--out", out)
+    code, text, err = mrnn(*arguments)
+    assert code == 0
+    assert [line[:8] for line in text.splitlines()[:3]] == ["epoch  1", "epoch  2", "epoch  3"]
+    assert "10 words, float32. Writing to" in err
+    code, _, err = mrnn(*arguments)
+    assert (code, err) == (
+        1,
+        f"mrnn: {out} already holds a model; add --resume to go on, or give another folder to "
+        "--out\n",
+    )
+    code, text, _ = mrnn(*arguments, "--resume")
+    assert code == 0
+    assert len(text.splitlines()) == 1
+    code, _, err = mrnn(*arguments, "--resume", "--set", "training.epochs=9")
+    assert code == 1
+    assert "was begun with another recipe" in err
+
+
+def test_evaluate_measures_one_task(mrnn, dataset, model):
+    arguments = ("evaluate", model, "--data", dataset, "--split", "dev", "--json", "--task")
+    (report,) = lines_of(mrnn(*arguments, "perplexity")[1])
+    assert report["generation"] is None
+    (report,) = lines_of(mrnn(*arguments, "generation", "--beam-size", "1")[1])
+    assert report["perplexity"] is None
+    assert report["settings"]["beam_size"] == 1
+
+
+# Captions
+
+
+def test_json_is_an_object_a_photo_and_nothing_more(mrnn, model, album):
+    bad = album / "bad.png"
+    bad.touch()
+    code, out, err = mrnn("caption", album, "--model", model, "--json", "--n-best", "2")
+    results = lines_of(out)
+    assert code == 1
+    assert err == f"{bad}: empty, 0 bytes; copy the photo again\n" + (
+        "1 of 5 photos could not be captioned\n"
+    )
+    assert [Path(result["image"]).name for result in results] == [
+        *("a b.png", "bad.png", "comma, 'and' \"quotes\".png", "emoji 🐕.png", "é.png")
+    ]
+    for result in results:
+        assert sorted(result) == ["captions", "error", "familiarity", "image"]
+        if result["error"]:
+            assert (result["captions"], result["familiarity"]) == ([], None)
+            continue
+        assert 0 <= result["familiarity"] <= 1
+        assert len(result["captions"]) == 2
+        for caption in result["captions"]:
+            assert sorted(caption) == ["log_probability", "text", "words"]
+            assert [sorted(word) for word in caption["words"]] == [
+                ["log_probability", "word"] for _ in caption["words"]
+            ]
+            assert " ".join(word["word"] for word in caption["words"]) == caption["text"]
+            assert sum(w["log_probability"] for w in caption["words"]) > caption["log_probability"]
+
+
+def test_text_is_a_line_a_photo(mrnn, model, album):
+    code, out, _ = mrnn("caption", album / "a b.png", album / "sub", "--model", model)
+    assert code == 0
+    lines = [line for line in out.splitlines() if not line.startswith("  (a guess")]
+    assert [line.split(": ")[0] for line in lines] == [f"{album}/a b.png", f"{album}/sub/é.png"]
+    _, out, _ = mrnn("caption", album / "a b.png", "--model", model, "--n-best", "3")
+    first, *captions = out.splitlines()[:4]
+    assert first == f"{album}/a b.png:"
+    assert all(re.match(r"  +-\d+\.\d\d  [a-z ]+$", line) for line in captions)
+
+
+def test_a_strange_photo_is_said_to_be_a_guess(mrnn, model, album, tmp_path):
+    code, out, _ = mrnn("caption", album / "a b.png", "--model", model, "--json")
+    assert code == 0
+    result = lines_of(out)[0]
+    _, out, _ = mrnn("caption", album / "a b.png", "--model", model)
+    assert ("a guess" in out) == (result["familiarity"] < 0.5)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_file_of_captions_goes_on_after_a_cut(mrnn, model, album, tmp_path, suffix):
+    (album / "bad.png").touch()
+    out = tmp_path / f"captions{suffix}"
+    arguments = ("caption", album, "--model", model, "--out", out)
+    code, text, _ = mrnn(*arguments)
+    assert (code, text) == (1, "")
+    whole = out.read_bytes()
+    if suffix == ".csv":
+        with out.open(newline="", encoding="utf-8") as file:
+            images = [row["image"] for row in csv.DictReader(file)]
+    else:
+        images = [result["image"] for result in lines_of(whole.decode())]
+    assert len(images) == len(set(images)) == 5
+    for share in (0.1, 0.35, 0.6, 0.95):
+        out.write_bytes(whole[: int(share * len(whole))])
+        mrnn(*arguments)
+        assert out.read_bytes() == whole
+    code, _, err = mrnn(*arguments)
+    assert (code, err) == (0, f"{out}: 5 photos are done already\n")
+    assert out.read_bytes() == whole
+
+
+def test_a_sidecar_never_replaces_what_a_user_wrote(mrnn, model, album):
+    mine = album / "a b.txt"
+    mine.write_text("my own words")
+    code, out, err = mrnn("caption", album, "--model", model, "--sidecar")
+    assert (code, out) == (0, "")
+    assert err == "1 .txt files were there already and stay; --overwrite replaces them\n"
+    assert mine.read_text() == "my own words"
+    written = sorted(path.name for path in album.rglob("*.txt"))
+    assert written == ["a b.txt", "comma, 'and' \"quotes\".txt", "emoji 🐕.txt", "é.txt"]
+    assert mrnn("caption", album, "--model", model, "--sidecar", "--overwrite")[0] == 0
+    assert mine.read_text() != "my own words"
+
+
+def png_header(side):
+    def chunk(kind, data):
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    size = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def test_each_bad_photo_is_a_line_and_the_others_are_done(mrnn, model, album):
+    good = album / "a b.png"
+    noise = np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(album / "cut.jpg")
+    contents = {
+        "text.jpg": b"not a photo",
+        "cut.jpg": (album / "cut.jpg").read_bytes()[:900],
+        "empty.jpg": b"",
+        "huge.png": png_header(20_000),
+        "program.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    }
+    for name, content in contents.items():
+        (album / name).write_bytes(content)
+    (album / "dangling.jpg").symlink_to(album / "nowhere.jpg")
+    os.mkfifo(album / "pipe.jpg")
+    bad = [album / name for name in (*contents, "dangling.jpg", "pipe.jpg", "missing.jpg")]
+    paths = [good, *bad, album / "sub"]
+    code, out, err = mrnn("caption", *paths, "--model", model, "--json")
+    assert code == 1
+    *told, summary = err.splitlines()
+    assert len(told) == len(bad)
+    for line, path in zip(told, bad, strict=True):
+        assert line.startswith(f"{path}: ")
+    assert summary == "8 of 10 photos could not be captioned"
+    results = lines_of(out)
+    assert [result["image"] for result in results] == [*map(str, paths[:-1]), f"{album}/sub/é.png"]
+    assert [result["error"] for result in results if result["error"]] == told
+
+
+def test_a_name_that_is_no_utf8(mrnn, model, album, tmp_path):
+    odd = album / "caf\udce9.png"
+    try:
+        odd.write_bytes((album / "a b.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    for kind in (["--json"], [], ["--out", tmp_path / "x.csv"], ["--sidecar"]):
+        code, out, _ = mrnn("caption", odd, "--model", model, *kind)
+        assert code == 0
+        if "--json" in kind:
+            assert lines_of(out)[0]["image"].endswith("caf\\udce9.png")
+    code, _, err = mrnn("caption", odd, "--model", model, "--out", tmp_path / "x.csv")
+    assert (code, err) == (0, f"{tmp_path}/x.csv: 1 photos are done already\n")
+    assert odd.with_suffix(".txt").exists()
+
+
+def test_a_page_of_text_in_the_demo_is_named_or_the_extra_is(mrnn, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    code, out, err = mrnn("demo")
+    assert (code, out) == (1, "")
+    assert err == "mrnn: The demo's photos need: pip install 'mrnn[demo]'\n"
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("caption none.jpg --model {tmp}", r"{tmp} is not a trained model: it has no config\.json"),
+        ("caption {tmp}/empty --model {model}", "empty: no photos in this folder; looked for"),
+        ("caption {tmp}/*.gif --model {model}", r"\*\.gif: no photo matches; looked for"),
+        ("caption {tmp} --model {model} --out {tmp}/x.txt", r"x\.txt: captions go to a \.jsonl or"),
+        ("caption {tmp} --model {model} --out {tmp}/no/x.csv", r"no/x\.csv: No such file or direc"),
+        ("caption {tmp} --model {model} --beam-size 0", "beam_size: Input should be greater than"),
+        ("caption {tmp} --model {model} --n-best 5000", "n_best: Input should be less than or eq"),
+        ("check {tmp}", r"{tmp}: not a dataset folder \(dataset\.json: No such file"),
+        ("prepare flickr {tmp} --images {tmp} --out {tmp}/x", r"no file \*\.token\.txt"),
+        ("prepare flickr {tmp} --images {tmp}/y --out {tmp}/x", "y: no such folder of images"),
+        ("extract {data} --encoder vgg16", "There is no encoder 'vgg16'; those there are: effic"),
+        (
+            "extract {data} --encoder colour --fit wide",
+            "fitted by crop, squash, pad, not by 'wide'",
+        ),
+        ("train nonsense --data {data} --out {tmp}/r", "There is no recipe nonsense; give a file"),
+        ("train {recipe} --data {tmp} --out {tmp}/r", "not a dataset folder"),
+        (
+            "train {recipe} --data {data} --out {tmp}/r --set training.epoch=3",
+            r"there is no key training\.epoch; did you mean .*epochs\?",
+        ),
+        (
+            "train {recipe} --data {data} --out {tmp}/r --set training.epochs=none",
+            r"training\.epochs: Input should be a valid integer.*not 'none'",
+        ),
+        (
+            "train {recipe} --data {data} --out {tmp}/r --set encoder.fit=pad",
+            r"colour-squash\.npy|Run: mrnn extract",
+        ),
+        (
+            "train {recipe} --data {data} --out {tmp}/r --set training.learning_rate=1e38",
+            r"The cost is (nan|inf) in epoch 1, in the batch",
+        ),
+        (
+            "train {recipe} --data {data} --out {tmp}/r --set training.minimum_count=999",
+            "No word is 999 times in the training captions",
+        ),
+        ("train {recipe} --data {data} --out {recipe}", "is a file; give a folder to --out"),
+        ("evaluate {model} --data {data} --split val", "no split 'val'; there are: train, dev"),
+        ("evaluate {model} --data {bare} --split dev", "Run: mrnn extract"),
+        ("evaluate {tmp} --data {data} --split dev", "is not a trained model"),
+    ],
+)
+def test_a_users_error_is_one_line(mrnn, model, dataset, recipe, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for file in ("dataset.json", "captions.jsonl"):
+        (bare / file).write_bytes((dataset / file).read_bytes())
+    if "fit=pad" in arguments:  # the fake has one fit, so its features are taken away instead
+        (dataset / "features" / "colour-squash.npy").unlink()
+    places = {"tmp": tmp_path, "model": model, "data": dataset, "recipe": recipe, "bare": bare}
+    code, out, err = mrnn(*[part.format(**places) for part in arguments.split()])
+    assert (code, out) == (1, "")
+    told = [line for line in err.splitlines() if not line.endswith("go on with --resume")]
+    assert len(told) == 1
+    assert told[0].startswith("mrnn: ")
+    assert re.search(message.replace("{tmp}", re.escape(str(tmp_path))), told[0])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["caption"],
+        ["caption", "a.jpg", "--nonsense"],
+        ["caption", "a.jpg", "--beam-size", "many"],
+        ["train", "paper-lite"],
+        ["prepare", "nonsense", "x", "--images", "y", "--out", "z"],
+        ["evaluate", "--data", "x", "--task", "nonsense"],
+        ["evaluate", "--data", "x", "--limit", "0"],
+    ],
+)
+def test_wrong_usage_is_exit_2(mrnn, arguments):
+    code, out, err = mrnn(*arguments)
+    assert (code, out) == (2, "")
+    assert "Usage:" in err
+
+
+def test_check_fails_on_errors(mrnn, colours):
+    colours.images[0].path.write_bytes(b"")
+    code, out, _ = mrnn("check", colours.folder)
+    assert code == 1
+    assert "error: images of train broken (1)" in out
+
+
+# Interrupted, and full disks: in processes of their own
+
+BOOT = """
+import resource, signal, sys, time
+tests, limit = sys.argv[1], int(sys.argv[2])
+del sys.argv[1:3]
+sys.path.insert(0, tests)
+from conftest import ColourEncoder
+from mrnn.cli import main
+from mrnn.encoders import ENCODERS
+
+class SlowEncoder(ColourEncoder):
+    def encode(self, pixels):
+        time.sleep(0.2)
+        return super().encode(pixels)
+
+ENCODERS["colour"] = lambda fit: SlowEncoder()
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+main()
+"""
+
+
+def start(*arguments, limit=0, stdout=subprocess.PIPE):
+    command = [sys.executable, "-c", BOOT, str(Path(__file__).parent), str(limit)]
+    return subprocess.Popen(
+        [*command, *map(str, arguments)], stdout=stdout, stderr=subprocess.PIPE, text=True
+    )
+
+
+def interrupt_when(process, ready):
+    """Ctrl-C as soon as `ready()`; what was printed afterwards."""
+    deadline = time.monotonic() + 60
+    while not ready():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    return process.communicate(timeout=60)
+
+
+def test_ctrl_c_in_training_keeps_what_is_finished(mrnn, dataset, recipe, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["train", recipe, "--data", dataset, "--out", out]
+    arguments += ["--set", "training.epochs=100000", "--set", "training.patience=100000"]
+    process = start(*arguments)
+    _, err = interrupt_when(process, (out / "model.safetensors").exists)
+    assert process.returncode == 130
+    first, *told = [line for line in err.splitlines() if not line.startswith("Warning: ")]
+    assert first.endswith("stop with Ctrl-C, go on with --resume")
+    assert told == ["mrnn: interrupted; what was finished is kept"]
+    photo = next((dataset.parent / "photos").iterdir())
+    assert mrnn("caption", photo, "--model", out)[0] == 0
+
+
+def test_ctrl_c_in_captioning_keeps_what_is_finished(mrnn, model, tmp_path):
+    photos = tmp_path / "many"
+    photos.mkdir()
+    Image.new("RGB", (9, 9)).save(photos / "0000.png")
+    for index in range(1, 1000):
+        os.link(photos / "0000.png", photos / f"{index:04}.png")
+    out = tmp_path / "captions.jsonl"
+    process = start("caption", photos, "--model", model, "--out", out)
+    _, err = interrupt_when(process, lambda: out.exists() and b"\n" in out.read_bytes())
+    assert process.returncode == 130
+    assert err == "mrnn: interrupted; what was finished is kept\n"
+    results = lines_of(out.read_text())
+    assert 16 <= len(results) < 1000
+    assert [Path(r["image"]).name for r in results] == [f"{i:04}.png" for i in range(len(results))]
+    some = sorted(photos.iterdir())[: len(results) + 3]
+    code, _, err = mrnn("caption", *some, "--model", model, "--out", out)
+    assert (code, err) == (0, f"{out}: {len(results)} photos are done already\n")
+    assert [Path(r["image"]) for r in lines_of(out.read_text())] == some
+
+
+def fails_with_one_line(process, problem):
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    told = [line for line in err.splitlines() if not line.endswith("go on with --resume")]
+    assert len(told) == 1
+    assert re.fullmatch(rf"mrnn: .*: {problem}", told[0])
+
+
+def test_a_disk_that_fills_up_in_captioning(model, album, tmp_path):
+    out = tmp_path / "captions.jsonl"
+    process = start("caption", album, "--model", model, "--out", out, limit=700)
+    fails_with_one_line(process, "File too large")
+    assert out.stat().st_size == 700
+
+
+def test_a_disk_that_fills_up_in_training(dataset, recipe, tmp_path):
+    process = start("train", recipe, "--data", dataset, "--out", tmp_path / "r", limit=1000)
+    fails_with_one_line(process, "File too large")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("kind", ["caption --json", "check"])
+def test_output_that_cannot_be_written(model, album, dataset, kind):
+    arguments = [dataset] if kind == "check" else [album, "--model", model]
+    with Path("/dev/full").open("w") as full:
+        process = start(*kind.split(), *arguments, stdout=full)
+        fails_with_one_line(process, "No space left on device")
+
+
+def test_a_reader_that_goes_away_is_no_reason_to_complain(model, album):
+    process = start("caption", album, "--model", model)
+    process.stdout.close()
+    process.wait(timeout=60)
+    assert process.returncode == 1
+    assert process.stderr.read() == ""
+    process.stderr.close()

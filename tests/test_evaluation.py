@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from mrnn.batching import EncodedCaptions, batches
+from mrnn.captioner import Captioner
+from mrnn.dataset import CaptionedImage
+from mrnn.decoding import DecodingOptions
+from mrnn.errors import DataError
+from mrnn.evaluation import evaluate, generate, references_of, score_generation
+from mrnn.features import extract_features, load_features
+from mrnn.metrics.bleu import corpus_bleu
+from mrnn.metrics.cider import cider_d
+from mrnn.scoring import perplexity
+
+
+@pytest.fixture
+def captioner(checkpoint, colour_encoder):
+    return Captioner(checkpoint, colour_encoder)
+
+
+@pytest.fixture
+def images(colours):
+    return colours.images
+
+
+@pytest.fixture
+def features(colours, colour_encoder):
+    extract_features(colours, colour_encoder)
+    return load_features(colours, colour_encoder.identity).of(colours.images)
+
+
+def test_figures_are_those_of_the_parts(captioner, images, features):
+    report = evaluate(captioner, images, features)
+    references = [
+        [caption.lower().replace(".", "").split() for caption in image.captions] for image in images
+    ]
+    captions = EncodedCaptions.of(references, captioner.checkpoint.vocabulary)
+    model = captioner.checkpoint.model
+    assert report.perplexity == pytest.approx(perplexity(model, batches(captions, features, 7)))
+    said = [captioner.caption(image.path).captions[0].text.split() for image in images]
+    generation = report.generation
+    assert (
+        generation.bleu_1, generation.bleu_2, generation.bleu_3, generation.bleu_4
+    ) == pytest.approx(corpus_bleu(said, references))  # fmt: skip
+    assert generation.cider == pytest.approx(cider_d(said, references).mean())
+    assert generation.distinct == pytest.approx(len(set(map(tuple, said))) / len(images))
+
+
+def test_settings_say_what_was_measured(captioner, images, features):
+    options = DecodingOptions(beam_size=2, maximum_words=4)
+    settings = evaluate(captioner, images[:5], features[:5], options=options).settings
+    assert settings == {
+        "recipe": "tiny",
+        "encoder": str(captioner.encoder.identity),
+        "images": 5,
+        "references": 10,
+        **options.model_dump(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("tasks", "missing"),
+    [(["perplexity"], "generation"), (["generation"], "perplexity")],
+)
+def test_only_what_was_asked_for(captioner, images, features, tasks, missing):
+    report = evaluate(captioner, images, features, tasks=tasks)
+    assert getattr(report, missing) is None
+    assert getattr(report, tasks[0]) is not None
+
+
+def test_photos_are_counted_as_they_are_done(captioner, images, features, monkeypatch):
+    monkeypatch.setattr("mrnn.evaluation.IMAGES_AT_ONCE", 7)
+    counts = []
+    evaluate(captioner, images, features, on_image=counts.append)
+    assert counts == [7, 7, 7, 7, 2]
+
+
+def test_blocks_do_not_change_what_is_said(captioner, features, monkeypatch):
+    at_once = generate(captioner, features, captioner.checkpoint.decoding)
+    monkeypatch.setattr("mrnn.evaluation.IMAGES_AT_ONCE", 1)
+    assert generate(captioner, features, captioner.checkpoint.decoding) == at_once
+    assert len(at_once) == len(features)
+
+
+def test_memory_mapped_features_give_the_same(captioner, colours, colour_encoder, features):
+    mapped = np.load(extract_features(colours, colour_encoder), mmap_mode="r")
+    options = captioner.checkpoint.decoding
+    assert generate(captioner, mapped, options) == generate(captioner, features, options)
+
+
+def test_perfect_captions_score_perfectly():
+    references = [[f"word{i}{j}" for j in range(6)] for i in range(4)]
+    scores = score_generation(references, [[words] for words in references])
+    assert scores.bleu_4 == pytest.approx(1)
+    assert scores.cider == pytest.approx(10)
+    assert scores.distinct == 1
+    repeated = score_generation([references[0]] * 4, [[words] for words in references])
+    assert repeated.distinct == 1 / 4
+    assert repeated.cider < 3
+
+
+def test_references_are_tokenized(images):
+    assert references_of(images[:1]) == [[["a", "red", "wall"], ["the", "wall", "is", "red"]]]
+
+
+def test_nothing_to_compare_with(tmp_path):
+    with pytest.raises(DataError, match=r"^There are no images to evaluate on$"):
+        references_of([])
+    bare = CaptionedImage("bare.jpg", tmp_path / "bare.jpg", "test", ())
+    with pytest.raises(DataError, match=r"^bare\.jpg has no caption to compare with; run `mrnn ch"):
+        references_of([bare])

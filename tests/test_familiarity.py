@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+
+from mrnn.familiarity import DIRECTIONS, HELD_OUT, UNFAMILIAR, Familiarity
+
+
+@pytest.fixture
+def features():
+    """Photos that vary along 10 of 100 directions, and a little along all."""
+    generator = np.random.default_rng(0)
+    along = 5 + generator.normal(size=(2000, 10)) @ generator.normal(size=(10, 100))
+    return (along + 0.3 * generator.normal(size=(2000, 100))).astype(np.float32)
+
+
+@pytest.fixture
+def familiarity(features):
+    return Familiarity.of(features)
+
+
+def test_distance_is_what_the_principal_directions_leave(features, familiarity):
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    unit = unit[np.arange(len(unit)) % HELD_OUT > 0]
+    mean = unit.mean(0)
+    *_, directions = np.linalg.svd(unit - mean, full_matrices=False)
+    new = np.random.default_rng(1).normal(size=(5, 100)).astype(np.float32)
+    for photo, distance in zip(new, familiarity.distance(torch.from_numpy(new)), strict=True):
+        departure = photo / np.linalg.norm(photo) - mean
+        left = departure - directions[:DIRECTIONS].T @ (directions[:DIRECTIONS] @ departure)
+        expected = np.linalg.norm(left) / np.linalg.norm(departure)
+        assert float(distance) == pytest.approx(expected, abs=2e-3)
+
+
+def test_training_photos_are_familiar_and_others_are_not(features, familiarity):
+    scores = familiarity.score(torch.from_numpy(features[::HELD_OUT]))
+    assert float(scores.median()) == pytest.approx(1 / (1 + np.exp(-4)), abs=1e-3)
+    assert float((scores < UNFAMILIAR).float().mean()) == pytest.approx(0.01, abs=0.005)
+    strange = torch.randn(5, 100, generator=torch.Generator().manual_seed(2))
+    strange -= strange @ familiarity.directions.t() @ familiarity.directions
+    assert (familiarity.score(strange) < 0.05).all()
+
+
+def test_the_length_of_a_feature_does_not_matter(features, familiarity):
+    some = torch.from_numpy(features[:5])
+    torch.testing.assert_close(
+        familiarity.score(3 * some), familiarity.score(some), atol=1e-3, rtol=0
+    )
+
+
+def test_the_mean_itself_is_familiar(familiarity):
+    assert float(familiarity.score(familiarity.mean[None])) > 0.9
+
+
+def test_directions_are_orthonormal_and_fit_float16(familiarity):
+    assert familiarity.directions.shape == (DIRECTIONS, 100)
+    product = familiarity.directions @ familiarity.directions.t()
+    torch.testing.assert_close(product, torch.eye(DIRECTIONS), atol=2e-3, rtol=0)
+    for tensor in (familiarity.mean, familiarity.directions):
+        assert torch.equal(tensor, tensor.half().float())
+
+
+def test_few_photos_are_enough_for_a_number():
+    features = np.array([[0, 1, 1], [0, 0, 1], [0, 2, 1]], np.float16)
+    familiarity = Familiarity.of(features)
+    assert familiarity.directions.shape == (1, 3)
+    scores = familiarity.score(torch.tensor([[0.0, 0, 1], [0, 4, 2], [5, 1, 1]]))
+    assert torch.isfinite(scores).all()
+    assert scores[2] < 0.01
+
+
+@pytest.mark.parametrize("count", [2, 3, 12, 40])
+def test_few_photos_of_long_features_are_enough(count):
+    """As an encoder gives them: mostly zeros, many more values than photos."""
+    generator = np.random.default_rng(count)
+    features = generator.exponential(size=(count, 1280)) * (generator.random((count, 1280)) < 0.4)
+    scores = Familiarity.of(features.astype(np.float16)).score(
+        torch.from_numpy(features.astype(np.float32))
+    )
+    assert torch.isfinite(scores).all()
