@@ -147,6 +147,7 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
     [
         ([], "list: no captioned images"),
         ([captioned("a"), captioned("a", "dev")], "list: 2 images are named 'a'"),
+        ([captioned("a"), captioned("b", "")], "list: b is in no split; split the images first"),
         ([captioned("a\udcff.jpg")], r"list: not Unicode: .*a\\udcff\.jpg.*; rename the file"),
     ],
 )

@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
+from enum import Enum, StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -29,6 +29,7 @@ from mrnn.errors import MRNNError, OptionsError
 
 if TYPE_CHECKING:
     from mrnn.captioner import ImageCaptions
+    from mrnn.dataset import CaptionedImage
     from mrnn.decoding import DecodingOptions
     from mrnn.training import EpochDone, Event
 
@@ -60,6 +61,18 @@ class Source(StrEnum):
     """What `mrnn prepare` can read."""
 
     flickr = "flickr"
+    karpathy = "karpathy"
+    coco = "coco"
+    iapr = "iapr"
+    table = "table"
+    folder = "folder"
+
+
+class Sentences(Enum):
+    """What becomes of an image described in several sentences."""
+
+    split = "split"
+    joined = "joined"
 
 
 class Task(StrEnum):
@@ -73,15 +86,62 @@ class Task(StrEnum):
 @app.command()
 def prepare(
     kind: Annotated[Source, typer.Argument(help="Format of the source")],
-    source: Annotated[Path, typer.Argument(help="Folder of the token file and the split lists")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE",
+            help="The file; for flickr, iapr and folder: the folder; for coco: one file or several",
+        ),
+    ],
     images: Annotated[Path, typer.Option(help="Folder of the image files")],
     out: Annotated[Path, typer.Option(help="The dataset folder to write")],
+    split_list: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SPLIT=FILE", help="A split's images, one a line: dev=dev.txt"),
+    ] = None,
+    shares: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            metavar="TRAIN DEV TEST",
+            help="Split at random [default, if the source has no splits: 0.8 0.1 0.1]",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the random split [default: 0]")] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="An image to leave out")
+    ] = None,
+    sentences: Annotated[
+        Sentences | None,
+        typer.Option(help="iapr: each sentence a caption, or all one [default: split]"),
+    ] = None,
+    image_column: Annotated[
+        str | None, typer.Option(help="table: column of the image files [default: image]")
+    ] = None,
+    caption_column: Annotated[
+        str | None, typer.Option(help="table: column of the captions [default: caption]")
+    ] = None,
+    split_column: Annotated[
+        str | None, typer.Option(help="table: column of the splits [default: split, if there]")
+    ] = None,
 ) -> None:
     """Make a dataset folder from a source; the images stay where they are."""
     from mrnn.dataset import Dataset, write_dataset
-    from mrnn.readers.flickr import read_flickr
+    from mrnn.splits import divide
 
-    write_dataset(read_flickr(source, images), out, source=kind.value, images_root=images)
+    options = {
+        "sentences": sentences and sentences.value,
+        "image_column": image_column,
+        "caption_column": caption_column,
+        "split_column": split_column,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    every = _read_source(kind, sources, images, given)
+    divided, notes = divide(
+        every, lists=split_list or (), shares=shares, seed=seed, leave_out=leave_out or ()
+    )
+    write_dataset(divided, out, source=kind.value, images_root=images)
+    for note in notes:
+        _tell(note)
     dataset = Dataset.load(out)
     for split in dataset.splits:
         found = dataset.split(split)
@@ -286,6 +346,42 @@ def main() -> None:
         if not isinstance(error, BrokenPipeError):
             _tell(f"mrnn: {error.filename or 'output'}: {error.strerror or error}")
         sys.exit(1)
+
+
+def _read_source(
+    kind: Source, sources: list[Path], images: Path, options: dict[str, Any]
+) -> Iterator["CaptionedImage"]:
+    from mrnn.readers.coco import read_coco
+    from mrnn.readers.flickr import read_flickr
+    from mrnn.readers.folder import read_folder
+    from mrnn.readers.iapr import read_iapr
+    from mrnn.readers.karpathy import read_karpathy
+    from mrnn.readers.table import read_table
+
+    for name in options:
+        taker = Source.iapr if name == "sentences" else Source.table
+        if kind is not taker:
+            option = name.replace("_", "-")
+            raise OptionsError(f"prepare {kind} does not take --{option}; prepare {taker} does")
+    if len(sources) > 1 and kind is not Source.coco:
+        raise OptionsError(
+            f"prepare {kind} takes one SOURCE, not {len(sources)}; coco takes several"
+        )
+    if not images.is_dir():
+        raise OptionsError(f"{images}: no such folder of images; check --images")
+    match kind:
+        case Source.flickr:
+            return read_flickr(sources[0], images)
+        case Source.karpathy:
+            return read_karpathy(sources[0], images)
+        case Source.coco:
+            return read_coco(sources, images)
+        case Source.iapr:
+            return read_iapr(sources[0], images, **options)
+        case Source.table:
+            return read_table(sources[0], images, **options)
+        case Source.folder:
+            return read_folder(sources[0], images)
 
 
 def _decoding(

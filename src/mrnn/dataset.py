@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mrnn.errors import DataError, ImageError
 from mrnn.images import load_image
+from mrnn.text_files import first_problem
 from mrnn.tokenization import tokenize
 
 FORMAT = 1
@@ -39,7 +40,7 @@ class CaptionedImage:
     """Unique in its dataset, as a file name is in its folder."""
     path: Path
     split: str
-    """train, dev, test, or another."""
+    """train, dev, test, or another; empty, if it is in none yet."""
     captions: tuple[str, ...]
 
 
@@ -112,6 +113,8 @@ def write_dataset(
     name, times = Counter(image.name for image in every).most_common(1)[0]
     if times > 1:
         raise DataError(f"{source}: {times} images are named {name!r}; names must be unique")
+    if outside := [image.name for image in every if not image.split]:
+        raise DataError(f"{source}: {outside[0]} is in no split; split the images first")
     root = Path(os.path.abspath(images_root))
     lines = []
     for image in every:
@@ -183,7 +186,7 @@ def _read_header(folder: Path) -> _Header:
     try:
         return _Header.model_validate(header)
     except ValidationError as error:
-        raise DataError(f"{file}: {_first(error)}; run mrnn prepare again") from None
+        raise DataError(f"{file}: {first_problem(error)}; run mrnn prepare again") from None
 
 
 def _read_captions(file: Path, root: Path) -> Iterator[CaptionedImage]:
@@ -196,20 +199,12 @@ def _read_captions(file: Path, root: Path) -> Iterator[CaptionedImage]:
         try:
             record = _Record.model_validate_json(line)
         except ValidationError as error:
-            raise DataError(f"{file}:{number}: {_first(error)}") from None
+            raise DataError(f"{file}:{number}: {first_problem(error)}") from None
         if record.name in line_of:
             before = f"line {line_of[record.name]} has that name too"
             raise DataError(f"{file}:{number}: name {record.name!r}: {before}")
         line_of[record.name] = number
         yield CaptionedImage(record.name, root / record.path, record.split, record.captions)
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing wrong, with its place and value."""
-    problem = error.errors()[0]
-    if problem["type"] == "json_invalid":
-        return problem["msg"]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, not {problem['input']!r:.80}"
 
 
 class SplitReport(BaseModel):

@@ -1,9 +1,10 @@
-"""Flickr8k, and what is laid out like it: a token file, split lists, a folder of images.
+"""Flickr8k, Flickr30k, and what is laid out like them: a token file, perhaps split lists.
 
-NAME.token.txt         one caption a line: image.jpg#0, a tab, the caption
+NAME.token.txt         one caption a line: image.jpg#0, a tab, the caption; or NAME.token
 NAME.trainImages.txt   one image file name a line; likewise devImages and testImages
 
-Source: Hodosh et al., "Framing Image Description as a Ranking Task", JAIR 2013.
+Sources: Hodosh et al., "Framing Image Description as a Ranking Task", JAIR 2013; Young et al.,
+"From image descriptions to visual denotations", TACL 2014.
 """
 
 import re
@@ -12,40 +13,28 @@ from pathlib import Path
 
 from mrnn.dataset import CaptionedImage
 from mrnn.errors import DataError
-
-SPLITS = ("train", "dev", "test")
+from mrnn.splits import SPLITS, split_by_lists
+from mrnn.text_files import read_lines
 
 
 def read_flickr(source: Path, images: Path) -> Iterator[CaptionedImage]:
-    """The images of whichever split lists `source` has, in the order of the lists.
+    """The images in the order of whichever split lists `source` has, then those in no list.
 
-    Images in no list are left out. Raises DataError.
+    Raises DataError.
     """
-    if not images.is_dir():
-        raise DataError(f"{images}: no such folder of images; check --images")
-    captions = _read_captions(_only_file(source, "*.token.txt"))
-    lists = {
-        split: _only_file(source, f"*.{split}Images.txt")
+    captions = _read_captions(_only_file(source, "*.token*"))
+    lists = [
+        (split, _only_file(source, f"*.{split}Images.txt"))
         for split in SPLITS
         if any(source.glob(f"*.{split}Images.txt"))
-    }
-    if not lists:
-        expected = ", ".join(f"*.{split}Images.txt" for split in SPLITS)
-        raise DataError(f"{source}: no split list; looked for {expected}")
-    list_of: dict[str, Path] = {}
-    for split, file in lists.items():
-        for number, line in _lines(file):
-            name = line.strip()
-            if name in list_of:
-                raise DataError(f"{file}:{number}: {name} stands in {list_of[name]} already")
-            if name not in captions:
-                raise DataError(f"{file}:{number}: {name} has no captions in the token file")
-            list_of[name] = file
-            yield CaptionedImage(name, images / name, split, tuple(captions[name]))
+    ]
+    every = (CaptionedImage(name, images / name, "", tuple(captions[name])) for name in captions)
+    yield from split_by_lists(every, lists)
 
 
 def _only_file(folder: Path, pattern: str) -> Path:
-    files = sorted(folder.glob(pattern))
+    """Flickr8k's lemmatized captions, *.lemma.token.txt, do not count."""
+    files = sorted(file for file in folder.glob(pattern) if ".lemma." not in file.name)
     if not files:
         raise DataError(f"{folder}: no file {pattern}; SOURCE is the folder that holds it")
     if len(files) > 1:
@@ -56,23 +45,9 @@ def _only_file(folder: Path, pattern: str) -> Path:
 
 def _read_captions(file: Path) -> dict[str, list[str]]:
     captions: dict[str, list[str]] = {}
-    for number, line in _lines(file):
+    for number, line in read_lines(file):
         match = re.fullmatch(r"(.+?)#\d+\t(.*)", line)
         if not match:
             raise DataError(f"{file}:{number}: not 'image.jpg#0', a tab, a caption: {line!r:.80}")
         captions.setdefault(match[1], []).append(match[2])
     return captions
-
-
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        number = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{file}:{number}: not UTF-8; save the file as UTF-8") from None
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, line

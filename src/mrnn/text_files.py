@@ -1,0 +1,48 @@
+"""Text files as people save them: UTF-8 with or without a mark, any ends of lines."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mrnn.errors import DataError
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+def read_text(file: Path) -> str:
+    r"""The text, its lines ended by \n. Raises DataError."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{file}:{number}: not UTF-8; save the file as UTF-8") from None
+
+
+def read_lines(file: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers."""
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
+        if line.strip():
+            yield number, line
+
+
+def read_json(file: Path, form: type[Form]) -> Form:
+    """A JSON file of a known form. Raises DataError with the line, or the place in the form."""
+    try:
+        return form.model_validate_json(read_text(file), strict=True)
+    except ValidationError as error:
+        problem = first_problem(error)
+        line = re.search(r"^Invalid JSON: .* line (\d+) ", problem)
+        raise DataError(f"{file}:{f'{line[1]}:' if line else ''} {problem}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing wrong, with its place and value."""
+    problem = error.errors()[0]
+    if problem["type"] == "json_invalid":
+        return problem["msg"]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, not {problem['input']!r:.80}"
