@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import overload
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
-from mrnn.decoding import DecodingOptions, Hypothesis, decode
+from mrnn.decoding import Constraints, DecodingOptions, Hypothesis, decode
 from mrnn.encoders import Encoder, load_encoder
 from mrnn.errors import CheckpointError, ImageError, MRNNError
 from mrnn.images import ImageSource, load_image
@@ -112,13 +113,25 @@ class Captioner:
             yield from self._caption_batch(batch, options)
 
     def describe(
-        self, features: Float[Tensor, "N F"], options: DecodingOptions | None = None
+        self,
+        features: Float[Tensor, "N F"],
+        options: DecodingOptions | None = None,
+        *,
+        keys: Sequence[int] | None = None,
     ) -> list[tuple[Caption, ...]]:
-        """Captions of photos whose features are at hand."""
+        """Captions of photos whose features are at hand.
+
+        `keys` tell photos apart when captions are drawn by chance; by default their features do.
+        Raises OptionsError for a word in `options` that the model does not know.
+        """
         checkpoint = self.checkpoint
+        options = options or checkpoint.decoding
+        constraints = Constraints.of(options, checkpoint.vocabulary)
+        if keys is None:
+            keys = [crc32(feature.numpy().tobytes()) for feature in features]
         with torch.inference_mode():
             seen = checkpoint.model.see(features)
-        hypotheses = decode(checkpoint.model, seen, options or checkpoint.decoding)
+        hypotheses = decode(checkpoint.model, seen, options, constraints, keys=keys)
         return [tuple(map(self._caption, found)) for found in hypotheses]
 
     def _caption_batch(
@@ -135,7 +148,9 @@ class Captioner:
         if pixels:
             features = torch.from_numpy(self.encoder.encode(np.stack([p for _, p in pixels])))
             familiarity = self.checkpoint.familiarity.score(features).tolist()
-            captions = self.describe(features, options)
+            # Pixels, not features: these can differ in the last bit with the batch.
+            keys = [crc32(p.tobytes()) for _, p in pixels]
+            captions = self.describe(features, options, keys=keys)
             for (place, _), found, familiar in zip(pixels, captions, familiarity, strict=True):
                 results[place] = ImageCaptions(
                     image=image_name(sources[place]),

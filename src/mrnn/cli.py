@@ -25,12 +25,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mrnn.decoding_flags import Asked, BeamSize, decoding_options, takes_decoding_flags
 from mrnn.errors import MRNNError, OptionsError
 
 if TYPE_CHECKING:
     from mrnn.captioner import ImageCaptions
     from mrnn.dataset import CaptionedImage
-    from mrnn.decoding import DecodingOptions
     from mrnn.training import EpochDone, Event
 
 app = typer.Typer(
@@ -48,10 +48,6 @@ ModelFolder = Annotated[
 ]
 DataFolder = Annotated[Path, typer.Argument(help="A dataset folder made by `mrnn prepare`")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]
-BeamSize = Annotated[
-    int | None, typer.Option(help="Hypotheses kept while searching; 1 is greedy search")
-]
-
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the number of the signal."""
@@ -210,19 +206,20 @@ def train(
 
 
 @app.command()
+@takes_decoding_flags
 def caption(
     paths: Annotated[
         list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of them, or globs")
     ],
     model: ModelFolder = None,
-    beam_size: BeamSize = None,
-    n_best: Annotated[int | None, typer.Option(help="Captions for each photo")] = None,
     as_json: Json = False,
     out: Annotated[
         Path | None, typer.Option(help="A .jsonl or .csv file; photos already in it are skipped")
     ] = None,
     sidecar: Annotated[bool, typer.Option(help="Write PHOTO.txt beside each photo")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace sidecars that exist")] = False,
+    *,
+    asked: Asked,
 ) -> None:
     """Caption photos; one that cannot be read does not stop the others."""
     from mrnn.caption_files import CaptionFile, write_sidecar
@@ -236,7 +233,7 @@ def caption(
         _tell(f"{out}: {len(file.done):,} photos are done already")
         photos = [photo for photo in photos if image_name(photo) not in file.done]
     captioner = Captioner.load(model or DEFAULT_MODEL)
-    options = _decoding(captioner.checkpoint.decoding, beam_size, n_best)
+    options = decoding_options(captioner.checkpoint.decoding, asked)
     failed, kept = 0, 0
     with _progress("Captioning", len(photos)) as advance:
         for photo, result in zip(photos, captioner.stream(photos, options), strict=True):
@@ -286,7 +283,8 @@ def evaluate(
     images = dataset.split(split)[:limit]
     features = load_features(dataset, captioner.checkpoint.encoder).of(images)
     tasks = [Task.perplexity, Task.generation] if task is Task.all else [task]
-    options = _decoding(captioner.checkpoint.decoding, beam_size, 1)
+    asked = {"n_best": 1} | ({"beam_size": beam_size} if beam_size is not None else {})
+    options = decoding_options(captioner.checkpoint.decoding, asked)
     with _progress("Captioning", len(images)) as advance:
         report = evaluate_model(
             captioner, images, features, tasks=tasks, options=options, on_image=advance
@@ -382,22 +380,6 @@ def _read_source(
             return read_table(sources[0], images, **options)
         case Source.folder:
             return read_folder(sources[0], images)
-
-
-def _decoding(
-    defaults: "DecodingOptions", beam_size: int | None, n_best: int | None
-) -> "DecodingOptions":
-    from pydantic import ValidationError
-
-    from mrnn.decoding import DecodingOptions
-    from mrnn.recipe import options_error
-
-    asked = {"n_best": n_best, "beam_size": beam_size}
-    given = {name: value for name, value in asked.items() if value is not None}
-    try:
-        return DecodingOptions.model_validate(defaults.model_dump() | given)
-    except ValidationError as error:
-        raise options_error(error, DecodingOptions, "mrnn") from error
 
 
 def _for_people(result: "ImageCaptions") -> str:

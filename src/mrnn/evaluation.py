@@ -45,7 +45,7 @@ class EvaluationReport(BaseModel):
 
     perplexity: float | None
     generation: GenerationScores | None
-    settings: dict[str, str | int | float]
+    settings: dict[str, str | int | float | tuple[str, ...]]
 
 
 def evaluate(

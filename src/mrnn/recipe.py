@@ -106,6 +106,8 @@ def _apply(content: dict[str, Any], setting: str) -> None:
 def options_error(error: ValidationError, options: type[BaseModel], where: str) -> OptionsError:
     """The first thing that pydantic found, with the nearest known key for an unknown one."""
     first = error.errors()[0]
+    if first["type"] == "value_error":  # of a table as a whole: its keys do not fit together
+        return OptionsError(": ".join([where, *map(str, first["loc"]), str(first["ctx"]["error"])]))
     *tables, key = map(str, first["loc"])
     place = ".".join([*tables, key])
     if first["type"] != "extra_forbidden":

@@ -24,6 +24,7 @@ from mrnn.batching import Batch, EncodedCaptions, batches
 from mrnn.captioner import Captioner
 from mrnn.checkpoint import CONFIG, Checkpoint
 from mrnn.dataset import Dataset
+from mrnn.decoding import DecodingOptions
 from mrnn.encoders import Encoder, load_encoder
 from mrnn.errors import DataError, TrainingError
 from mrnn.evaluation import generate, references_of, score_generation
@@ -294,7 +295,7 @@ class _Run:
                 f"Dev perplexity is {dev_perplexity} after epoch {self.progress.epoch}: "
                 "the weights grew too large; lower training.learning_rate"
             )
-        greedy = self.recipe.decoding.model_copy(update={"beam_size": 1, "n_best": 1})
+        greedy = DecodingOptions(beam_size=1, maximum_words=self.recipe.decoding.maximum_words)
         captioner = Captioner(self.checkpoint, self.encoder)
         scores = score_generation(generate(captioner, dev.features, greedy), dev.references)
         return {

@@ -1,0 +1,48 @@
+"""From a language model to sentences, by search or by chance. Knows no network and no text.
+
+Letters: N images, K beam, V vocabulary, R recurrent, M multimodal, T words, X rows (sentences in
+progress).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mrnn.decoding.beam import beam_search
+from mrnn.decoding.constraints import Constraints
+from mrnn.decoding.hypotheses import Hypothesis, LanguageModel
+from mrnn.decoding.options import DecodingOptions
+from mrnn.decoding.sampling import sample
+
+__all__ = ["Constraints", "DecodingOptions", "Hypothesis", "LanguageModel", "decode"]
+
+FREE = Constraints()
+
+
+@torch.inference_mode()
+def decode(
+    model: LanguageModel,
+    seen: Float[Tensor, "N M"],
+    options: DecodingOptions,
+    constraints: Constraints = FREE,
+    *,
+    keys: Sequence[int] | None = None,
+) -> list[list[Hypothesis]]:
+    """The `n_best` hypotheses of each image, best first, no two alike.
+
+    Search at temperature 0, else chance. `constraints` holds the words of `options` as ids, see
+    `Constraints.of`. A hypothesis has at least one word and ends with the end sign; the unknown
+    and start signs are never in it. Raises OptionsError where the options leave no sentence.
+
+    `keys` has a number an image, by default its place. What is drawn for an image depends on the
+    seed, its key, and what the model says of it, not on the images that it is decoded with.
+    """
+    constraints.check(options)
+    if options.temperature:
+        found = sample(model, seen, options, constraints, keys or range(len(seen)))
+    else:
+        found = beam_search(model, seen, options, constraints)
+    constraints.check_found(found, options)
+    return found

@@ -1,0 +1,94 @@
+"""The options of decoding on the command line; their defaults and checks are `DecodingOptions`'."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mrnn.decoding import DecodingOptions
+
+Asked = Mapping[str, Any]
+"""The fields of `DecodingOptions` that the user gave."""
+BeamSize = Annotated[
+    int | None, typer.Option(help="Hypotheses kept while searching; 1 is greedy search")
+]
+FLAGS: dict[str, Any] = {
+    "beam_size": BeamSize,
+    "n_best": Annotated[int | None, typer.Option(help="Captions for each photo")],
+    "minimum_words": Annotated[
+        int | None, typer.Option("--min-words", help="Words that a caption has at least")
+    ],
+    "maximum_words": Annotated[
+        int | None, typer.Option("--max-words", help="Words that a caption has at most")
+    ],
+    "no_repeat_ngram": Annotated[
+        int | None, typer.Option(help="No run of so many words comes twice; 0 allows all")
+    ],
+    "must": Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD", help="A word that every caption has; may be repeated"),
+    ],
+    "must_not": Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD", help="A word that no caption has; may be repeated"),
+    ],
+    "prefix": Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What every caption begins with")
+    ],
+    "diverse_groups": Annotated[
+        int | None, typer.Option(help="Search in so many groups that differ from each other")
+    ],
+    "diversity_penalty": Annotated[
+        float | None, typer.Option(help="How much the groups are made to differ")
+    ],
+    "temperature": Annotated[
+        float | None,
+        typer.Option(help="Draw captions by chance: 1 as the model has it, less for safer ones"),
+    ],
+    "top_k": Annotated[
+        int | None, typer.Option(help="Draw from so many of the likeliest words only")
+    ],
+    "top_p": Annotated[
+        float | None, typer.Option(help="Draw from the likeliest words of this share only")
+    ],
+    "seed": Annotated[
+        int | None, typer.Option(help="The same seed draws the same captions for a photo")
+    ],
+}
+
+
+def takes_decoding_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the flags to a command, which gets what was given as its argument `asked`."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for name, parameter in signature.parameters.items() if name != "asked"]
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=flag)
+        for name, flag in FLAGS.items()
+    ]
+
+    @functools.wraps(command)
+    def with_flags(*args: Any, **given: Any) -> None:  # noqa: ANN401
+        flags = {name: given.pop(name, None) for name in FLAGS}
+        asked = {name: value for name, value in flags.items() if value not in (None, [])}
+        command(*args, **given, asked=asked)
+
+    with_flags.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*own, *flags]
+    )
+    return with_flags
+
+
+def decoding_options(defaults: "DecodingOptions", asked: Asked) -> "DecodingOptions":
+    """The defaults with what was asked for; OptionsError names what is impossible."""
+    from pydantic import ValidationError
+
+    from mrnn.decoding import DecodingOptions
+    from mrnn.recipe import options_error
+
+    try:
+        return DecodingOptions.model_validate({**defaults.model_dump(), **asked})
+    except ValidationError as error:
+        raise options_error(error, DecodingOptions, "mrnn") from error
