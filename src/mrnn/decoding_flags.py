@@ -91,4 +91,4 @@ def decoding_options(defaults: "DecodingOptions", asked: Asked) -> "DecodingOpti
     try:
         return DecodingOptions.model_validate({**defaults.model_dump(), **asked})
     except ValidationError as error:
-        raise options_error(error, DecodingOptions, "mrnn") from error
+        raise options_error(error, DecodingOptions, "decoding") from error

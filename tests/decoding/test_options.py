@@ -2,6 +2,8 @@ import pytest
 from pydantic import ValidationError
 
 from mrnn.decoding import DecodingOptions
+from mrnn.errors import OptionsError
+from mrnn.recipe import load_recipe
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,11 @@ def test_impossible_values_are_refused(bad):
 def test_options_that_do_not_fit_together_are_refused(options, message):
     with pytest.raises(ValidationError, match=message):
         DecodingOptions(**options)
+
+
+def test_a_recipe_says_where_they_do_not_fit():
+    with pytest.raises(OptionsError, match=r"paper-lite.*: decoding: top_k is for sampling: set "):
+        load_recipe("paper-lite", ["decoding.top_k=3"])
 
 
 def test_options_of_an_older_model_still_load():

@@ -26,7 +26,8 @@ def beam_search(
     A group is done when as many of its hypotheses have finished as it keeps unfinished ones.
     Where words must appear it goes on until nothing better can come: the shortest sentences that
     have these words end first, and are seldom the best. Fewer than `n_best` come back only where
-    fewer sentences exist, or where groups find the same ones. Ties go to the lower word id.
+    fewer sentences exist, where groups find the same ones, or where a vocabulary of a few words
+    leaves nothing to go on with that `no_repeat_ngram` allows. Ties go to the lower word id.
 
     Groups are those of Vijayakumar et al. 2016 (algorithm 1, Hamming diversity; the end sign costs
     nothing), and `n_best` takes the best of each before the second of any. Banks are the grid of
@@ -108,12 +109,13 @@ class _Beam:
     ) -> tuple[Choice, Choice]:
         """What goes on and what ends, of all groups and banks."""
         bank = self._banks(sums, lacking) if self.needed else None
-        taken = sums.new_zeros(len(sums), sums.shape[2])
+        taken = sums.new_zeros(len(sums), sums.shape[2]) if self.groups > 1 else None
         going_on, ended = [], []
         for first in range(0, self.size, self.group_size):
             rows = slice(first, first + self.group_size)
-            # The penalty is for this choice alone: the totals stay the model's own.
-            scores = sums[:, rows] - self.penalty * taken[:, None] if first else sums[:, rows]
+            scores = sums[:, rows]
+            if taken is not None:  # for this choice alone: the totals stay the model's own
+                scores = scores - self.penalty * taken[:, None]
             for number in range(self.banks):
                 of_bank = scores
                 if bank is not None:
@@ -121,7 +123,7 @@ class _Beam:
                 goes, ends = choose(of_bank, self.width, first)
                 going_on.append(goes)
                 ended.append(ends)
-                if self.groups > 1:
+                if taken is not None:
                     taken.scatter_add_(1, goes.words, (goes.scores > -torch.inf).to(taken.dtype))
         return Choice.join(going_on), Choice.join(ended)
 
