@@ -42,7 +42,7 @@ class TrainingOptions(BaseModel):
     learning_rate: float = Field(default=1e-3, gt=0)
     warm_up: float = Field(default=0.05, ge=0, lt=1)
     """Share of all steps in which the rate rises; after it falls to 0 along a cosine."""
-    weight_penalty: float = Field(default=1e-6, ge=0)
+    weight_penalty: float = Field(default=1e-8, ge=0)
     """The paper's lambda: the cost is mean bits a word + lambda x ||theta||^2."""
     clip: float = Field(default=5.0, gt=0)
     """Largest norm of the gradient."""
