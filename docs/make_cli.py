@@ -17,7 +17,7 @@ HEAD = """\
 # The command line
 
 <!-- Written by docs/make_cli.py from the --help of each command; change the texts in
-src/mrnn/cli.py, then run it again. -->
+src/mrnn/cli/, then run it again. -->
 
 Results go to stdout; progress and messages go to stderr, and progress is drawn only in a terminal.
 

@@ -5,8 +5,8 @@ from typer.testing import CliRunner
 
 from mrnn import cli
 from mrnn.captioner import Captioner
+from mrnn.cli.decoding_flags import FLAGS, decoding_options
 from mrnn.decoding import DecodingOptions
-from mrnn.decoding_flags import FLAGS, decoding_options
 from mrnn.errors import OptionsError
 
 

@@ -386,15 +386,18 @@ def chosen_precision(options: TrainingOptions) -> Literal["float32", "bfloat16"]
     """The recipe's, or the one in which this processor multiplies matrices faster."""
     if options.precision != "auto":
         return options.precision
-    seconds = {}
-    for precision in (torch.float32, torch.bfloat16):
-        matrix = torch.ones(256, 256, dtype=precision)
-        matrix @ matrix
-        start = time.perf_counter()
-        for _ in range(3):
-            matrix @ matrix
-        seconds[precision] = time.perf_counter() - start
+    seconds = {p: _product_seconds(p) for p in (torch.float32, torch.bfloat16)}
     return "bfloat16" if 1.2 * seconds[torch.bfloat16] < seconds[torch.float32] else "float32"
+
+
+def _product_seconds(precision: torch.dtype) -> float:
+    """The least of several, since the first prepares and any may be disturbed."""
+    matrix, least = torch.ones(256, 256, dtype=precision), math.inf
+    for _ in range(8):
+        start = time.perf_counter()
+        matrix @ matrix
+        least = min(least, time.perf_counter() - start)
+    return least
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

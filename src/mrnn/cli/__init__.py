@@ -1,0 +1,54 @@
+"""The command line: parse, one call, print. Results go to stdout, all else to stderr.
+
+Exit 0: done. 1: a user's error, or some inputs failed while the others were done. 2: usage.
+"""
+
+import os
+import sys
+
+import typer
+
+from mrnn.cli.captioning import caption, demo
+from mrnn.cli.data import check, extract, prepare
+from mrnn.cli.evaluation import evaluate
+from mrnn.cli.terminal import tell
+from mrnn.cli.training import train
+from mrnn.errors import MRNNError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Captions for photos by the multimodal recurrent network (m-RNN).",
+)
+for command in (prepare, check, extract, train, caption, evaluate, demo):
+    app.command()(command)
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the number of the signal."""
+
+
+def main() -> None:
+    """The `mrnn` command."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            tell("mrnn: interrupted; what was finished is kept")
+        raise
+    except MRNNError as error:
+        tell(f"mrnn: {error}")
+        sys.exit(1)
+    except OSError as error:  # a full disk, a read-only folder
+        try:
+            sys.stdout.flush()
+        except OSError:  # the exit would try again, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            tell(f"mrnn: {error.filename or 'output'}: {error.strerror or error}")
+        sys.exit(1)

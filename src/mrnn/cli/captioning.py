@@ -1,0 +1,106 @@
+"""Caption photos."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mrnn.cli.decoding_flags import Asked, decoding_options, takes_decoding_flags
+from mrnn.cli.terminal import Json, ModelFolder, progress, tell
+from mrnn.errors import OptionsError
+
+if TYPE_CHECKING:
+    from mrnn.captioner import ImageCaptions
+
+DEMO_PHOTOS = ("astronaut.png", "camera.png", "motorcycle_left.png", "chelsea.png", "page.png")
+
+
+@takes_decoding_flags
+def caption(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of them, or globs")
+    ],
+    model: ModelFolder = None,
+    as_json: Json = False,
+    out: Annotated[
+        Path | None, typer.Option(help="A .jsonl or .csv file; photos already in it are skipped")
+    ] = None,
+    sidecar: Annotated[bool, typer.Option(help="Write PHOTO.txt beside each photo")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace sidecars that exist")] = False,
+    *,
+    asked: Asked,
+) -> None:
+    """Caption photos; one that cannot be read does not stop the others."""
+    from mrnn.caption_files import CaptionFile, write_sidecar
+    from mrnn.captioner import Captioner, image_name
+    from mrnn.checkpoint import DEFAULT_MODEL
+    from mrnn.images import find_images
+
+    photos = list(find_images(paths))
+    file = CaptionFile(out) if out else None
+    if file and file.done:
+        tell(f"{out}: {len(file.done):,} photos are done already")
+        photos = [photo for photo in photos if image_name(photo) not in file.done]
+    captioner = Captioner.load(model or DEFAULT_MODEL)
+    options = decoding_options(captioner.checkpoint.decoding, asked)
+    failed, kept = 0, 0
+    with progress("Captioning", len(photos)) as advance:
+        for photo, result in zip(photos, captioner.stream(photos, options), strict=True):
+            if result.error:
+                failed += 1
+                tell(result.error)
+            elif sidecar:
+                try:
+                    kept += not write_sidecar(photo, result, overwrite=overwrite)
+                except OSError as error:  # a read-only folder: the next may not be
+                    failed += 1
+                    tell(f"{photo}: the sidecar cannot be written ({error.strerror})")
+            if file:
+                file.write(result)
+            elif as_json:
+                print(result.model_dump_json(), flush=True)
+            elif not (result.error or sidecar):
+                print(_for_people(result), flush=True)
+            advance()
+    if kept:
+        tell(f"{kept:,} .txt files were there already and stay; --overwrite replaces them")
+    if failed:
+        tell(f"{failed:,} of {len(photos):,} photos could not be captioned")
+        raise typer.Exit(1)
+
+
+def demo(
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Your photos [default: a few that are installed]")
+    ] = None,
+) -> None:
+    """Caption photos with the model that ships, to see what it can do."""
+    if paths:
+        caption(paths)
+        return
+    try:
+        from skimage import data_dir  # type: ignore[attr-defined]
+    except ImportError:
+        raise OptionsError("The demo's photos need: pip install 'mrnn[demo]'") from None
+    from mrnn.captioner import Captioner
+
+    tell(f"Photos that come with scikit-image, in {data_dir}. The last two are not of the kind")
+    tell("that the model learned from, and it says so. Your own: mrnn caption PHOTO...")
+    for result in Captioner.load().stream([Path(data_dir) / name for name in DEMO_PHOTOS]):
+        print(_for_people(result.model_copy(update={"image": Path(result.image).name})))
+
+
+def _for_people(result: "ImageCaptions") -> str:
+    from mrnn.familiarity import UNFAMILIAR
+
+    if len(result.captions) == 1:
+        text = f"{result.image}: {result.captions[0].text}"
+    else:
+        lines = [f"  {c.log_probability:7.2f}  {c.text}" for c in result.captions]
+        text = "\n".join([f"{result.image}:", *lines])
+    if result.familiarity is not None and result.familiarity < UNFAMILIAR:
+        text += (
+            "\n  (a guess: this is unlike the photos that the model learned from; "
+            f"familiarity {result.familiarity:.2f})"
+        )
+    return text

@@ -1,0 +1,169 @@
+"""From photos and captions to a dataset folder with features: prepare, check, extract."""
+
+from collections.abc import Iterator
+from enum import Enum, StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mrnn.cli.terminal import DataFolder, progress, tell
+from mrnn.errors import OptionsError
+
+if TYPE_CHECKING:
+    from mrnn.dataset import CaptionedImage
+
+
+class Source(StrEnum):
+    """What `mrnn prepare` can read."""
+
+    flickr = "flickr"
+    karpathy = "karpathy"
+    coco = "coco"
+    iapr = "iapr"
+    table = "table"
+    folder = "folder"
+
+
+class Sentences(Enum):
+    """What becomes of an image described in several sentences."""
+
+    split = "split"
+    joined = "joined"
+
+
+def prepare(
+    kind: Annotated[Source, typer.Argument(help="Format of the source")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE",
+            help="The file; for flickr, iapr and folder: the folder; for coco: one file or several",
+        ),
+    ],
+    images: Annotated[Path, typer.Option(help="Folder of the image files")],
+    out: Annotated[Path, typer.Option(help="The dataset folder to write")],
+    split_list: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SPLIT=FILE", help="A split's images, one a line: dev=dev.txt"),
+    ] = None,
+    shares: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            metavar="TRAIN DEV TEST",
+            help="Split at random [default, if the source has no splits: 0.8 0.1 0.1]",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the random split [default: 0]")] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="An image to leave out")
+    ] = None,
+    sentences: Annotated[
+        Sentences | None,
+        typer.Option(help="iapr: each sentence a caption, or all one [default: split]"),
+    ] = None,
+    image_column: Annotated[
+        str | None, typer.Option(help="table: column of the image files [default: image]")
+    ] = None,
+    caption_column: Annotated[
+        str | None, typer.Option(help="table: column of the captions [default: caption]")
+    ] = None,
+    split_column: Annotated[
+        str | None, typer.Option(help="table: column of the splits [default: split, if there]")
+    ] = None,
+) -> None:
+    """Make a dataset folder from a source; the images stay where they are."""
+    from mrnn.dataset import Dataset, write_dataset
+    from mrnn.splits import divide
+
+    options = {
+        "sentences": sentences and sentences.value,
+        "image_column": image_column,
+        "caption_column": caption_column,
+        "split_column": split_column,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    every = _read_source(kind, sources, images, given)
+    divided, notes = divide(
+        every, lists=split_list or (), shares=shares, seed=seed, leave_out=leave_out or ()
+    )
+    write_dataset(divided, out, source=kind.value, images_root=images)
+    for note in notes:
+        tell(note)
+    dataset = Dataset.load(out)
+    for split in dataset.splits:
+        found = dataset.split(split)
+        captions = sum(len(image.captions) for image in found)
+        print(f"{split}: {len(found):,} images, {captions:,} captions")
+    tell(f"Wrote {out}. Next: mrnn check {out}")
+
+
+def check(data: DataFolder) -> None:
+    """Look for what would make training wrong: broken images, leaks, odd captions."""
+    from mrnn.dataset import Dataset, check_dataset
+
+    dataset = Dataset.load(data)
+    with progress("Checking", len(dataset.images)) as advance:
+        report = check_dataset(dataset, on_image=advance)
+    for line in report.lines():
+        print(line)
+    if report.errors:
+        raise typer.Exit(1)
+
+
+def extract(
+    data: DataFolder,
+    encoder: Annotated[
+        str | None, typer.Option(help="Name of the image encoder [default: efficientnet-lite2]")
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(help="How a photo becomes a square: crop, squash or pad [default: squash]"),
+    ] = None,
+) -> None:
+    """Compute the image features of a dataset; goes on where it was interrupted."""
+    from mrnn.dataset import Dataset
+    from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT, load_encoder
+    from mrnn.features import extract_features
+
+    dataset = Dataset.load(data)
+    loaded = load_encoder(encoder or DEFAULT_ENCODER, fit or DEFAULT_FIT)
+    with progress("Extracting", len(dataset.images)) as advance:
+        file = extract_features(dataset, loaded, advance)
+    print(f"{file}: {len(dataset.images):,} features of {loaded.identity}")
+
+
+def _read_source(
+    kind: Source, sources: list[Path], images: Path, options: dict[str, Any]
+) -> Iterator["CaptionedImage"]:
+    from mrnn.readers.coco import read_coco
+    from mrnn.readers.flickr import read_flickr
+    from mrnn.readers.folder import read_folder
+    from mrnn.readers.iapr import read_iapr
+    from mrnn.readers.karpathy import read_karpathy
+    from mrnn.readers.table import read_table
+
+    for name in options:
+        taker = Source.iapr if name == "sentences" else Source.table
+        if kind is not taker:
+            option = name.replace("_", "-")
+            raise OptionsError(f"prepare {kind} does not take --{option}; prepare {taker} does")
+    if len(sources) > 1 and kind is not Source.coco:
+        raise OptionsError(
+            f"prepare {kind} takes one SOURCE, not {len(sources)}; coco takes several"
+        )
+    if not images.is_dir():
+        raise OptionsError(f"{images}: no such folder of images; check --images")
+    match kind:
+        case Source.flickr:
+            return read_flickr(sources[0], images)
+        case Source.karpathy:
+            return read_karpathy(sources[0], images)
+        case Source.coco:
+            return read_coco(sources, images)
+        case Source.iapr:
+            return read_iapr(sources[0], images, **options)
+        case Source.table:
+            return read_table(sources[0], images, **options)
+        case Source.folder:
+            return read_folder(sources[0], images)

@@ -1,0 +1,82 @@
+"""Train a model, and show how it goes."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import TaskID, TextColumn
+
+from mrnn.cli.terminal import bar, tell
+
+if TYPE_CHECKING:
+    from mrnn.training import EpochDone, Event
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one that ships")],
+    data: Annotated[Path, typer.Option(help="A dataset folder with its features extracted")],
+    out: Annotated[Path, typer.Option(help="The folder of the trained model")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change the recipe: --set training.epochs=3"
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run")] = False,
+) -> None:
+    """Train a model by a recipe; the best epoch on dev is kept."""
+    from mrnn.dataset import Dataset
+    from mrnn.recipe import load_recipe
+    from mrnn.training import train as train_model
+
+    loaded = load_recipe(recipe, settings or ())
+    _show_training(train_model(loaded, Dataset.load(data), out, resume=resume))
+
+
+def _show_training(events: Iterable["Event"]) -> None:
+    from mrnn.training import EpochDone, RunFinished, RunStarted, StepDone
+
+    started = time.monotonic()
+    words, task = 0, TaskID(0)
+    with bar(TextColumn("{task.fields[speed]}")) as shown:
+        for event in events:
+            match event:
+                case RunStarted():
+                    tell(
+                        f"{event.parameters:,} weights, {event.vocabulary_size:,} words, "
+                        f"{event.precision}. Writing to {event.folder}; stop with Ctrl-C, "
+                        "go on with --resume"
+                    )
+                    total = event.epochs * event.steps_per_epoch
+                    done = event.done_epochs * event.steps_per_epoch
+                    task = shown.add_task("Training", total=total, completed=done, speed="")
+                    started = time.monotonic()
+                case StepDone():
+                    words += event.words
+                    speed = words / (time.monotonic() - started)
+                    text = f"{speed:,.0f} words/s, {event.bits:.2f} bits a word"
+                    shown.update(task, advance=1, speed=text)
+                case EpochDone():
+                    print(_epoch_line(event), flush=True)
+                    for warning in event.warnings:
+                        tell(f"Warning: {warning}")
+                case RunFinished():
+                    shown.stop()
+                    print(
+                        f"{event.folder}: the model of epoch {event.best_epoch}, "
+                        f"dev perplexity {event.best_perplexity:.2f}"
+                    )
+
+
+def _epoch_line(epoch: "EpochDone") -> str:
+    other = epoch.shuffled_perplexity
+    shuffled = "" if other is None else f" (with other photos {other:.1f})"
+    return (
+        f"epoch {epoch.epoch:>2}  perplexity: train {epoch.train_perplexity:.2f}, "
+        f"dev {epoch.dev_perplexity:.2f}{shuffled}  "
+        f"greedy: BLEU-4 {epoch.bleu_4:.3f}, CIDEr {epoch.cider:.3f}, "
+        f"{epoch.distinct:.0%} distinct  {epoch.words_per_second:,.0f} words/s"
+        + ("  *" if epoch.best else "")
+    )
