@@ -1,0 +1,49 @@
+"""Ways of decoding on a split: quality beside speed.
+
+Run: python benchmarks/decoding.py DATA [--model RUN] [--split dev] [--limit N]
+Prints a markdown table. Speed is that of decoding alone, from features that are there already.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from mrnn.captioner import Captioner
+from mrnn.checkpoint import DEFAULT_MODEL
+from mrnn.dataset import Dataset
+from mrnn.evaluation import generate, references_of, score_generation
+from mrnn.features import load_features
+
+BEAM_SIZES = (1, 2, 3, 5, 10)
+
+
+def main() -> None:
+    """A row for each beam."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    parser.add_argument("--split", default="dev")
+    parser.add_argument("--limit", type=int)
+    arguments = parser.parse_args()
+    captioner = Captioner.load(arguments.model)
+    dataset = Dataset.load(arguments.data)
+    images = dataset.split(arguments.split)[: arguments.limit]
+    features = load_features(dataset, captioner.checkpoint.encoder).of(images)
+    references = references_of(images)
+    print("| decoding | BLEU-4 | CIDEr-D | distinct | captions/s |\n|---|---|---|---|---|")
+    for size in BEAM_SIZES:
+        options = captioner.checkpoint.decoding.model_copy(update={"beam_size": size, "n_best": 1})
+        start = time.perf_counter()
+        generated = generate(captioner, features, options)
+        speed = len(images) / (time.perf_counter() - start)
+        scores = score_generation(generated, references)
+        name = "greedy" if size == 1 else f"beam {size}"
+        print(
+            f"| {name} | {scores.bleu_4:.3f} | {scores.cider:.3f} | {scores.distinct:.1%} "
+            f"| {speed:,.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
