@@ -37,7 +37,7 @@ class Plain(nn.Module):
         w = drop(net.embedding_2(net.embedding_1(words)))
         state, states = net.begin(len(words)), []
         for t in range(words.shape[1]):
-            state = functional.relu(net.recurrence(state) + w[:, t])
+            state = functional.relu(functional.linear(state, net.recurrence.weight) + w[:, t])
             states.append(state)
         r = drop(torch.stack(states, 1))
         seen = net.image_to_multimodal(drop(images))[:, None]

@@ -1,14 +1,17 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mrnn.checkpoint import CONFIG, VOCABULARY, WEIGHTS, Checkpoint
+from mrnn.checkpoint import CONFIG, DIRECTIONS, MEAN, VOCABULARY, WEIGHTS, Checkpoint
 from mrnn.errors import CheckpointError
-from mrnn.model import IGNORED
+from mrnn.model import IGNORED, MRNN, ModelConfig, network_of
 from mrnn.vocabulary import Vocabulary
+
+FAMILIARITY = (MEAN, DIRECTIONS)
 
 
 @pytest.fixture
@@ -49,6 +52,47 @@ def test_what_is_saved_is_loaded_to_float16(checkpoint, run):
         assert torch.equal(tensor, expected[name].half().float())
     for name in ("recipe", "vocabulary", "encoder", "decoding"):
         assert getattr(loaded, name) == getattr(checkpoint, name)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"shares_embedding": True},
+        {"recurrence": "lstm", "recurrent_layers": 2},
+        {"network": "simple-rnn", "embedding_layers": 1, "embedding_size": 6, "sees_image": False,
+         "multimodal_size": 512},
+    ],
+)  # fmt: skip
+def test_every_network_is_loaded_as_it_was_saved(checkpoint, tmp_path, variant):
+    config = ModelConfig(**checkpoint.model.config.model_dump() | variant)
+    saved = replace(checkpoint, model=network_of(config).eval())
+    saved.save(tmp_path / "variant")
+    loaded = Checkpoint.load(tmp_path / "variant").model
+    assert loaded.config == config
+    expected = dict(saved.model.named_parameters())
+    assert load_file(tmp_path / "variant" / WEIGHTS).keys() == {*expected, *FAMILIARITY}
+    for name, tensor in loaded.named_parameters():
+        assert torch.equal(tensor, expected[name].half().float())
+    words, images = torch.tensor([[0, 3, 4, 5]]), torch.rand(1, 7)
+    torch.testing.assert_close(
+        loaded(words, images), saved.model(words, images), rtol=1e-2, atol=1e-2
+    )
+
+
+def test_a_config_of_before_the_variants_is_the_papers_network(run):
+    model = json.loads((run / CONFIG).read_text())["model"]
+    old = ("embedding_size", "recurrent_size", "multimodal_size", "dropout", "sees_image")
+    sizes = {name: model[name] for name in (*old, "vocabulary_size", "image_size")}
+    change_config(run, model=sizes)
+    loaded = Checkpoint.load(run).model
+    assert isinstance(loaded, MRNN)
+    assert loaded.config.model_dump() == model
+
+
+def test_a_config_whose_options_do_not_fit_together(run):
+    model = json.loads((run / CONFIG).read_text())["model"]
+    change_config(run, model=model | {"embedding_layers": 1})
+    refused(run, r"config\.json: model: .*embedding_size must be recurrent_size, 6, not 5")
 
 
 def test_familiarity_survives_exactly(checkpoint, run):

@@ -81,6 +81,8 @@ def test_settings_change_a_recipe_in_order(file):
         (["training.precision=float16"], "training.precision: .*'bfloat16', not 'float16'$"),
         (["encoder.fit=stretch"], "encoder.fit: .*'crop', 'squash' or 'pad', not 'stretch'$"),
         (["model.dropout=1"], "model.dropout: Input should be less than 1, not 1$"),
+        (["model.embedding_layers=1"], "model: a relu recurrence adds .*_size, 9, not 128$"),
+        (["model.network=simple"], "model.network: .*'m-rnn' or 'simple-rnn', not 'simple'$"),
         (["model=3"], "model: Input should be a valid dictionary"),
         (["training.warm_up=-0.1"], "training.warm_up: .*greater than or equal to 0, not -0.1$"),
         (["decoding.beam_size=1.5"], "decoding.beam_size: .*integer.*, not 1.5$"),

@@ -87,7 +87,7 @@ def test_it_learns_to_name_the_colour_of_a_photo(dataset, colour_encoder, tmp_pa
     events = run(dataset, tmp_path / "run", {"dropout": 0.1})
     epochs = epochs_of(events)
     assert epochs[-1].dev_perplexity < 1.6 < 4 < epochs[0].dev_perplexity
-    assert epochs[-1].shuffled_perplexity > 1.4 * epochs[-1].dev_perplexity
+    assert epochs[-1].shuffled_perplexity > 1.15 * epochs[-1].dev_perplexity
     assert epochs[-1].distinct == pytest.approx(3 / 6)
     assert epochs[-1].cider > 4 > 1 > epochs[0].cider
     assert epochs[-1].warnings == ()
@@ -266,7 +266,7 @@ def test_a_weight_penalty_makes_the_weights_smaller(dataset, tmp_path):
     for penalty in (0.0, 0.01):
         run(dataset, tmp_path / f"{penalty}", weight_penalty=penalty, epochs=6)
         model = Checkpoint.load(tmp_path / f"{penalty}").model
-        norms.append(model.squared_norm().item())
+        norms.append(sum(float(p.detach().square().sum()) for p in model.parameters()))
     assert norms[1] < 0.8 * norms[0]
 
 
@@ -400,6 +400,28 @@ def test_a_run_that_is_left_and_resumed_ends_as_one_that_was_not(dataset, tmp_pa
         events.close()
         torch.rand(3)  # what others do with the global generator meanwhile
     run(dataset, left, {"dropout": 0.3}, resume=True, **options)
+    assert weights(left) == weights(whole)
+    assert metrics(left) == metrics(whole)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"recurrence": "lstm", "recurrent_layers": 2},
+        {"recurrence": "gru", "embedding_layers": 1, "shares_embedding": True},
+        {"network": "simple-rnn", "recurrence": "sigmoid", "embedding_layers": 1,
+         "embedding_size": 12, "multimodal_size": 512, "sees_image": False},
+    ],
+)  # fmt: skip
+def test_every_network_learns_and_resumes(dataset, tmp_path, sizes):
+    left, whole, options = tmp_path / "left", tmp_path / "whole", {"epochs": 3, "average": 0.9}
+    first, _, last = epochs_of(run(dataset, whole, sizes | {"dropout": 0.1}, **options))
+    assert last.dev_perplexity < 0.9 * first.dev_perplexity
+    events = train(recipe(sizes | {"dropout": 0.1}, **options), dataset, left)
+    for _ in zip(range(12), events, strict=False):  # 7 are an epoch
+        pass
+    events.close()
+    run(dataset, left, sizes | {"dropout": 0.1}, resume=True, **options)
     assert weights(left) == weights(whole)
     assert metrics(left) == metrics(whole)
 

@@ -18,7 +18,7 @@ from mrnn.decoding import DecodingOptions
 from mrnn.encoders import EncoderIdentity
 from mrnn.errors import CheckpointError
 from mrnn.familiarity import Familiarity
-from mrnn.model import MRNN, ModelConfig
+from mrnn.model import ModelConfig, Network, network_of
 from mrnn.vocabulary import Vocabulary
 
 FORMAT = 1
@@ -48,7 +48,7 @@ class Checkpoint:
     """A trained model with its vocabulary and the identity of its encoder."""
 
     recipe: str
-    model: MRNN
+    model: Network
     vocabulary: Vocabulary
     encoder: EncoderIdentity
     decoding: DecodingOptions
@@ -72,12 +72,12 @@ class Checkpoint:
         sibling.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
         sibling.replace(folder / CONFIG)
         tensors = {
-            **self.model.state_dict(),
+            **dict(self.model.named_parameters()),
             MEAN: self.familiarity.mean,
             DIRECTIONS: self.familiarity.directions,
         }
         sibling = folder / f"{WEIGHTS}.new"
-        half = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
+        half = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
         sibling.write_bytes(save(half))  # unlike save_file, says OSError when the disk is full
         sibling.replace(folder / WEIGHTS)
 
@@ -97,7 +97,7 @@ class Checkpoint:
                 f"but its encoder makes {config.encoder.feature_size}; take both from one run"
             )
         tensors = _load_tensors(folder / WEIGHTS)
-        model = MRNN(config.model)
+        model = network_of(config.model)
         _check_tensors(model, tensors, folder / WEIGHTS)
         familiarity = Familiarity(
             tensors.pop(MEAN),
@@ -105,7 +105,7 @@ class Checkpoint:
             config.familiarity_middle,
             config.familiarity_edge,
         )
-        model.load_state_dict(tensors)
+        model.load_state_dict(tensors, strict=False)  # a shared tensor has but one name here
         return cls(
             config.recipe, model.eval(), vocabulary, config.encoder, config.decoding, familiarity
         )
@@ -145,8 +145,8 @@ def _load_tensors(file: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{file} cannot be read: {line}") from error
 
 
-def _check_tensors(model: MRNN, tensors: dict[str, Tensor], file: Path) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+def _check_tensors(model: Network, tensors: dict[str, Tensor], file: Path) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
     features = model.config.image_size
     count = tensors[DIRECTIONS].shape[:1] if DIRECTIONS in tensors else ()
     expected |= {MEAN: (features,), DIRECTIONS: (*count, features)}

@@ -2,48 +2,96 @@
 
 The recurrent layer never sees the image; the two meet in the multimodal layer. So the model has
 three parts: `read` gives the sentence's share of that layer, `see` the image's, and `fuse` adds
-them and predicts. Training, decoding and scoring are three uses of these.
+them and predicts. Training, decoding and scoring are three uses of these. The simple RNN, from
+which the paper sets out, has the same face, and ignores what was seen.
 
-Letters: B batch, T words, V vocabulary, E embedding, R recurrent, M multimodal, F image feature,
-W words that count (the places of a batch that are not padding).
+Letters: B batch, T words, V vocabulary, E embedding, R recurrent, S state, M multimodal,
+F image feature, D what the output layer takes.
 Source: Mao et al., "Deep Captioning with Multimodal Recurrent Neural Networks (m-RNN)", ICLR 2015.
 """
 
-from typing import Any
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mrnn.likelihood import negative_log_likelihood
+from mrnn.recurrence import Kind, recurrence_of
+
 IGNORED = -1
 """The target of a place that holds no word."""
-ROWS_AT_ONCE = 512
-"""How many rows of logits the output layer holds at a time in training."""
 
 
-class ModelSizes(BaseModel):
-    """What a recipe says of an m-RNN; the paper's unless said otherwise."""
+class ModelOptions(BaseModel):
+    """What a recipe says of a network; the paper's m-RNN unless said otherwise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    network: Literal["m-rnn", "simple-rnn"] = "m-rnn"
+    """simple-rnn: no image and no multimodal layer, the paper's section 3."""
     embedding_size: int = Field(default=128, ge=1)
-    """Of the first embedding layer; the second, which r(t) adds, has the recurrent size."""
+    """Of the first embedding layer; the second has the recurrent size."""
+    embedding_layers: int = Field(default=2, ge=1, le=2)
+    recurrence: Kind = "relu"
     recurrent_size: int = Field(default=256, ge=1)
+    recurrent_layers: int = Field(default=1, ge=1)
     multimodal_size: int = Field(default=512, ge=1)
+    multimodal_activation: Literal["scaled-tanh", "tanh"] = "scaled-tanh"
+    shares_embedding: bool = False
+    """Transposed weight sharing: m(t) is mapped into the space of the first embedding layer, whose
+    weights, transposed, then predict the next word."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of w(t), r(t), I and m(t) set to zero in training."""
     sees_image: bool = True
     """False for the baseline RNN-Base: the same network without V_I I."""
 
+    @property
+    def word_size(self) -> int:
+        """Of w(t), what the last embedding layer gives."""
+        return self.embedding_size if self.embedding_layers == 1 else self.recurrent_size
 
-class ModelConfig(ModelSizes):
-    """An m-RNN for one vocabulary and one image feature."""
+    @model_validator(mode="after")
+    def _fit_together(self) -> "ModelOptions":
+        if self.network == "simple-rnn":
+            if self.embedding_layers != 1 or self.sees_image:
+                raise ValueError("simple-rnn goes with embedding_layers = 1 and sees_image = false")
+            for name in ("multimodal_size", "multimodal_activation", "shares_embedding"):
+                if getattr(self, name) != ModelOptions.model_fields[name].default:
+                    raise ValueError(f"simple-rnn has no {name}: leave it out")
+        if self.recurrence not in ("gru", "lstm") and self.word_size != self.recurrent_size:
+            raise ValueError(
+                f"a {self.recurrence} recurrence adds the word to the state: with one embedding "
+                f"layer embedding_size must be recurrent_size, {self.recurrent_size}, "
+                f"not {self.embedding_size}"
+            )
+        return self
+
+
+class ModelConfig(ModelOptions):
+    """A network for one vocabulary and one image feature."""
 
     vocabulary_size: int = Field(ge=4)
     image_size: int = Field(ge=1)
     """Length of the image feature."""
+
+
+class Dropout(nn.Module):
+    """By one random byte a value, several times faster to draw than a float."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.threshold = round(256 * share)
+
+    def forward(self, x: Float[Tensor, "*X"]) -> Float[Tensor, "*X"]:
+        """In training some values are zero, and the others larger, so that the mean stays."""
+        if not self.training or self.threshold == 0:
+            return x
+        draws = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
+        kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= self.threshold
+        return x * kept.to(x.dtype).mul_(256 / (256 - self.threshold))
 
 
 class MRNN(nn.Module):
@@ -52,56 +100,59 @@ class MRNN(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        recurrent, multimodal = config.recurrent_size, config.multimodal_size
-        self.embedding_1 = nn.Embedding(config.vocabulary_size, config.embedding_size)
-        self.embedding_2 = nn.Linear(config.embedding_size, recurrent)
-        self.recurrence = nn.Linear(recurrent, recurrent, bias=False)
-        self.word_to_multimodal = nn.Linear(recurrent, multimodal, bias=False)
-        self.recurrent_to_multimodal = nn.Linear(recurrent, multimodal)
+        embedding, multimodal = config.embedding_size, config.multimodal_size
+        self.drop = Dropout(config.dropout)
+        self.embedding_1 = nn.Embedding(config.vocabulary_size, embedding)
+        if config.embedding_layers == 2:
+            self.embedding_2 = nn.Linear(embedding, config.recurrent_size)
+        self.recurrence = recurrence_of(
+            config.recurrence, config.word_size, config.recurrent_size, config.recurrent_layers
+        )
+        self.word_to_multimodal = nn.Linear(config.word_size, multimodal, bias=False)
+        self.recurrent_to_multimodal = nn.Linear(config.recurrent_size, multimodal)
         if config.sees_image:
             self.image_to_multimodal = nn.Linear(config.image_size, multimodal, bias=False)
-        self.output = nn.Linear(multimodal, config.vocabulary_size)
-        # ReLU has no ceiling: a recurrence that starts as a slight decay neither grows nor forgets.
-        with torch.no_grad():
-            self.recurrence.weight.copy_(0.9 * torch.eye(recurrent))
+        if config.shares_embedding:
+            self.multimodal_to_embedding = nn.Linear(multimodal, embedding)
+            self.output = nn.Linear(embedding, config.vocabulary_size)
+            self.output.weight = self.embedding_1.weight
+            nn.init.normal_(self.output.weight, std=embedding**-0.5)  # logits begin near 0
+        else:
+            self.output = nn.Linear(multimodal, config.vocabulary_size)
 
-    def _drop(self, x: Float[Tensor, "*X"]) -> Float[Tensor, "*X"]:
-        """Dropout by one random byte a value, several times faster to draw than a float."""
-        threshold = round(256 * self.config.dropout)
-        if not self.training or threshold == 0:
-            return x
-        draws = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
-        kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
-        return x * kept.to(x.dtype).mul_(256 / (256 - threshold))
-
-    def begin(self, count: int) -> Float[Tensor, "B R"]:
+    def begin(self, count: int) -> Float[Tensor, "B S"]:
         """The recurrent state of `count` sentences before their first word: r(0) = 0."""
-        return self.output.weight.new_zeros(count, self.config.recurrent_size)
+        return self.output.weight.new_zeros(count, self.recurrence.state_size)
 
     def read(
-        self, words: Int[Tensor, "B T"], state: Float[Tensor, "B R"]
-    ) -> tuple[Float[Tensor, "B T M"], Float[Tensor, "B R"]]:
+        self, words: Int[Tensor, "B T"], state: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "B T M"], Float[Tensor, "B S"]]:
         """The sentence's share of the multimodal layer, V_w w(t) + V_r r(t): needs no image."""
-        w = self._drop(self.embedding_2(self.embedding_1(words)))
-        states = []
-        for w_t in w.unbind(1):  # r(t) = ReLU(U r(t-1) + w(t))
-            state = functional.relu(self.recurrence(state) + w_t)
-            states.append(state)
-        r = self._drop(torch.stack(states, 1))
-        return self.word_to_multimodal(w) + self.recurrent_to_multimodal(r), state
+        w = self.embedding_1(words)
+        if self.config.embedding_layers == 2:
+            w = self.embedding_2(w)
+        w = self.drop(w)
+        r, state = self.recurrence(w, state)
+        return self.word_to_multimodal(w) + self.recurrent_to_multimodal(self.drop(r)), state
 
     def see(self, images: Float[Tensor, "*B F"]) -> Float[Tensor, "*B M"]:
         """The image's share of the multimodal layer, V_I I: once per image."""
         if not self.config.sees_image:
             return images.new_zeros(*images.shape[:-1], self.config.multimodal_size)
-        seen: Tensor = self.image_to_multimodal(self._drop(images))
+        seen: Tensor = self.image_to_multimodal(self.drop(images))
         return seen
 
     def join(
         self, language: Float[Tensor, "*X M"], seen: Float[Tensor, "*#X M"]
-    ) -> Float[Tensor, "*X M"]:
-        """The multimodal layer: m(t) = g(language + image), g(x) = 1.7159 tanh(2x/3)."""
-        multimodal: Tensor = self._drop(1.7159 * torch.tanh((language + seen) * (2 / 3)))
+    ) -> Float[Tensor, "*X D"]:
+        """The multimodal layer, m(t) = g(language + image), as the output layer takes it."""
+        if self.config.multimodal_activation == "scaled-tanh":
+            multimodal = 1.7159 * torch.tanh((language + seen) * (2 / 3))
+        else:
+            multimodal = torch.tanh(language + seen)
+        multimodal = self.drop(multimodal)
+        if self.config.shares_embedding:
+            multimodal = functional.relu(self.multimodal_to_embedding(multimodal))
         return multimodal
 
     def fuse(
@@ -112,8 +163,8 @@ class MRNN(nn.Module):
         return logits
 
     def advance(
-        self, words: Int[Tensor, " B"], state: Float[Tensor, "B R"], seen: Float[Tensor, "B M"]
-    ) -> tuple[Float[Tensor, "B V"], Float[Tensor, "B R"]]:
+        self, words: Int[Tensor, " B"], state: Float[Tensor, "B S"], seen: Float[Tensor, "B M"]
+    ) -> tuple[Float[Tensor, "B V"], Float[Tensor, "B S"]]:
         """One step of decoding: log-probabilities (nats) of the next word, and the state."""
         language, state = self.read(words[:, None], state)
         return self.fuse(language[:, 0], seen).log_softmax(-1), state
@@ -126,67 +177,90 @@ class MRNN(nn.Module):
         return self.fuse(language, self.see(images)[:, None])
 
     def loss(
-        self,
-        words: Int[Tensor, "B T"],
-        targets: Int[Tensor, "B T"],
-        images: Float[Tensor, "B F"],
+        self, words: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], images: Float[Tensor, "B F"]
     ) -> Float[Tensor, ""]:
         """Minus the log-likelihood (nats) of all `targets` that are not `IGNORED`."""
         language, _ = self.read(words, self.begin(len(words)))
-        counted = targets != IGNORED
-        multimodal = self.join(language, self.see(images)[:, None])[counted]
-        loss: Tensor = _OutputLoss.apply(  # type: ignore[no-untyped-call]
-            multimodal,
-            self.output.weight,
-            self.output.bias,
-            targets[counted],
-            torch.is_grad_enabled(),
-        )
-        return loss
-
-    def squared_norm(self) -> Float[Tensor, ""]:
-        """||theta||^2 over all weights, for the cost's regulariser."""
-        return torch.stack([weight.square().sum() for weight in self.parameters()]).sum()
+        hidden, counted = self.join(language, self.see(images)[:, None]), targets != IGNORED
+        return negative_log_likelihood(self.output, hidden[counted], targets[counted])
 
 
-class _OutputLoss(torch.autograd.Function):
-    """Softmax and log-likelihood of the output layer, a block of rows at a time.
+class SimpleRNN(nn.Module):
+    """The network of the paper's section 3: r(t) = f(U [w(t) r(t-1)]), y(t) = softmax(V r(t)).
 
-    The logits of all words are never held at once: those of a block become their own gradient,
-    so the forward pass makes the backward pass's products too.
+    w(t) is 1 at the place of word t and 0 elsewhere, so its part of U is an embedding. No image
+    counts: `see` gives nothing, and `fuse` ignores what was seen.
     """
 
-    @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401
-        multimodal: Float[Tensor, "W M"],
-        weight: Float[Tensor, "V M"],
-        bias: Float[Tensor, " V"],
-        targets: Int[Tensor, " W"],
-        learning: bool,
-    ) -> Float[Tensor, ""]:
-        low = torch.is_autocast_enabled("cpu")
-        dtype = torch.get_autocast_dtype("cpu") if low else weight.dtype
-        with torch.autocast("cpu", enabled=False):
-            m, w, rows = multimodal.to(dtype), weight.to(dtype), ROWS_AT_ONCE
-            loss, m_gradient = bias.new_zeros(()), torch.empty_like(m)
-            w_gradient, b_gradient = torch.zeros_like(weight), torch.zeros_like(bias)
-            for start in range(0, len(m), rows):
-                block, target = m[start : start + rows], targets[start : start + rows, None]
-                logits = (block @ w.t()).to(bias.dtype).add_(bias)
-                gradient = logits.log_softmax(1)
-                loss -= gradient.gather(1, target).sum()
-                if not learning:
-                    continue
-                gradient.exp_()
-                gradient.scatter_add_(1, target, gradient.new_full(target.shape, -1.0))
-                b_gradient += gradient.sum(0)
-                gradient = gradient.to(dtype)
-                m_gradient[start : start + rows] = gradient @ w
-                w_gradient += gradient.t() @ block
-        ctx.save_for_backward(m_gradient.to(multimodal.dtype), w_gradient, b_gradient)
-        return loss
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.drop = Dropout(config.dropout)
+        self.embedding = nn.Embedding(config.vocabulary_size, config.word_size)
+        self.recurrence = recurrence_of(
+            config.recurrence, config.word_size, config.recurrent_size, config.recurrent_layers
+        )
+        self.output = nn.Linear(config.recurrent_size, config.vocabulary_size)
 
-    @staticmethod
-    def backward(ctx: Any, scale: Float[Tensor, ""]) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        return *(scale * gradient for gradient in ctx.saved_tensors), None, None
+    def begin(self, count: int) -> Float[Tensor, "B S"]:
+        """The recurrent state of `count` sentences before their first word: r(0) = 0."""
+        return self.output.weight.new_zeros(count, self.recurrence.state_size)
+
+    def read(
+        self, words: Int[Tensor, "B T"], state: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "B T R"], Float[Tensor, "B S"]]:
+        """Every r(t), and the state after the last."""
+        r, state = self.recurrence(self.drop(self.embedding(words)), state)
+        return self.drop(r), state
+
+    def see(self, images: Float[Tensor, "*B F"]) -> Float[Tensor, "*B 0"]:
+        """Nothing."""
+        return images[..., :0]
+
+    def join(
+        self,
+        language: Float[Tensor, "*X R"],
+        seen: Float[Tensor, "*#X 0"],  # noqa: ARG002
+    ) -> Float[Tensor, "*X R"]:
+        """There is no multimodal layer: the output layer takes r(t) itself."""
+        return language
+
+    def fuse(
+        self, language: Float[Tensor, "*X R"], seen: Float[Tensor, "*#X 0"]
+    ) -> Float[Tensor, "*X V"]:
+        """Logits of the next word."""
+        logits: Tensor = self.output(self.join(language, seen))
+        return logits
+
+    def advance(
+        self, words: Int[Tensor, " B"], state: Float[Tensor, "B S"], seen: Float[Tensor, "B 0"]
+    ) -> tuple[Float[Tensor, "B V"], Float[Tensor, "B S"]]:
+        """One step of decoding: log-probabilities (nats) of the next word, and the state."""
+        r, state = self.read(words[:, None], state)
+        return self.fuse(r[:, 0], seen).log_softmax(-1), state
+
+    def forward(
+        self, words: Int[Tensor, "B T"], images: Float[Tensor, "B F"]
+    ) -> Float[Tensor, "B T V"]:
+        """Logits of every next word."""
+        r, _ = self.read(words, self.begin(len(words)))
+        return self.fuse(r, self.see(images)[:, None])
+
+    def loss(
+        self,
+        words: Int[Tensor, "B T"],
+        targets: Int[Tensor, "B T"],
+        images: Float[Tensor, "B F"],  # noqa: ARG002
+    ) -> Float[Tensor, ""]:
+        """Minus the log-likelihood (nats) of all `targets` that are not `IGNORED`."""
+        r, _ = self.read(words, self.begin(len(words)))
+        counted = targets != IGNORED
+        return negative_log_likelihood(self.output, r[counted], targets[counted])
+
+
+Network = MRNN | SimpleRNN
+
+
+def network_of(config: ModelConfig) -> Network:
+    """The network that a configuration describes, with its first weights."""
+    return SimpleRNN(config) if config.network == "simple-rnn" else MRNN(config)

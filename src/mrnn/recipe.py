@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mrnn.decoding import DecodingOptions
 from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT, Fit
 from mrnn.errors import OptionsError
-from mrnn.model import ModelSizes
+from mrnn.model import ModelOptions
 
 RECIPES = Path(__file__).parent / "recipes"
 """The recipes that ship in the package; `mrnn train` knows them by name."""
@@ -61,7 +61,7 @@ class Recipe(BaseModel):
 
     name: str
     encoder: EncoderChoice = EncoderChoice()
-    model: ModelSizes = ModelSizes()
+    model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
     decoding: DecodingOptions = DecodingOptions()
 

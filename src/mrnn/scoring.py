@@ -7,14 +7,14 @@ from collections.abc import Iterable
 import torch
 
 from mrnn.batching import Batch
-from mrnn.model import MRNN
+from mrnn.model import Network
 
 MOST_NATS = math.log(sys.float_info.max)
 """A word's: beyond, perplexity is greater than any float."""
 
 
 @torch.inference_mode()
-def perplexity(model: MRNN, batches: Iterable[Batch]) -> float:
+def perplexity(model: Network, batches: Iterable[Batch]) -> float:
     """2 ** -(mean log2 P) over all predicted words, end signs and unknown words counted."""
     nats, words = 0.0, 0
     for batch in batches:

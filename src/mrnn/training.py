@@ -30,7 +30,7 @@ from mrnn.errors import DataError, TrainingError
 from mrnn.evaluation import generate, references_of, score_generation
 from mrnn.familiarity import Familiarity
 from mrnn.features import load_features
-from mrnn.model import MRNN, ModelConfig
+from mrnn.model import ModelConfig, network_of
 from mrnn.recipe import Recipe, TrainingOptions
 from mrnn.scoring import perplexity, perplexity_of
 from mrnn.vocabulary import SIGNS, Vocabulary
@@ -165,7 +165,7 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
     )
     checkpoint = Checkpoint(
         recipe.name,
-        MRNN(config),
+        network_of(config),
         vocabulary,
         encoder.identity,
         recipe.decoding,
@@ -249,9 +249,11 @@ class _Run:
                 f"{len(batch.rows)} captions that begins with those of {names}. Look for bad "
                 "features with `mrnn check`, or lower training.learning_rate"
             )
-        cost = bits + self.options.weight_penalty * self.model.squared_norm()
         self.optimizer.zero_grad(set_to_none=True)
-        cost.backward()  # type: ignore[no-untyped-call]
+        bits.backward()  # type: ignore[no-untyped-call]
+        for weight in self.model.parameters():
+            if weight.grad is not None:  # the regulariser's gradient is 2 lambda theta
+                weight.grad.add_(weight.detach(), alpha=2 * self.options.weight_penalty)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
         self.optimizer.step()
         return float(bits.detach())

@@ -1,0 +1,39 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from mrnn import likelihood
+from mrnn.likelihood import negative_log_likelihood
+
+TARGETS = torch.tensor([4, 5, 8, 1, 6, 1, 1])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7, 512])
+def test_blocks_equal_the_library_at_once(monkeypatch, rows):
+    monkeypatch.setattr(likelihood, "ROWS_AT_ONCE", rows)
+    torch.manual_seed(0)
+    output = nn.Linear(6, 9).double()
+    hidden = torch.randn(7, 6, dtype=torch.float64, requires_grad=True)
+    inputs = [hidden, output.weight, output.bias]
+    plain = functional.cross_entropy(output(hidden), TARGETS, reduction="sum")
+    found = negative_log_likelihood(output, hidden, TARGETS)
+    torch.testing.assert_close(found, plain)
+    expected = torch.autograd.grad(3 * plain, inputs)
+    torch.testing.assert_close(torch.autograd.grad(3 * found, inputs), expected)
+
+
+def test_no_gradient_is_made_where_none_is_wanted():
+    output, hidden = nn.Linear(6, 9), torch.randn(7, 6)
+    with torch.no_grad():
+        loss = negative_log_likelihood(output, hidden, TARGETS)
+    assert not loss.requires_grad
+    plain = functional.cross_entropy(output(hidden), TARGETS, reduction="sum")
+    torch.testing.assert_close(loss, plain.detach())
+
+
+def test_unlikely_words_stay_finite():
+    output = nn.Linear(1, 2, bias=False)
+    output.bias = nn.Parameter(torch.tensor([0.0, -1000.0]))
+    loss = negative_log_likelihood(output, torch.zeros(1, 1), torch.tensor([1]))
+    assert loss.item() == pytest.approx(1000)
