@@ -124,6 +124,17 @@ def test_only_a_network_that_sees_changes_with_the_image(model, images):
     assert same != model.config.sees_image
 
 
+def test_image_length_scales_every_image_to_it():
+    plain = MRNN(ModelConfig(**SIZES))
+    scaled = MRNN(ModelConfig(**SIZES, image_length=10.0))
+    scaled.load_state_dict(plain.state_dict())
+    images = torch.randn(3, SIZES["image_size"])
+    expected = plain.see(10 * images / images.square().sum(1, keepdim=True).sqrt())
+    torch.testing.assert_close(scaled.see(images), expected)
+    torch.testing.assert_close(scaled.see(7 * images), expected)
+    assert (scaled.see(torch.zeros(1, SIZES["image_size"])) == 0).all()
+
+
 def test_loss_is_minus_the_log_likelihood_of_the_targets(model, images):
     expected = 0.0
     for b in range(2):

@@ -261,11 +261,12 @@ def test_a_long_gradient_is_clipped(dataset, tmp_path, monkeypatch):
     assert float(norm) == pytest.approx(0.01, rel=1e-3)
 
 
-def test_a_weight_penalty_makes_the_weights_smaller(dataset, tmp_path):
+@pytest.mark.parametrize(("option", "value"), [("weight_penalty", 0.01), ("weight_decay", 2.0)])
+def test_penalty_and_decay_make_the_weights_smaller(dataset, tmp_path, option, value):
     norms = []
-    for penalty in (0.0, 0.01):
-        run(dataset, tmp_path / f"{penalty}", weight_penalty=penalty, epochs=6)
-        model = Checkpoint.load(tmp_path / f"{penalty}").model
+    for given in (0.0, value):
+        run(dataset, tmp_path / f"{given}", epochs=6, **{option: given})
+        model = Checkpoint.load(tmp_path / f"{given}").model
         norms.append(sum(float(p.detach().square().sum()) for p in model.parameters()))
     assert norms[1] < 0.8 * norms[0]
 

@@ -47,6 +47,8 @@ class ModelOptions(BaseModel):
     """Share of w(t), r(t), I and m(t) set to zero in training."""
     sees_image: bool = True
     """False for the baseline RNN-Base: the same network without V_I I."""
+    image_length: float = Field(default=0.0, ge=0)
+    """The Euclidean length to which every I is scaled; 0 leaves it as its encoder gives it."""
 
     @property
     def word_size(self) -> int:
@@ -139,6 +141,8 @@ class MRNN(nn.Module):
         """The image's share of the multimodal layer, V_I I: once per image."""
         if not self.config.sees_image:
             return images.new_zeros(*images.shape[:-1], self.config.multimodal_size)
+        if self.config.image_length:
+            images = self.config.image_length * functional.normalize(images, dim=-1)
         seen: Tensor = self.image_to_multimodal(self.drop(images))
         return seen
 

@@ -44,6 +44,8 @@ class TrainingOptions(BaseModel):
     """Share of all steps in which the rate rises; after it falls to 0 along a cosine."""
     weight_penalty: float = Field(default=1e-8, ge=0)
     """The paper's lambda: the cost is mean bits a word + lambda x ||theta||^2."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Apart from the cost: a step also takes this share, times the rate, off every weight."""
     clip: float = Field(default=5.0, gt=0)
     """Largest norm of the gradient."""
     average: float = Field(default=0.0, ge=0, lt=1)

@@ -185,8 +185,11 @@ class _Run:
         self.checkpoint, self.encoder, self.train, self.dev = checkpoint, encoder, train, dev
         self.model = checkpoint.model
         self.average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=self.options.learning_rate, fused=True
+        self.optimizer = torch.optim.AdamW(  # without decay the same as Adam
+            self.model.parameters(),
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+            fused=True,
         )
         self.generator = torch.Generator().manual_seed(self.options.seed)
         self.progress = _Progress()
