@@ -1,0 +1,112 @@
+"""One table of the network's variants on Flickr8K dev, or on another dataset folder's.
+
+Run: python benchmarks/variants.py DATA [--epochs N] [--out FOLDER]
+Each variant is the recipe paper-lite with the settings below. A run that was interrupted goes on
+when the command is given again, and what is done is not trained again. The table goes to stdout
+and to FOLDER/variants.md.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+from mrnn.captioner import Captioner
+from mrnn.dataset import Dataset
+from mrnn.errors import MRNNError
+from mrnn.evaluation import generate, references_of, score_generation
+from mrnn.features import load_features
+from mrnn.recipe import load_recipe
+from mrnn.training import METRICS, EpochDone, RunFinished, RunStarted, train
+
+VARIANTS = {
+    "the paper's: ReLU-256, scaled tanh, two embeddings": "",
+    "sigmoid-256": "recurrence=sigmoid",
+    "tanh-256": "recurrence=tanh",
+    "GRU-256": "recurrence=gru",
+    "LSTM-256": "recurrence=lstm",
+    "4 x LSTM-1000": "recurrence=lstm recurrent_layers=4 recurrent_size=1000",
+    "plain tanh": "multimodal_activation=tanh",
+    "one embedding": "embedding_layers=1 embedding_size=256",
+    "transposed sharing": "shares_embedding=true",
+    "RNN-Base": "sees_image=false",
+    "simple RNN": "network=simple-rnn recurrence=sigmoid embedding_layers=1 embedding_size=256 "
+    "sees_image=false",
+}
+SHORTENED = {"4 x LSTM-1000": 2}
+"""The most epochs of variants that take too long."""
+COLUMNS = (
+    "variant", "epochs", "parameters", "words/s", "train PPL", "PPL after 1", "after 3", "best PPL",
+    "BLEU-4", "CIDEr-D",
+)  # fmt: skip
+
+
+def row_of(name: str, dataset: Dataset, epochs: int | None, folder: Path) -> list[str]:
+    """Train a variant, or what is left to train of it, and measure its best epoch."""
+    settings = [f"model.{setting}" for setting in VARIANTS[name].split()]
+    planned = load_recipe("paper-lite").training.epochs if epochs is None else epochs
+    planned = min(planned, SHORTENED.get(name, planned))
+    recipe = load_recipe("paper-lite", [*settings, f"training.epochs={planned}"])
+    parameters = 0
+    for event in train(recipe, dataset, folder, resume=True):
+        match event:
+            case RunStarted():
+                parameters = event.parameters
+                print(f"{name}: {event.precision}, {planned} epochs", file=sys.stderr)
+            case EpochDone():
+                print(f"  {event.epoch}: {event.dev_perplexity:.2f}", file=sys.stderr)
+            case RunFinished():
+                best = event.best_perplexity
+    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
+    history = [EpochDone.model_validate_json(line) for line in lines]
+    captioner = Captioner.load(folder)
+    images = dataset.split("dev")
+    features = load_features(dataset, captioner.checkpoint.encoder).of(images)
+    captions = generate(captioner, features, recipe.decoding)
+    scores = score_generation(captions, references_of(images))
+    after = [f"{history[n - 1].dev_perplexity:.2f}" if n <= len(history) else "" for n in (1, 3)]
+    return [
+        f"{name} (shortened)" if name in SHORTENED else name,
+        str(len(history)),
+        f"{parameters:,}",
+        f"{statistics.median(epoch.words_per_second for epoch in history):,.0f}",
+        f"{history[-1].train_perplexity:.2f}",
+        *after,
+        f"{best:.2f}",
+        f"{scores.bleu_4:.3f}",
+        f"{scores.cider:.3f}",
+    ]
+
+
+def table(rows: list[list[str]]) -> str:
+    """As Markdown."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main() -> None:
+    """A row a variant; each is kept in its folder when it is done."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="a dataset folder with its features extracted")
+    parser.add_argument("--epochs", type=int, help="of each variant; the recipe's if left out")
+    parser.add_argument("--out", type=Path, default=Path("runs/variants"))
+    arguments = parser.parse_args()
+    rows = []
+    try:
+        dataset = Dataset.load(arguments.data)
+        for name in VARIANTS:
+            folder = arguments.out / "".join(c if c.isalnum() else "-" for c in name.lower())
+            done = folder / "row.json"
+            if not done.exists():
+                row = row_of(name, dataset, arguments.epochs, folder)
+                done.write_text(json.dumps(row), encoding="utf-8")
+            rows.append(json.loads(done.read_text(encoding="utf-8")))
+    except MRNNError as error:
+        sys.exit(str(error))
+    arguments.out.joinpath("variants.md").write_text(table(rows), encoding="utf-8")
+    print(table(rows), end="")
+
+
+if __name__ == "__main__":
+    main()
