@@ -7,11 +7,12 @@ So whoever decodes gathers the rows of a state without knowing what is in them.
 Letters: B batch, T words, D input, R recurrent, S state.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 Activation = Literal["relu", "sigmoid", "tanh"]
 Kind = Activation | Literal["gru", "lstm"]
@@ -22,7 +23,10 @@ class Additive(nn.Module):
 
     def __init__(self, size: int, activation: Activation) -> None:
         super().__init__()
-        self.state_size, self.activation = size, activation
+        self.state_size = size
+        self.activate = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}[
+            activation
+        ]
         # ReLU has no ceiling: U starts as a slight decay, so that a state neither grows nor is
         # forgotten. The others saturate; an orthogonal U keeps lengths where f is nearly linear.
         self.weight = nn.Parameter(0.9 * torch.eye(size))
@@ -33,8 +37,11 @@ class Additive(nn.Module):
         self, inputs: Float[Tensor, "B T R"], state: Float[Tensor, "B R"]
     ) -> tuple[Float[Tensor, "B T R"], Float[Tensor, "B R"]]:
         """Every r(t), and the last."""
-        states: Tensor = _Unrolled.apply(inputs, state, self.weight, self.activation)  # type: ignore[no-untyped-call]
-        return states, states[:, -1]
+        states = []
+        for w in inputs.unbind(1):
+            state = self.activate(functional.linear(state, self.weight) + w)
+            states.append(state)
+        return torch.stack(states, 1), state
 
 
 class Stacked(nn.Module):
@@ -94,45 +101,3 @@ def recurrence_of(kind: Kind, input_size: int, size: int, layers: int) -> Recurr
     if kind == "gru" or kind == "lstm":
         return Gated(kind, input_size, size, layers)
     return Additive(size, kind) if layers == 1 else Stacked(size, kind, layers)
-
-
-class _Unrolled(torch.autograd.Function):
-    """r(t) = f(U r(t-1) + w(t)) for every t, its gradient by hand.
-
-    A step is one product and one activation, in place. The gradient by U, a sum over all steps,
-    is one product at the end.
-    """
-
-    @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
-    def forward(
-        ctx: Any,  # noqa: ANN401
-        inputs: Float[Tensor, "B T R"],
-        state: Float[Tensor, "B R"],
-        weight: Float[Tensor, "R R"],
-        activation: Activation,
-    ) -> Float[Tensor, "B T R"]:
-        activate = {"relu": torch.relu_, "sigmoid": torch.sigmoid_, "tanh": torch.tanh_}[activation]
-        states = inputs.new_empty(inputs.shape[1] + 1, *state.shape)
-        states[0] = state
-        for t, w in enumerate(inputs.unbind(1)):
-            activate(torch.addmm(w, states[t], weight.t(), out=states[t + 1]))
-        ctx.save_for_backward(states, weight)
-        ctx.activation = activation
-        return states[1:].transpose(0, 1)
-
-    @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
-    def backward(
-        ctx: Any,  # noqa: ANN401
-        gradient: Float[Tensor, "B T R"],
-    ) -> tuple[Tensor | None, ...]:
-        states, weight = ctx.saved_tensors
-        before, r = states[:-1], states[1:]
-        slopes = {"relu": lambda: r > 0, "sigmoid": lambda: r * (1 - r), "tanh": lambda: 1 - r * r}
-        slope = slopes[ctx.activation]()
-        deltas = gradient.transpose(0, 1) * slope  # by U r(t-1) + w(t), so far without r(t+1)
-        for t in range(len(deltas) - 2, -1, -1):
-            deltas[t].addcmul_(deltas[t + 1] @ weight, slope[t])
-        by_weight = deltas.flatten(0, 1).t() @ before.flatten(0, 1)
-        return deltas.transpose(0, 1), deltas[0] @ weight, by_weight, None
