@@ -293,10 +293,18 @@ def test_learning_rate_of_a_short_run_stays_in_bounds(steps, warm_up):
 def test_precision_is_the_recipes_or_the_faster_one(monkeypatch):
     assert chosen_precision(TrainingOptions(precision="bfloat16")) == "bfloat16"
     assert chosen_precision(TrainingOptions(precision="float32")) == "float32"
-    for seconds, expected in (((2, 1), "bfloat16"), ((1, 1), "float32"), ((1, 2), "float32")):
-        clock = iter([0, seconds[0], 10, 10 + seconds[1]])
-        monkeypatch.setattr(training.time, "perf_counter", lambda clock=clock: next(clock))
+    for float32, bfloat16, expected in (
+        (2.0, 1.0, "bfloat16"), (1.0, 1.0, "float32"), (1.0, 2.0, "float32"),
+    ):  # fmt: skip
+        seconds = {torch.float32: float32, torch.bfloat16: bfloat16}
+        monkeypatch.setattr(training, "_product_seconds", seconds.__getitem__)
         assert chosen_precision(TrainingOptions()) == expected
+
+
+def test_a_product_takes_the_least_of_its_times(monkeypatch):
+    clock = iter([start for turn in range(8) for start in (100.0 * turn, 100.0 * turn + 9 - turn)])
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
+    assert training._product_seconds(torch.float32) == 2
 
 
 # What is refused
