@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
+from mrnn.consensus import Consensus, Standing
 from mrnn.decoding import Constraints, DecodingOptions, Hypothesis, decode
 from mrnn.encoders import Encoder, load_encoder
 from mrnn.errors import CheckpointError, ImageError, MRNNError
@@ -44,6 +45,8 @@ class Caption(BaseModel):
     log_probability: float
     """Nats: the sum over its words and the end sign."""
     words: tuple[Word, ...]
+    consensus: Standing | None = None
+    """Its rank before and after re-ranking, among all hypotheses; None where there was none."""
 
 
 class ImageCaptions(BaseModel):
@@ -65,19 +68,29 @@ class ImageCaptions(BaseModel):
 class Captioner:
     """A trained model and its encoder, ready to caption."""
 
-    def __init__(self, checkpoint: Checkpoint, encoder: Encoder) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, encoder: Encoder, consensus: Consensus | None = None
+    ) -> None:
         if encoder.identity != checkpoint.encoder:
             raise CheckpointError(
                 f"The model was trained on {checkpoint.encoder}, "
                 f"but the encoder here is {encoder.identity}; install the weights it was trained on"
             )
-        self.checkpoint, self.encoder = checkpoint, encoder
+        self.checkpoint, self.encoder, self.consensus = checkpoint, encoder, consensus
 
     @classmethod
-    def load(cls, model: str | Path = DEFAULT_MODEL) -> "Captioner":
-        """The model in a run's folder, or the one that ships in the package."""
+    def load(
+        cls, model: str | Path = DEFAULT_MODEL, consensus: str | Path | None = None
+    ) -> "Captioner":
+        """The model in a run's folder, or the one that ships in the package.
+
+        With `consensus` captions are re-ranked: by each other for "self", or by the captions of
+        similar photos in the train split of a dataset folder.
+        """
         checkpoint = Checkpoint.load(Path(model))
-        return cls(checkpoint, load_encoder(checkpoint.encoder.name, checkpoint.encoder.fit))
+        encoder = load_encoder(checkpoint.encoder.name, checkpoint.encoder.fit)
+        ranker = None if consensus is None else Consensus.load(consensus, checkpoint)
+        return cls(checkpoint, encoder, ranker)
 
     @overload
     def caption(  # type: ignore[overload-overlap]  # a path is a sequence, but of no photos
@@ -131,8 +144,12 @@ class Captioner:
             keys = [crc32(feature.numpy().tobytes()) for feature in features]
         with torch.inference_mode():
             seen = checkpoint.model.see(features)
-        hypotheses = decode(checkpoint.model, seen, options, constraints, keys=keys)
-        return [tuple(map(self._caption, found)) for found in hypotheses]
+        search = options if self.consensus is None else self.consensus.options.widen(options)
+        hypotheses = decode(checkpoint.model, seen, search, constraints, keys=keys)
+        captions = [tuple(map(self._caption, found)) for found in hypotheses]
+        if self.consensus is not None:
+            captions = _ranked(captions, features.numpy(), self.consensus)
+        return [found[: options.n_best] for found in captions]
 
     def _caption_batch(
         self, sources: Sequence[ImageSource], options: DecodingOptions | None
@@ -168,6 +185,22 @@ class Captioner:
             log_probability=hypothesis.log_probability,
             words=tuple(Word(word=word, log_probability=value) for word, value in pairs),
         )
+
+
+def _ranked(
+    captions: Sequence[tuple[Caption, ...]],
+    features: Float[np.ndarray, "N F"],
+    consensus: Consensus,
+) -> list[tuple[Caption, ...]]:
+    """The captions of each photo in their new order."""
+    words = [[[word.word for word in caption.words] for caption in found] for found in captions]
+    return [
+        tuple(
+            found[place.rank_before - 1].model_copy(update={"consensus": place})
+            for place in standings
+        )
+        for found, standings in zip(captions, consensus.rank(words, features), strict=True)
+    ]
 
 
 def image_name(source: ImageSource) -> str:

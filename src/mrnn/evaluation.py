@@ -22,6 +22,8 @@ from mrnn.tokenization import tokenize
 IMAGES_AT_ONCE = 100
 CAPTIONS_AT_ONCE = 128
 
+Setting = str | int | float | tuple[str, ...]
+
 
 class GenerationScores(BaseModel):
     """How near generated sentences are to the references, words by `mrnn.tokenization`."""
@@ -45,7 +47,7 @@ class EvaluationReport(BaseModel):
 
     perplexity: float | None
     generation: GenerationScores | None
-    settings: dict[str, str | int | float | tuple[str, ...]]
+    settings: dict[str, Setting]
 
 
 def evaluate(
@@ -68,13 +70,15 @@ def evaluate(
     if "generation" in tasks:
         generated = generate(captioner, features, options, on_image)
         generation = score_generation(generated, references)
-    settings = {
+    settings: dict[str, Setting] = {
         "recipe": checkpoint.recipe,
         "encoder": str(checkpoint.encoder),
         "images": len(images),
         "references": sum(map(len, references)),
         **options.model_dump(),
     }
+    if captioner.consensus is not None:
+        settings |= captioner.consensus.settings
     return EvaluationReport(perplexity=bits, generation=generation, settings=settings)
 
 

@@ -9,6 +9,7 @@ import sys
 import typer
 
 from mrnn.cli.captioning import caption, demo
+from mrnn.cli.consensus import rerank
 from mrnn.cli.data import check, extract, prepare
 from mrnn.cli.evaluation import evaluate
 from mrnn.cli.terminal import tell
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Captions for photos by the multimodal recurrent network (m-RNN).",
 )
-for command in (prepare, check, extract, train, caption, evaluate, demo):
+for command in (prepare, check, extract, train, caption, rerank, evaluate, demo):
     app.command()(command)
 
 INTERRUPTED = 130

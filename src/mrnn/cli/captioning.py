@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import Asked, decoding_options, takes_decoding_flags
 from mrnn.cli.terminal import Json, ModelFolder, progress, tell
 from mrnn.errors import OptionsError
@@ -21,6 +22,7 @@ def caption(
         list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of them, or globs")
     ],
     model: ModelFolder = None,
+    consensus: ConsensusSource = None,
     as_json: Json = False,
     out: Annotated[
         Path | None, typer.Option(help="A .jsonl or .csv file; photos already in it are skipped")
@@ -41,7 +43,7 @@ def caption(
     if file and file.done:
         tell(f"{out}: {len(file.done):,} photos are done already")
         photos = [photo for photo in photos if image_name(photo) not in file.done]
-    captioner = Captioner.load(model or DEFAULT_MODEL)
+    captioner = Captioner.load(model or DEFAULT_MODEL, consensus_source(consensus))
     options = decoding_options(captioner.checkpoint.decoding, asked)
     failed, kept = 0, 0
     with progress("Captioning", len(photos)) as advance:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import BeamSize, decoding_options
 from mrnn.cli.terminal import Json, progress
 
@@ -26,6 +27,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which split to measure on")] = "test",
     task: Annotated[Task, typer.Option(help="What to measure")] = Task.all,
     beam_size: BeamSize = None,
+    consensus: ConsensusSource = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images")] = None,
     as_json: Json = False,
 ) -> None:
@@ -37,7 +39,7 @@ def evaluate(
     from mrnn.features import load_features
 
     dataset = Dataset.load(data)
-    captioner = Captioner.load(run or DEFAULT_MODEL)
+    captioner = Captioner.load(run or DEFAULT_MODEL, consensus_source(consensus))
     images = dataset.split(split)[:limit]
     features = load_features(dataset, captioner.checkpoint.encoder).of(images)
     tasks = [Task.perplexity, Task.generation] if task is Task.all else [task]

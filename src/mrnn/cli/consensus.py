@@ -1,0 +1,158 @@
+"""Re-rank n-best lists."""
+
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mrnn.cli.terminal import Json, ModelFolder
+from mrnn.errors import OptionsError
+
+if TYPE_CHECKING:
+    from mrnn.consensus import ConsensusOptions
+    from mrnn.nbest import NBest
+
+ConsensusSource = Annotated[
+    str | None,
+    typer.Option(
+        metavar="self|none|DATA",
+        help="Re-rank ten captions by each other, or by those of similar photos in DATA's train",
+    ),
+]
+EVIDENCE_SHOWN = 3
+
+
+def consensus_source(given: str | None) -> str | None:
+    """What the option says: nothing, "self", or a dataset folder."""
+    return None if given == "none" else given
+
+
+class By(StrEnum):
+    """Measures of similarity."""
+
+    cider = "cider"
+    bleu = "bleu"
+
+
+class Space(StrEnum):
+    """Features that neighbours are found by."""
+
+    refined = "refined"
+    raw = "raw"
+
+
+class Distance(StrEnum):
+    """How they are compared."""
+
+    cosine = "cosine"
+    euclidean = "euclidean"
+
+
+def rerank(
+    nbest: Annotated[
+        Path, typer.Argument(help="JSON lines: what `mrnn caption --n-best 10 --json` prints")
+    ],
+    against: Annotated[
+        str | None, typer.Argument(metavar="[self]", help="The same as --data self")
+    ] = None,
+    by: Annotated[By, typer.Option(help="Measure of similarity")] = By.cider,
+    neighbours: Annotated[
+        int, typer.Option(min=1, help="Nearest training photos whose captions are looked at")
+    ] = 60,
+    references: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="The most similar captions that count [default: 125; by bleu 175]"
+        ),
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="DATA|self", help="A dataset folder; self: by each other, without any data"
+        ),
+    ] = "self",
+    features: Annotated[
+        Space, typer.Option(help="Find neighbours by what the model sees, or the encoder")
+    ] = Space.refined,
+    distance: Annotated[Distance, typer.Option(help="How features are compared")] = Distance.cosine,
+    model: ModelFolder = None,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Show the neighbours and their captions")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Re-rank n-best lists of any system by consensus."""
+    from mrnn.consensus import SELF, ConsensusOptions
+    from mrnn.nbest import rank_by_each_other, read_nbest
+
+    if against not in (None, SELF):
+        raise OptionsError(f"{against!r} after the n-best file; expected self, or --data {against}")
+    lists = read_nbest(nbest)
+    if SELF in (against, data):
+        if evidence:
+            raise OptionsError("--evidence shows captions of training photos; give --data DATA")
+        ranked = rank_by_each_other(lists, by.value)
+    else:
+        options = ConsensusOptions(
+            by=by.value,
+            neighbours=neighbours,
+            references=references,
+            features=features.value,
+            distance=distance.value,
+        )
+        ranked = _by_neighbours(lists, Path(data), model, options, evidence=evidence)
+    for each in ranked:
+        print(each.model_dump_json(exclude_unset=True) if as_json else _for_people(each))
+
+
+def _by_neighbours(
+    lists: "list[NBest]",
+    data: Path,
+    model: Path | None,
+    options: "ConsensusOptions",
+    *,
+    evidence: bool,
+) -> "list[NBest]":
+    from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
+    from mrnn.consensus import TrainingCaptions, feature_space
+    from mrnn.dataset import Dataset
+    from mrnn.encoders import load_encoder
+    from mrnn.nbest import PhotoFeatures, find_neighbours, rank_by_neighbours
+
+    dataset = Dataset.load(data)
+    captions = TrainingCaptions(dataset.split("train"))
+    search = None
+    if any(each.neighbours is None for each in lists):
+        checkpoint = Checkpoint.load(model or DEFAULT_MODEL)
+        encoder = checkpoint.encoder
+        space = feature_space(dataset, captions.images, checkpoint, options)
+        load = partial(load_encoder, encoder.name, encoder.fit)
+        search = space, PhotoFeatures(dataset, encoder, load)
+    found = find_neighbours(lists, captions, options.neighbours, search)
+    return list(rank_by_neighbours(lists, captions, found, options, evidence=evidence))
+
+
+def _for_people(each: "NBest") -> str:
+    lines = [f"{each.image}:"]
+    for caption in each.captions:
+        place = caption.consensus
+        if place is None:
+            continue
+        lines.append(
+            f"  {place.rank:>2} (was {place.rank_before:>2})  {place.score:6.3f}  {caption.text}"
+        )
+        if (closest := caption.closest) is not None:
+            said = (
+                f"word for word in {closest.copies:,} training captions"
+                if closest.copies
+                else (
+                    f"new; closest, {closest.similarity:.2f}, of {closest.image}: {closest.caption}"
+                )
+            )
+            lines.append(f"      {said}")
+    for image in (each.evidence or ())[:EVIDENCE_SHOWN]:
+        how_far = "" if image.distance is None else f", {image.distance:.3f} away"
+        lines += [f"  like {image.image}{how_far}:", *(f"    {text}" for text in image.captions)]
+    return "\n".join(lines)
