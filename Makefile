@@ -35,8 +35,9 @@ fix: setup  ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## training speed beside a plain PyTorch loop, in one run
+bench: setup  ## speeds beside plain ways: training, re-ranking
 	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/consensus_speed.py
 
 clean:  ## remove .venv and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

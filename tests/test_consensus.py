@@ -83,11 +83,13 @@ def test_without_neighbours_or_hypotheses_nothing_is_said():
 
 
 def test_equals_keep_their_order():
-    places = standings(np.array([0.5, 2.0, 0.5, 2.0]))
+    places = standings(np.array([0.5, 2.0, 0.5, 2.0]), [["a"]] * 4)
     assert [(place.rank_before, place.rank, place.score) for place in places] == [
         (2, 1, 2.0), (4, 2, 2.0), (1, 3, 0.5), (3, 4, 0.5)
     ]  # fmt: skip
-    assert standings(np.array([])) == []
+    assert standings(np.array([]), []) == []
+    wordless = standings(np.zeros(3), [[], ["a"], []])
+    assert [place.rank_before for place in wordless] == [2, 1, 3]
 
 
 @pytest.mark.parametrize("by", ["cider", "bleu"])

@@ -146,9 +146,9 @@ def self_scores(
     return scores
 
 
-def standings(scores: Float[np.ndarray, " S"]) -> list[Standing]:
-    """Best first; of equals, the earlier stays before the later."""
-    order = np.argsort(-scores, kind="stable").tolist()
+def standings(scores: Float[np.ndarray, " S"], sentences: Sentences) -> list[Standing]:
+    """Best first, those without words last; of equals, the earlier stays before the later."""
+    order = sorted(range(len(scores)), key=lambda place: (not sentences[place], -scores[place]))
     return [
         Standing(score=float(scores[place]), rank=rank, rank_before=place + 1)
         for rank, place in enumerate(order, 1)
@@ -197,11 +197,12 @@ class Consensus:
         """For each photo its hypotheses, best first. No photo changes what another gets."""
         if self._training is None:
             # No document frequencies from the batch, which would make it matter.
-            return [standings(self_scores([each], self.options.by)[0]) for each in hypotheses]
+            alone = (self_scores([each], self.options.by)[0] for each in hypotheses)
+            return list(map(standings, alone, hypotheses))
         captions, space = self._training
         neighbours = space.nearest(features, self.options.neighbours)
         opinions = captions.judge(hypotheses, neighbours, self.options)
-        return [standings(opinion.scores) for opinion in opinions]
+        return list(map(standings, (opinion.scores for opinion in opinions), hypotheses))
 
 
 def feature_space(

@@ -109,8 +109,10 @@ def read_nbest(file: Path) -> list[NBest]:
 
 def rank_by_each_other(lists: Sequence[NBest], by: Measure) -> list[NBest]:
     """Document frequencies are those of the lists; of a list alone, all n-grams weigh the same."""
-    scores = self_scores([each.sentences for each in lists], by, weighted=len(lists) > 1)
-    return [each.ranked(standings(own)) for each, own in zip(lists, scores, strict=True)]
+    sentences = [each.sentences for each in lists]
+    scores = self_scores(sentences, by, weighted=len(lists) > 1)
+    places = map(standings, scores, sentences)
+    return [each.ranked(own) for each, own in zip(lists, places, strict=True)]
 
 
 def rank_by_neighbours(
@@ -122,9 +124,10 @@ def rank_by_neighbours(
     evidence: bool = False,
 ) -> Iterator[NBest]:
     """With `evidence`: the neighbours with their captions, and the one closest to each caption."""
-    opinions = captions.judge([each.sentences for each in lists], neighbours, options)
-    for each, nearest, opinion in zip(lists, neighbours, opinions, strict=True):
-        places = standings(opinion.scores)
+    sentences = [each.sentences for each in lists]
+    opinions = captions.judge(sentences, neighbours, options)
+    for each, own, nearest, opinion in zip(lists, sentences, neighbours, opinions, strict=True):
+        places = standings(opinion.scores, own)
         if evidence:
             each = _with_closest(each, opinion, captions)
             yield each.ranked(places, evidence=_evidence(nearest, captions))
