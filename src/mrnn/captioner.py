@@ -6,13 +6,13 @@ Letters: N images, F image feature.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 from zlib import crc32
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
@@ -47,6 +47,14 @@ class Caption(BaseModel):
     words: tuple[Word, ...]
     consensus: Standing | None = None
     """Its rank before and after re-ranking, among all hypotheses; None where there was none."""
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """JSON has no key for a consensus that was not asked for."""
+        content: dict[str, Any] = serialize(self)
+        if self.consensus is None:
+            content.pop("consensus", None)
+        return content
 
 
 class ImageCaptions(BaseModel):
