@@ -3,7 +3,7 @@
 Letters: N images, F image feature.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
@@ -12,7 +12,7 @@ from zlib import crc32
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, model_serializer
 from torch import Tensor
 
 from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
@@ -49,7 +49,7 @@ class Caption(BaseModel):
     """Its rank before and after re-ranking, among all hypotheses; None where there was none."""
 
     @model_serializer(mode="wrap")
-    def _serialize(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _serialize(self, serialize: Callable[["Caption"], dict[str, Any]]) -> dict[str, Any]:
         """JSON has no key for a consensus that was not asked for."""
         content: dict[str, Any] = serialize(self)
         if self.consensus is None:
