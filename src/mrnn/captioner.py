@@ -24,6 +24,8 @@ from mrnn.images import ImageSource, load_image
 from mrnn.tokenization import join_words
 
 BATCH = 16
+DECIMALS = 4
+"""Of log-probabilities: further ones change with the photos that are captioned together."""
 
 
 class Word(BaseModel):
@@ -190,8 +192,10 @@ class Captioner:
         pairs = zip(words, hypothesis.word_log_probabilities, strict=False)
         return Caption(
             text=join_words(words),
-            log_probability=hypothesis.log_probability,
-            words=tuple(Word(word=word, log_probability=value) for word, value in pairs),
+            log_probability=round(hypothesis.log_probability, DECIMALS),
+            words=tuple(
+                Word(word=word, log_probability=round(value, DECIMALS)) for word, value in pairs
+            ),
         )
 
 
