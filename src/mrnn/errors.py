@@ -4,6 +4,7 @@ MRNNError
 ├── ImageError         a photo cannot be read
 ├── DataError          a caption file, a dataset folder or a feature file is wrong
 ├── CheckpointError    a trained model cannot be loaded, or does not fit what it is used with
+├── MeasureError       an optional measure cannot be taken on this computer
 ├── OptionsError       an option or a recipe has an unknown key or an impossible value
 └── TrainingError      a training run cannot go on
 
@@ -25,6 +26,10 @@ class DataError(MRNNError):
 
 class CheckpointError(MRNNError):
     """A trained model cannot be loaded, or does not fit what it is used with."""
+
+
+class MeasureError(MRNNError):
+    """An optional measure cannot be taken on this computer."""
 
 
 class OptionsError(MRNNError):

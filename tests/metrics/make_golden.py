@@ -1,6 +1,6 @@
 """Makes golden.json, the scores that the reference scorer gives to the captions below.
 
-Run in an environment of its own: pip install pycocoevalcap==1.2 numpy; python make_golden.py
+Run in an environment of its own, with Java: pip install pycocoevalcap==1.2; python make_golden.py
 """
 
 import json
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
 
 IMAGES = [  # (hypothesis, references)
     ("a dog runs on the grass", ["a dog runs on the grass", "the brown dog is running outside"]),
@@ -47,6 +49,10 @@ IMAGES = [  # (hypothesis, references)
     ("a group of people stand on a beach", ["a group of people stand on a beach"] * 3),
     ("a bird flies over water", ["a bird flies", "the bird is over water", "birds over the water"]),
     ("one", ["one"]),
+    ("", ["", "a sign on a wall"]),
+    ("a child plays ( outside )", ["children are playing outdoors -lrb- in the sun -rrb-"]),
+    ("b a c a d", ["a b a c a b d", "d c b a"]),
+    ("running dogs jumped quickly", ["a dog runs and jumps fast", "the dogs are running"]),
 ]
 
 
@@ -56,6 +62,8 @@ def main() -> None:
     references = {i: sentences for i, (_, sentences) in enumerate(IMAGES)}
     bleu, sentence_bleu = Bleu(4).compute_score(references, hypotheses, verbose=0)
     cider, cider_d = Cider().compute_score(references, hypotheses)
+    rouge_l, rouge_ls = Rouge().compute_score(references, hypotheses)
+    meteor, meteors = Meteor().compute_score(references, hypotheses)
     golden = {
         "hypotheses": [hypothesis for hypothesis, _ in IMAGES],
         "references": [sentences for _, sentences in IMAGES],
@@ -63,6 +71,10 @@ def main() -> None:
         "sentence_bleu": [list(scores) for scores in zip(*sentence_bleu, strict=True)],
         "cider": float(cider),
         "cider_d": cider_d.tolist(),
+        "corpus_rouge_l": float(rouge_l),
+        "rouge_l": rouge_ls.tolist(),
+        "corpus_meteor": meteor,
+        "meteor": meteors,
     }
     text = json.dumps(golden, indent=1, ensure_ascii=False)
     Path(__file__).with_name("golden.json").write_text(text + "\n", encoding="utf-8")

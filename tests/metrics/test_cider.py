@@ -1,4 +1,6 @@
 import json
+import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrnn.errors import DataError
-from mrnn.metrics.cider import DocumentFrequencies, cider_d
+from mrnn.metrics.cider import DocumentFrequencies, cider, cider_d
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text(encoding="utf-8"))
 HYPOTHESES = [sentence.split() for sentence in GOLDEN["hypotheses"]]
@@ -23,13 +25,61 @@ def test_equals_the_reference_scorer():
     assert scores.mean() == pytest.approx(GOLDEN["cider"], rel=0, abs=1e-9)
 
 
+def by_dictionaries(words, references, frequencies):
+    """Plain CIDEr as the paper writes it, an n-gram at a time."""
+
+    def weights(sentence, n):
+        grams = Counter(tuple(sentence[i : i + n]) for i in range(len(sentence) - n + 1))
+        rarity = {g: math.log(frequencies.images / max(frequencies.counts[g], 1)) for g in grams}
+        return {gram: count * rarity[gram] for gram, count in grams.items()}
+
+    total = 0.0
+    for reference in references:
+        for n in range(1, 5):
+            a, b = weights(words, n), weights(reference, n)
+            norm = math.hypot(*a.values()) * math.hypot(*b.values())
+            if norm:
+                total += sum(a[gram] * b.get(gram, 0) for gram in a) / norm
+    return 10 * total / 4 / len(references)
+
+
+def test_plain_cider_equals_the_equations():
+    frequencies = DocumentFrequencies.of(REFERENCES)
+    expected = [
+        by_dictionaries(words, image, frequencies)
+        for words, image in zip(HYPOTHESES, REFERENCES, strict=True)
+    ]
+    np.testing.assert_allclose(cider(HYPOTHESES, REFERENCES), expected, rtol=0, atol=1e-9)
+    assert (cider(HYPOTHESES, REFERENCES) >= cider_d(HYPOTHESES, REFERENCES) - 1e-12).all()
+
+
+def test_frequencies_survive_a_file(tmp_path):
+    frequencies = DocumentFrequencies.of(REFERENCES)
+    frequencies.save(tmp_path / "frequencies.json")
+    loaded = DocumentFrequencies.load(tmp_path / "frequencies.json")
+    assert loaded.images == len(REFERENCES)
+    scores = cider_d(HYPOTHESES, REFERENCES, loaded)
+    np.testing.assert_allclose(scores, GOLDEN["cider_d"], rtol=0, atol=1e-9)
+    assert [path.name for path in tmp_path.iterdir()] == ["frequencies.json"]
+
+
+def test_a_file_that_holds_no_frequencies(tmp_path):
+    file = tmp_path / "frequencies.json"
+    file.write_text('{"format": 2, "images": 1, "counts": {}}')
+    with pytest.raises(DataError, match=r"frequencies\.json: format 2; this mrnn reads 1$"):
+        DocumentFrequencies.load(file)
+    file.write_text('{"format": 1, "images": 0, "counts": {}}')
+    with pytest.raises(DataError, match=r"frequencies\.json: images: Input should be greater"):
+        DocumentFrequencies.load(file)
+
+
 def test_given_frequencies_make_each_image_its_own_affair():
     frequencies = DocumentFrequencies.of(REFERENCES)
     scores = [
         cider_d([words], [image], frequencies)[0]
         for words, image in zip(HYPOTHESES, REFERENCES, strict=True)
     ]
-    np.testing.assert_array_equal(scores, cider_d(HYPOTHESES, REFERENCES))
+    np.testing.assert_allclose(scores, cider_d(HYPOTHESES, REFERENCES), rtol=0, atol=1e-12)
 
 
 def test_document_frequencies_count_an_image_once():

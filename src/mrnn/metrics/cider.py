@@ -1,87 +1,129 @@
-"""CIDEr-D of captions, as the COCO caption scorer counts it.
+"""CIDEr-D of captions, as the COCO caption scorer counts it, and plain CIDEr.
 
-Letters: N images.
+Letters: N images, S sentences, G different n-grams.
 Source: Vedantam et al., "CIDEr: Consensus-based Image Description Evaluation", CVPR 2015.
 """
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import BaseModel, Field
 
-from mrnn.metrics.bleu import LONGEST, check_pairs, ngrams
+from mrnn.errors import DataError
+from mrnn.metrics.ngrams import LONGEST, NGram, NGrams, Words
+from mrnn.text_files import read_json
 
 SIGMA = 6.0  # width of the penalty on a difference of length, in words
 SCALE = 10.0
+FORMAT = 1  # of a file of document frequencies
+
+
+class _File(BaseModel):
+    format: int
+    images: int = Field(ge=1)
+    counts: dict[str, int]
 
 
 @dataclass(frozen=True)
 class DocumentFrequencies:
     """In the references of how many images each n-gram occurs, and the number of images."""
 
-    counts: Counter[tuple[str, ...]]
+    counts: Counter[NGram]
     images: int
 
     @classmethod
-    def of(cls, references: Sequence[Sequence[Sequence[str]]]) -> "DocumentFrequencies":
+    def of(cls, references: Sequence[Sequence[Words]]) -> "DocumentFrequencies":
         """The frequencies in these references, a list of sentences for each image."""
-        counts: Counter[tuple[str, ...]] = Counter()
+        counts: Counter[NGram] = Counter()
         for sentences in references:
-            counts.update({ngram for words in sentences for ngram in ngrams(words)})
+            counts.update(
+                {
+                    tuple(words[i : i + n])
+                    for words in sentences
+                    for n in range(1, LONGEST + 1)
+                    for i in range(len(words) - n + 1)
+                }
+            )
         return cls(counts, len(references))
 
+    @classmethod
+    def load(cls, file: Path) -> "DocumentFrequencies":
+        """What `save` wrote. Raises DataError."""
+        content = read_json(file, _File)
+        if content.format != FORMAT:
+            raise DataError(f"{file}: format {content.format}; this mrnn reads {FORMAT}")
+        counts = {tuple(ngram.split()): count for ngram, count in content.counts.items()}
+        return cls(Counter(counts), content.images)
 
-@dataclass(frozen=True)
-class _Vector:
-    """A sentence as tf-idf weights of its n-grams."""
-
-    weights: dict[tuple[str, ...], float]
-    norms: list[float]  # of the weights of each n
-    length: int  # words
-
-
-def _vector(words: Sequence[str], frequencies: DocumentFrequencies) -> _Vector:
-    log_images = math.log(max(frequencies.images, 1))
-    weights = {}
-    squares = [0.0] * LONGEST
-    for ngram, count in ngrams(words).items():
-        weight = count * (log_images - math.log(frequencies.counts.get(ngram, 1)))
-        weights[ngram] = weight
-        squares[len(ngram) - 1] += weight * weight
-    return _Vector(weights, [math.sqrt(square) for square in squares], len(words))
-
-
-def _similarity(hypothesis: _Vector, reference: _Vector) -> float:
-    """Clipped cosine, averaged over n and lowered by the difference of length; from 0 to 1."""
-    dots = [0.0] * LONGEST
-    for ngram in hypothesis.weights.keys() & reference.weights.keys():
-        weight = reference.weights[ngram]
-        dots[len(ngram) - 1] += min(hypothesis.weights[ngram], weight) * weight
-    norms = [h * r for h, r in zip(hypothesis.norms, reference.norms, strict=True)]
-    cosines = [dot / norm if norm else 0.0 for dot, norm in zip(dots, norms, strict=True)]
-    # The scorer measures length in pairs of words, so that no words are as long as one.
-    difference = max(hypothesis.length, 1) - max(reference.length, 1)
-    return sum(cosines) / LONGEST * math.exp(-(difference**2) / (2 * SIGMA**2))
+    def save(self, file: Path) -> None:
+        """As JSON. N-grams of one image are left out: one and none weigh the same."""
+        counts = {" ".join(ngram): count for ngram, count in self.counts.items() if count > 1}
+        sibling = file.with_name(file.name + ".new")
+        content = _File(format=FORMAT, images=self.images, counts=counts)
+        sibling.write_text(content.model_dump_json() + "\n", encoding="utf-8")
+        sibling.replace(file)
 
 
 def cider_d(
-    hypotheses: Sequence[Sequence[str]],
-    references: Sequence[Sequence[Sequence[str]]],
+    hypotheses: Sequence[Words],
+    references: Sequence[Sequence[Words]],
     frequencies: DocumentFrequencies | None = None,
 ) -> Float[np.ndarray, " N"]:
     """CIDEr-D, from 0 to 10, of each caption; the score of a corpus is their mean.
 
     Without `frequencies`, those of these references: then one image by itself scores 0.
     """
-    check_pairs(hypotheses, references)
+    return ngram_ciders(NGrams.of(hypotheses, references), frequencies)[0]
+
+
+def cider(
+    hypotheses: Sequence[Words],
+    references: Sequence[Sequence[Words]],
+    frequencies: DocumentFrequencies | None = None,
+) -> Float[np.ndarray, " N"]:
+    """As `cider_d`, but repeated words and a wrong length cost nothing of their own (eq. 2, 3)."""
+    return ngram_ciders(NGrams.of(hypotheses, references), frequencies)[1]
+
+
+def ngram_ciders(
+    ngrams: NGrams, frequencies: DocumentFrequencies | None = None
+) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    """CIDEr-D and plain CIDEr of n-grams that are counted already."""
+    images, sentences = ngrams.images, len(ngrams.image)
+    weight = ngrams.count * _rarity(ngrams, frequencies)[ngrams.ngram]
+    every = np.arange(len(weight))
+    norm = np.sqrt(ngrams.sums(ngrams.sentence, every, weight**2, sentences))
+    theirs, ours = ngrams.same
+    clipped = np.minimum(weight[ours], weight[theirs]) * weight[theirs]
+    whole = weight[ours] * weight[theirs]
+    norms = norm * norm[ngrams.image]
+    norms[norms == 0] = np.inf
+    # The scorer measures length in pairs of words, so that no words are as long as one.
+    length = np.maximum(ngrams.length, 1)
+    penalty = np.exp(-((length - length[ngrams.image]) ** 2) / (2 * SIGMA**2))
+    scores = []
+    for products, factor in ((clipped, penalty), (whole, np.ones(sentences))):
+        dots = ngrams.sums(ngrams.sentence[theirs], theirs, products, sentences)
+        of_sentence = (dots / norms).mean(axis=1) * factor
+        total = np.bincount(ngrams.image, of_sentence, minlength=images)  # a hypothesis adds 0
+        scores.append(SCALE * total / (np.bincount(ngrams.image, minlength=images) - 1))
+    return scores[0], scores[1]
+
+
+def _rarity(ngrams: NGrams, frequencies: DocumentFrequencies | None) -> Float[np.ndarray, " G"]:
+    """The logarithm of one over the share of images in whose references an n-gram occurs."""
+    size = len(ngrams.longer)
     if frequencies is None:
-        frequencies = DocumentFrequencies.of(references)
-    scores = np.zeros(len(hypotheses))
-    for i, (words, sentences) in enumerate(zip(hypotheses, references, strict=True)):
-        hypothesis = _vector(words, frequencies)
-        vectors = [_vector(sentence, frequencies) for sentence in sentences]
-        scores[i] = SCALE * np.mean([_similarity(hypothesis, vector) for vector in vectors])
-    return scores
+        theirs = ~ngrams.in_hypothesis
+        image = ngrams.image[ngrams.sentence[theirs]]
+        pairs = np.unique(image * size + ngrams.ngram[theirs])
+        counts = np.bincount(pairs % max(size, 1), minlength=size)
+        images = ngrams.images
+    else:
+        counts = np.array([frequencies.counts[ngrams.spelling(i)] for i in range(size)])
+        images = frequencies.images
+    return np.asarray(np.log(max(images, 1)) - np.log(np.maximum(counts, 1)))
