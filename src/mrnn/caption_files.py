@@ -1,13 +1,14 @@
-"""The files that captions go to: JSON lines, CSV, and a text file beside each photo."""
+"""The files that captions go to: JSON lines, CSV, a text file beside each photo, COCO's results."""
 
 import csv
 import io
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mrnn.captioner import ImageCaptions
-from mrnn.errors import OptionsError
+from mrnn.errors import DataError, OptionsError
 
 CSV_COLUMNS = ("image", "rank", "text", "log_probability", "familiarity", "error")
 
@@ -67,6 +68,35 @@ def write_sidecar(photo: Path, result: ImageCaptions, *, overwrite: bool = False
     sibling.write_text(text, encoding="utf-8")
     sibling.replace(sidecar)
     return True
+
+
+def coco_ids(names: Sequence[str]) -> list[int]:
+    """The ids that the COCO server knows images by, e.g. 42 of COCO_val2014_000000000042.jpg.
+
+    Raises DataError for a name without one, and for two names of one image.
+    """
+    name_of: dict[int, str] = {}
+    for name in names:
+        number = re.fullmatch(r"(?:.*/)?(?:COCO_[a-z]+\d{4}_)?(\d+)(?:\.\w+)?", name, re.ASCII)
+        if not number:
+            raise DataError(
+                f"{name!r} holds no image id; the COCO server takes whole numbers, as in "
+                "COCO_val2014_000000391895.jpg"
+            )
+        if (first := name_of.setdefault(int(number[1]), name)) is not name:
+            raise DataError(f"{first!r} and {name!r} have one image id, {int(number[1])}")
+    return list(name_of)
+
+
+def write_coco_results(file: Path, ids: Sequence[int], captions: Sequence[str]) -> None:
+    """Captions in the form that the COCO server takes, one an image."""
+    results = [
+        {"image_id": number, "caption": caption}
+        for number, caption in zip(ids, captions, strict=True)
+    ]
+    sibling = file.with_name(file.name + ".new")
+    sibling.write_text(json.dumps(results, ensure_ascii=False) + "\n", encoding="utf-8")
+    sibling.replace(file)
 
 
 def _jsonl_photos(content: bytes) -> list[tuple[str, int]]:

@@ -3,42 +3,26 @@
 What is measured is what people run: captions come from the `Captioner`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from mrnn.batching import EncodedCaptions, batches
+from mrnn.batching import Batch, EncodedCaptions, batches
+from mrnn.caption_scores import GenerationScores, Interval, ScoreReport, Setting, score
 from mrnn.captioner import Captioner
 from mrnn.dataset import CaptionedImage
 from mrnn.decoding import DecodingOptions
 from mrnn.errors import DataError
-from mrnn.metrics.bleu import corpus_bleu
-from mrnn.metrics.cider import cider_d
+from mrnn.model import IGNORED
 from mrnn.scoring import perplexity
-from mrnn.tokenization import tokenize
+from mrnn.tokenization import join_words, tokenize
+from mrnn.vocabulary import Vocabulary
 
 IMAGES_AT_ONCE = 100
 CAPTIONS_AT_ONCE = 128
-
-Setting = str | int | float | tuple[str, ...]
-
-
-class GenerationScores(BaseModel):
-    """How near generated sentences are to the references, words by `mrnn.tokenization`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    bleu_1: float
-    bleu_2: float
-    bleu_3: float
-    bleu_4: float
-    cider: float
-    """CIDEr-D, document frequencies from these references."""
-    distinct: float
-    """Share of different captions among all: near 0 where every photo gets the same."""
-
 
 class EvaluationReport(BaseModel):
     """The figures of one model on one split; None where a task was not asked for."""
@@ -46,8 +30,17 @@ class EvaluationReport(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     perplexity: float | None
+    """Of the words, unknown ones and end signs counted."""
+    perplexity_without_end: float | None
+    """Of the words alone."""
     generation: GenerationScores | None
     settings: dict[str, Setting]
+    intervals: dict[str, Interval] = {}
+    """The middle 95 % of what most measures in `generation` are on resampled images."""
+    notes: list[str] = []
+    """What is null, and why; what is odd."""
+    captions: tuple[str, ...] = Field((), exclude=True)
+    """What was said of each image; not in the JSON."""
 
 
 def evaluate(
@@ -57,29 +50,51 @@ def evaluate(
     *,
     tasks: Sequence[str] = ("perplexity", "generation"),
     options: DecodingOptions | None = None,
+    with_meteor: bool = True,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> EvaluationReport:
     """Figures on `images`, whose `features` (N x F) come in the same order."""
     references = references_of(images)
     checkpoint = captioner.checkpoint
     options = options or checkpoint.decoding
-    bits, generation = None, None
-    if "perplexity" in tasks:
-        captions = EncodedCaptions.of(references, checkpoint.vocabulary)
-        bits = perplexity(checkpoint.model, batches(captions, features, CAPTIONS_AT_ONCE))
-    if "generation" in tasks:
-        generated = generate(captioner, features, options, on_image)
-        generation = score_generation(generated, references)
     settings: dict[str, Setting] = {
         "recipe": checkpoint.recipe,
         "encoder": str(checkpoint.encoder),
         "images": len(images),
         "references": sum(map(len, references)),
-        **options.model_dump(),
     }
     if captioner.consensus is not None:
         settings |= captioner.consensus.settings
-    return EvaluationReport(perplexity=bits, generation=generation, settings=settings)
+    whole, words = None, None
+    if "perplexity" in tasks:
+        captions = EncodedCaptions.of(references, checkpoint.vocabulary)
+        whole, words = (
+            perplexity(checkpoint.model, counted(batches(captions, features, CAPTIONS_AT_ONCE)))
+            for counted in (iter, without_end)
+        )
+        settings["words"] = sum(map(len, captions.sentences))
+    report: ScoreReport | None = None
+    generated: list[list[str]] = []
+    if "generation" in tasks:
+        generated = generate(captioner, features, options, on_image)
+        report, _ = score(generated, references, with_meteor=with_meteor)
+    return EvaluationReport(
+        perplexity=whole,
+        perplexity_without_end=words,
+        generation=report.generation if report else None,
+        settings=settings | (report.settings if report else {}) | options.model_dump(),
+        intervals=report.intervals if report else {},
+        notes=report.notes if report else [],
+        captions=tuple(map(join_words, generated)),
+    )
+
+
+def without_end(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, with only the words to be predicted; none that is left without any."""
+    for batch in batches:
+        targets = batch.targets.masked_fill(batch.targets == Vocabulary.END, IGNORED)
+        if (targets != IGNORED).any():
+            yield replace(batch, targets=targets)
 
 
 def generate(
@@ -106,15 +121,3 @@ def references_of(images: Sequence[CaptionedImage]) -> list[list[list[str]]]:
         if not image.captions:
             raise DataError(f"{image.name} has no caption to compare with; run `mrnn check`")
     return [[tokenize(caption) for caption in image.captions] for image in images]
-
-
-def score_generation(
-    generated: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
-) -> GenerationScores:
-    """BLEU, CIDEr-D and the share of distinct captions."""
-    bleu = corpus_bleu(generated, references)
-    return GenerationScores(
-        **{f"bleu_{n}": value for n, value in enumerate(bleu, 1)},
-        cider=float(np.mean(cider_d(generated, references))),
-        distinct=len({tuple(words) for words in generated}) / len(generated),
-    )

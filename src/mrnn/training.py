@@ -21,13 +21,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mrnn.batching import Batch, EncodedCaptions, batches
+from mrnn.caption_scores import score_generation
 from mrnn.captioner import Captioner
 from mrnn.checkpoint import CONFIG, Checkpoint
 from mrnn.dataset import Dataset
 from mrnn.decoding import DecodingOptions
 from mrnn.encoders import Encoder, load_encoder
 from mrnn.errors import DataError, TrainingError
-from mrnn.evaluation import generate, references_of, score_generation
+from mrnn.evaluation import generate, references_of
 from mrnn.familiarity import Familiarity
 from mrnn.features import load_features
 from mrnn.model import ModelConfig, network_of

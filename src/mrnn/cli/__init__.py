@@ -12,6 +12,7 @@ from mrnn.cli.captioning import caption, demo
 from mrnn.cli.consensus import rerank
 from mrnn.cli.data import check, extract, prepare
 from mrnn.cli.evaluation import evaluate
+from mrnn.cli.scores import compare, score
 from mrnn.cli.terminal import tell
 from mrnn.cli.training import train
 from mrnn.errors import MRNNError
@@ -23,7 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Captions for photos by the multimodal recurrent network (m-RNN).",
 )
-for command in (prepare, check, extract, train, caption, rerank, evaluate, demo):
+for command in (
+    prepare, check, extract, train, caption, rerank, evaluate, score, compare, demo,
+):  # fmt: skip
     app.command()(command)
 
 INTERRUPTED = 130

@@ -1,15 +1,20 @@
 """Measure a model."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import BeamSize, decoding_options
-from mrnn.cli.terminal import Json, progress
+from mrnn.cli.scores import Meteor, score_table
+from mrnn.cli.terminal import Json, progress, tell
+from mrnn.errors import OptionsError
+
+if TYPE_CHECKING:
+    from mrnn.caption_scores import Setting
+    from mrnn.evaluation import EvaluationReport
 
 
 class Task(StrEnum):
@@ -29,9 +34,15 @@ def evaluate(
     beam_size: BeamSize = None,
     consensus: ConsensusSource = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images")] = None,
+    meteor: Meteor = True,
+    coco_results: Annotated[
+        Path | None,
+        typer.Option(help="Write the captions for the COCO server to this file, or in this folder"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a model: perplexity, BLEU, CIDEr."""
+    """Measure a model: perplexity, BLEU, METEOR, ROUGE-L, CIDEr."""
+    from mrnn.caption_files import coco_ids, write_coco_results
     from mrnn.captioner import Captioner
     from mrnn.checkpoint import DEFAULT_MODEL
     from mrnn.dataset import Dataset
@@ -43,17 +54,52 @@ def evaluate(
     images = dataset.split(split)[:limit]
     features = load_features(dataset, captioner.checkpoint.encoder).of(images)
     tasks = [Task.perplexity, Task.generation] if task is Task.all else [task]
+    if coco_results and Task.generation not in tasks:
+        raise OptionsError("--coco-results needs captions; give --task generation, or all")
+    ids = coco_ids([image.name for image in images]) if coco_results else []
     asked = {"n_best": 1} | ({"beam_size": beam_size} if beam_size is not None else {})
     options = decoding_options(captioner.checkpoint.decoding, asked)
     with progress("Captioning", len(images)) as advance:
         report = evaluate_model(
-            captioner, images, features, tasks=tasks, options=options, on_image=advance
-        )
+            captioner, images, features,
+            tasks=tasks, options=options, with_meteor=meteor, on_image=advance,
+        )  # fmt: skip
+    if coco_results:
+        if coco_results.is_dir():
+            coco_results /= f"captions_{split}_mrnn_results.json"
+        write_coco_results(coco_results, ids, report.captions)
+        tell(f"Wrote {coco_results}")
+    for note in report.notes:
+        tell(f"Note: {note}")
     if as_json:
         print(report.model_dump_json())
-        return
-    print(f"{split} of {data}: {json.dumps(report.settings)}")
+    else:
+        print(f"{split} of {data}\n{_tables(report)}")
+
+
+def _tables(report: "EvaluationReport") -> str:
+    settings = report.settings
+    lines = [f"model: {settings['recipe']}; image features: {settings['encoder']}"]
     if report.perplexity is not None:
-        print(f"perplexity  {report.perplexity:.2f}")
-    for name, value in report.generation.model_dump().items() if report.generation else ():
-        print(f"{name:<11} {value:.3f}")
+        captions, words = settings["references"], settings["words"]
+        lines += [
+            f"perplexity  {report.perplexity:.2f}   {captions:,} captions: {words:,} words, "
+            "unknown ones counted, and their end signs",
+            f"            {report.perplexity_without_end:.2f}   of the words alone",
+        ]
+    if report.generation is not None:
+        lines += [score_table(report), f"captions: {_decoding(settings)}"]
+    return "\n".join(lines)
+
+
+def _decoding(settings: "dict[str, Setting]") -> str:
+    """The options of decoding that say something."""
+    from mrnn.decoding import DecodingOptions
+
+    default = DecodingOptions().model_dump()
+    said = {
+        name: settings[name]
+        for name in default
+        if settings[name] != default[name] or name in ("beam_size", "length_exponent")
+    }
+    return ", ".join(f"{name} {value}" for name, value in said.items())

@@ -31,18 +31,16 @@ FIRST_SECONDS, SECONDS = 120.0, 30.0
 """How long Java may take for the first caption, as it loads its tables, and for each after it."""
 
 
-def meteor(
-    statistics: Float[np.ndarray, "*N 23"],
-) -> Float[np.ndarray, "*N"]:
+def meteor(statistics: Float[np.ndarray, "N 23"]) -> Float[np.ndarray, " N"]:
     """METEOR, from 0 to 1, of each row of statistics; the rows of a corpus are summed."""
-    words, functions = statistics[..., 0:2], statistics[..., 2:4]
-    matched = statistics[..., 4:20].reshape(*statistics.shape[:-1], len(MATCHERS), 2, 2)
-    content, function = np.moveaxis(np.tensordot(matched, MATCHERS, axes=(-3, 0)), -2, 0)
+    words, functions = statistics[:, 0:2], statistics[:, 2:4]
+    matched = statistics[:, 4:20].reshape(-1, len(MATCHERS), 2, 2)
+    content, function = np.moveaxis(np.tensordot(matched, MATCHERS, axes=(1, 0)), 1, 0)
     weight = DELTA * (words - functions) + (1 - DELTA) * functions
     share = _ratio(DELTA * content + (1 - DELTA) * function, weight)
-    precision, recall = share[..., 0], share[..., 1]
+    precision, recall = share[:, 0], share[:, 1]
     mean = _ratio(precision * recall, ALPHA * precision + (1 - ALPHA) * recall)
-    fragments = _ratio(statistics[..., 20], statistics[..., 21:23].mean(axis=-1))
+    fragments = _ratio(statistics[:, 20], statistics[:, 21:23].mean(axis=1))
     return np.asarray(mean * (1 - GAMMA * fragments**BETA))
 
 

@@ -38,7 +38,7 @@ def read_table(
     `split_column` defaults to split, if there is such a column. Raises DataError, with the line.
     """
     found: dict[str, tuple[int, str, list[str]]] = {}
-    for number, row in _read_rows(source):
+    for number, row in read_rows(source):
         where = f"{source}:{number}"
         name = _text(row, image_column, where).strip()
         if not name:
@@ -54,7 +54,8 @@ def read_table(
         yield CaptionedImage(name, images / name, split, tuple(captions))
 
 
-def _read_rows(file: Path) -> Iterator[tuple[int, Row]]:
+def read_rows(file: Path) -> Iterator[tuple[int, Row]]:
+    """The rows of a table, each with its line. Raises DataError."""
     match file.suffix.lower():
         case ".csv":
             return _name_cells(file, _read_csv(file))

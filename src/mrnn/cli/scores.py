@@ -1,0 +1,229 @@
+"""Score captions of any system, and compare two."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mrnn.cli.terminal import Json, tell
+
+if TYPE_CHECKING:
+    from mrnn.caption_scores import CaptionStatistics, ScoreReport, Setting
+    from mrnn.comparison import ComparisonReport, Difference
+    from mrnn.evaluation import EvaluationReport
+    from mrnn.hypothesis_files import Matched
+
+Hypotheses = Annotated[
+    Path, typer.Argument(help="Captions: COCO results, or .jsonl, .csv, .tsv, .txt")
+]
+ReferenceFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="REFERENCES...",
+        help="COCO annotations, .jsonl, .csv, .tsv, a dataset folder, or .txt files side by side",
+    ),
+]
+Split = Annotated[str | None, typer.Option(help="Which split, where REFERENCES is a dataset")]
+Draw = Annotated[
+    int | None, typer.Option(min=1, help="Draw so many references of each image that has more")
+]
+Seed = Annotated[int, typer.Option(min=0, help="For the drawing and for the intervals")]
+Meteor = Annotated[bool, typer.Option(help="Run METEOR, if it and Java are installed")]
+Frequencies = Annotated[
+    Path | None, typer.Option(help="Document frequencies for CIDEr [default: of REFERENCES]")
+]
+
+
+def score(
+    hypotheses: Hypotheses,
+    reference_files: ReferenceFiles,
+    *,
+    split: Split = None,
+    references: Draw = None,
+    seed: Seed = 0,
+    meteor: Meteor = True,
+    frequencies: Frequencies = None,
+    save_frequencies: Annotated[
+        Path | None, typer.Option(help="Write the document frequencies of REFERENCES to a file")
+    ] = None,
+    per_image: Annotated[
+        Path | None, typer.Option(help="Write the scores of every image to a .csv file")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score any system's captions: BLEU, METEOR, ROUGE-L, CIDEr."""
+    from mrnn.caption_scores import score as score_captions
+    from mrnn.metrics.cider import DocumentFrequencies
+    from mrnn.tokenization import tokenize
+
+    matched, drawn = _matched([hypotheses], reference_files, split, references, seed)
+    words = [[tokenize(text) for text in texts] for texts in drawn]
+    if save_frequencies:
+        DocumentFrequencies.of(words).save(save_frequencies)
+    report, statistics = score_captions(
+        [tokenize(text) for text in matched.systems[0]],
+        words,
+        frequencies=DocumentFrequencies.load(frequencies) if frequencies else None,
+        with_meteor=meteor,
+        seed=seed,
+    )
+    report = report.model_copy(update={"notes": matched.notes + report.notes})
+    if per_image:
+        _write_per_image(per_image, matched, statistics)
+    for note in report.notes:
+        tell(f"Note: {note}")
+    if as_json:
+        print(report.model_dump_json())
+    else:
+        print(f"{hypotheses}\n{score_table(report)}")
+
+
+def compare(
+    hypotheses_a: Hypotheses,
+    hypotheses_b: Hypotheses,
+    reference_files: ReferenceFiles,
+    *,
+    split: Split = None,
+    references: Draw = None,
+    seed: Seed = 0,
+    meteor: Meteor = True,
+    frequencies: Frequencies = None,
+    top: Annotated[int, typer.Option(min=0, help="How many images to show for each")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Compare two systems on the same images: a paired bootstrap."""
+    from mrnn.comparison import compare as compare_captions
+    from mrnn.metrics.cider import DocumentFrequencies
+
+    systems = [hypotheses_a, hypotheses_b]
+    matched, drawn = _matched(systems, reference_files, split, references, seed)
+    report = compare_captions(
+        matched.images,
+        matched.systems[0],
+        matched.systems[1],
+        drawn,
+        frequencies=DocumentFrequencies.load(frequencies) if frequencies else None,
+        with_meteor=meteor,
+        top=top,
+        seed=seed,
+    )
+    report = report.model_copy(update={"notes": matched.notes + report.notes})
+    for note in report.notes:
+        tell(f"Note: {note}")
+    if as_json:
+        print(report.model_dump_json())
+    else:
+        print(f"A  {hypotheses_a}\nB  {hypotheses_b}\n{_comparison(report)}")
+
+
+def _matched(
+    systems: Sequence[Path],
+    sources: Sequence[Path],
+    split: str | None,
+    count: int | None,
+    seed: int,
+) -> tuple["Matched", list[tuple[str, ...]]]:
+    """What is of one image, and the references that count."""
+    from mrnn.hypothesis_files import draw_references, match_files
+
+    matched = match_files(systems, sources, split)
+    if count is None:
+        return matched, matched.references
+    drawn, notes = draw_references(matched, count, seed)
+    matched.notes.extend(notes)
+    return matched, drawn
+
+
+def _write_per_image(file: Path, matched: "Matched", statistics: "CaptionStatistics") -> None:
+    scores = statistics.of_images()
+    sibling = file.with_name(file.name + ".new")
+    with sibling.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerow(["image", "caption", *scores])
+        for row in zip(matched.images, matched.systems[0], *scores.values(), strict=True):
+            writer.writerow(row)
+    sibling.replace(file)
+
+
+def score_table(report: "ScoreReport | EvaluationReport") -> str:
+    """The scores of captions, each with its interval and what it depends on."""
+    from mrnn.caption_scores import MEASURES
+
+    assert report.generation is not None
+    settings = report.settings
+    protocol = settings["protocol"]
+    lines = [f"{'':<10} {protocol:>7}   95 % interval    depends on"]
+    for key, name in (MEASURES | {"distinct": "distinct"}).items():
+        value = getattr(report.generation, key)
+        figure = "    n/a" if value is None else f"{value:7.3f}"
+        low, high = report.intervals.get(key, (None, None))
+        interval = f"{low:.3f} to {high:.3f}" if low is not None else ""
+        lines.append(f"{name:<10} {figure}   {interval:<16} {_depends_on(key, settings)}".rstrip())
+    lines += [
+        f"images: {settings['images']:,}; references: {settings['references']:,} ({protocol}); "
+        f"words: {settings['tokenizer']}",
+        f"intervals: over images, {settings['resamples']:,} resamples, "
+        f"seed {settings['resampling_seed']}, document frequencies fixed",
+    ]
+    return "\n".join(lines)
+
+
+def _depends_on(key: str, settings: dict[str, "Setting"]) -> str:
+    if key.startswith("bleu"):
+        return "corpus, nearest reference length"
+    frequencies = f"document frequencies of {settings['document_frequencies_of']}"
+    return {
+        "meteor": "corpus, METEOR 1.5 for English",
+        "rouge_l": "mean, beta 1.2",
+        "cider": f"mean, {frequencies}",
+        "cider_plain": "as CIDEr-D, neither clipped nor punished for length",
+        "distinct": "share of different captions",
+    }[key]
+
+
+def _comparison(report: "ComparisonReport") -> str:
+    from mrnn.caption_scores import MEASURES
+
+    head = f"{'':<10} {'A':>7} {'B':>7}   {'A - B':>7}   95 % interval      better on (images)"
+    lines = [head]
+    for key, name in MEASURES.items():
+        found = report.differences[key]
+        if found is None:
+            lines.append(f"{name:<10}     n/a     n/a")
+            continue
+        low, high = found.interval
+        lines.append(
+            f"{name:<10} {found.a:7.3f} {found.b:7.3f}   {found.difference:+7.3f}   "
+            f"{low:+.3f} to {high:+.3f}   A {found.wins_a:,}, B {found.wins_b:,}"
+        )
+    settings = report.settings
+    lines += [
+        f"images: {settings['images']:,}; references: {settings['references']:,} "
+        f"({settings['protocol']}); words: {settings['tokenizer']}",
+        f"intervals: paired over images, {settings['resamples']:,} resamples, "
+        f"seed {settings['resampling_seed']}",
+        "",
+    ]
+    lines += [_verdict(MEASURES[key], found) for key, found in report.differences.items() if found]
+    for label, wins in (("A", report.wins_a), ("B", report.wins_b)):
+        if wins:
+            lines += ["", f"{label} is most ahead, by CIDEr-D, on:"]
+        for win in wins:
+            lines += [
+                win.image,
+                f"  A {win.cider_a:6.3f}  {win.a}",
+                f"  B {win.cider_b:6.3f}  {win.b}",
+            ]
+    return "\n".join(lines)
+
+
+def _verdict(name: str, found: "Difference") -> str:
+    low, high = found.interval
+    if low <= 0 <= high:
+        return f"{name}: no difference beyond chance, 95 % interval {low:.3f} to {high:.3f}"
+    better = "A" if found.difference > 0 else "B"
+    low, high = sorted((abs(low), abs(high)))
+    gap = abs(found.difference)
+    return f"{name}: {better} is better by {gap:.3f}, 95 % interval {low:.3f} to {high:.3f}"
