@@ -157,16 +157,16 @@ def measure(
             with closing(Meteor()) as program:
                 meteors = [program.statistics(system, references) for system in systems]
         except MeasureError as error:
-            notes.append(f"meteor is null: {error}")
+            notes.append(f"meteor: {error}")
     else:
-        notes.append("meteor is null: it was not asked for")
+        notes.append("meteor: not asked for")
     if frequencies is None and len(references) == 1:
         notes.append(
-            "cider is 0, as it must be on one image by itself: every n-gram is in all images; "
-            "give the document frequencies of a larger set"
+            "cider: 0 on one image by itself, whatever the caption, as every n-gram is then in all "
+            "images; give document frequencies of more (--frequencies)"
         )
     if empty := sum(not words for system in systems for words in system):
-        notes.append(f"{empty:,} of the captions {'is' if empty == 1 else 'are'} empty: no score")
+        notes.append(f"captions without a word, which score 0: {empty:,}")
     statistics = [
         CaptionStatistics.of(system, references, frequencies=frequencies, meteor=rows)
         for system, rows in zip(systems, meteors, strict=True)

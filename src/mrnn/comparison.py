@@ -86,16 +86,15 @@ def compare(
         systems, words, frequencies=frequencies, with_meteor=with_meteor
     )
     ahead = first.cider - second.cider
-    order = np.argsort(-ahead, kind="stable").tolist()
     wins = [
         Win(image=images[i], a=a[i], b=b[i], cider_a=first.cider[i], cider_b=second.cider[i])
-        for i in order
+        for i in range(len(images))
     ]
     differences = differences_of(first, second, resamples, seed)
     return ComparisonReport(
         differences={"meteor": None, **differences},
-        wins_a=tuple(win for win in wins[:top] if win.cider_a > win.cider_b),
-        wins_b=tuple(win for win in wins[: -top - 1 : -1] if win.cider_b > win.cider_a),
+        wins_a=tuple(wins[i] for i in np.argsort(-ahead, kind="stable")[:top] if ahead[i] > 0),
+        wins_b=tuple(wins[i] for i in np.argsort(ahead, kind="stable")[:top] if ahead[i] < 0),
         settings=settings_of(words, frequencies, resamples, seed),
         notes=notes,
     )

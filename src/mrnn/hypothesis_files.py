@@ -88,7 +88,9 @@ def read_hypotheses(file: Path) -> dict[str, str]:
     for where, name, captions in _read(file, best_only=True):
         if name in found:
             first = found[name][0]
-            problem = f"image {name!r} has a caption already, at {first}; expected one an image"
+            problem = (
+                f"image {name!r} has a caption already, at {first.strip()}; expected one an image"
+            )
             raise DataError(f"{file}:{where}: {problem}")
         if captions:
             found[name] = where, captions[0]
@@ -173,7 +175,7 @@ def _by_image(
             found[image] = name
     if strange:
         notes.append(
-            _left_out(f"captions of {label}, whose images the references do not have", strange)
+            _left_out(f"captions in {label} of images that the references do not have", strange)
         )
     return {image: hypotheses[name] for image, name in found.items()}
 
@@ -191,9 +193,10 @@ def draw_references(
         size = min(count, len(captions))
         places = sorted(generator.choice(len(captions), size, replace=False).tolist())
         drawn.append(tuple(captions[place] for place in places))
-    fewer = [i for i, c in zip(matched.images, drawn, strict=True) if len(c) < count]
-    note = f"{_some(fewer)}: fewer than {count} references"
-    return drawn, [note] if fewer else []
+    pairs = zip(matched.images, drawn, strict=True)
+    fewer = [image for image, captions in pairs if len(captions) < count]
+    what = f"fewer than {count} references"
+    return drawn, [f"{what}: {len(fewer):,} ({_some(fewer)})"] if fewer else []
 
 
 def _names(name: str) -> Iterator[str]:
@@ -213,7 +216,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _left_out(what: str, names: Sequence[str]) -> str:
-    return f"left out: {len(names):,} {what}: {_some(names)}"
+    return f"left out, {what}: {len(names):,} ({_some(names)})"
 
 
 def _split(folder: Path, split: str | None) -> Sequence[Any]:
