@@ -115,7 +115,7 @@ def test_compare_says_who_is_better_and_where(mrnn):
     code, out, _ = mrnn("compare", "a.json", "b.json", "r.json", "--no-meteor", "--top", "2")
     assert code == 0
     assert re.search(r"^CIDEr-D +\d\.\d{3} +\d\.\d{3} +[+-]\d\.\d{3} ", out, re.MULTILINE)
-    line = r"^CIDEr-D: B is better by \d\.\d{3}, 95 % interval \d\.\d{3} to \d\.\d{3}$"
+    line = r"^CIDEr-D: A is better by \d\.\d{3}, 95 % interval \d\.\d{3} to \d\.\d{3}$"
     assert re.search(line, out, re.MULTILINE)
     assert out.count("a red wall in the sun") == 2
     code, out, _ = mrnn("compare", "a.json", "a.json", "r.json", "--no-meteor")
@@ -130,7 +130,8 @@ def test_compare_as_json(mrnn):
     found = report["differences"]["cider"]
     assert found["difference"] == pytest.approx(found["a"] - found["b"])
     assert report["differences"]["meteor"] is None
-    assert report["wins_b"][0]["b"] == "a red wall in the sun"
+    assert report["wins_a"][0]["b"] == "a red wall in the sun"
+    assert report["wins_b"] == []
 
 
 @pytest.mark.parametrize(
