@@ -13,12 +13,13 @@ from PIL import Image
 
 import mrnn
 from mrnn.caption_files import CSV_COLUMNS
+from mrnn.caption_scores import GenerationScores
 from mrnn.captioner import Caption, ImageCaptions, Word
 from mrnn.checkpoint import DEFAULT_MODEL, WEIGHTS, CheckpointConfig
 from mrnn.cli import app
 from mrnn.decoding import DecodingOptions
 from mrnn.encoders import EncoderIdentity
-from mrnn.evaluation import EvaluationReport, GenerationScores
+from mrnn.evaluation import EvaluationReport
 from mrnn.training import EpochDone
 
 ROOT = Path(__file__).parents[1]
