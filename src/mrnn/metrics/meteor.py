@@ -27,7 +27,7 @@ words matched (likewise); chunks; words matched (likewise)."""
 
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75  # for English: section 3
 MATCHERS = np.array([1.0, 0.6, 0.8, 0.6])  # exact, stem, synonym, paraphrase
-FIRST_SECONDS, SECONDS = 120.0, 30.0
+FIRST_SECONDS, SECONDS = 600.0, 60.0
 """How long Java may take for the first caption, as it loads its tables, and for each after it."""
 
 
