@@ -24,6 +24,7 @@ from mrnn.vocabulary import Vocabulary
 IMAGES_AT_ONCE = 100
 CAPTIONS_AT_ONCE = 128
 
+
 class EvaluationReport(BaseModel):
     """The figures of one model on one split; None where a task was not asked for."""
 
@@ -31,9 +32,9 @@ class EvaluationReport(BaseModel):
 
     perplexity: float | None
     """Of the words, unknown ones and end signs counted."""
+    generation: GenerationScores | None
     perplexity_without_end: float | None
     """Of the words alone."""
-    generation: GenerationScores | None
     settings: dict[str, Setting]
     intervals: dict[str, Interval] = {}
     """The middle 95 % of what most measures in `generation` are on resampled images."""

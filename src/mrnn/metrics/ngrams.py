@@ -3,6 +3,7 @@
 Letters: N images, S sentences, G different n-grams, R rows: an n-gram of a sentence, and how often.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,13 @@ LONGEST = 4  # words in the longest n-gram
 
 Words = Sequence[str]
 NGram = tuple[str, ...]
+
+
+def ngrams(words: Words) -> Counter[NGram]:
+    """How often each run of one to four words occurs in one sentence."""
+    return Counter(
+        tuple(words[i : i + n]) for n in range(1, LONGEST + 1) for i in range(len(words) - n + 1)
+    )
 
 
 def check_pairs(hypotheses: Sequence[Words], references: Sequence[Sequence[Words]]) -> None:

@@ -19,8 +19,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from mrnn.metrics.bleu import LONGEST, ngrams
 from mrnn.metrics.cider import SCALE, SIGMA
+from mrnn.metrics.ngrams import LONGEST, ngrams
 
 Measure = Literal["cider", "bleu"]
 
