@@ -1,5 +1,8 @@
 """Small things that many tests need: a tiny world of colours, its photos, captions and model."""
 
+import os
+import tempfile
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +19,7 @@ from mrnn.vocabulary import Vocabulary
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no fault
 settings.load_profile("patient")
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()  # no test sees what the user has kept
 torch.set_num_threads(1)  # on small tensors more threads only wait for each other
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 60, 220)}
@@ -30,10 +34,10 @@ class ColourEncoder:
 
     def preprocess(self, photo):
         square = photo.resize((8, 8))
-        return np.asarray(square, dtype=np.float32).transpose(2, 0, 1) / 255
+        return np.asarray(square, dtype=np.float32).transpose(2, 0, 1)[None] / 255
 
     def encode(self, pixels):
-        means = pixels.mean(axis=(2, 3))
+        means = pixels.mean(axis=(1, 3, 4))
         return np.concatenate([means, means**2, np.ones((len(means), 1), np.float32)], axis=1)
 
 

@@ -79,28 +79,52 @@ class Captioner:
     """A trained model and its encoder, ready to caption."""
 
     def __init__(
-        self, checkpoint: Checkpoint, encoder: Encoder, consensus: Consensus | None = None
+        self,
+        checkpoint: Checkpoint,
+        encoder: Encoder | None = None,
+        consensus: Consensus | None = None,
     ) -> None:
-        if encoder.identity != checkpoint.encoder:
+        """Without an encoder, it captions features alone."""
+        if encoder and encoder.identity != checkpoint.encoder:
             raise CheckpointError(
                 f"The model was trained on {checkpoint.encoder}, "
-                f"but the encoder here is {encoder.identity}; install the weights it was trained on"
+                f"but the encoder here is {encoder.identity}; give the weights it was trained on, "
+                "by --weights FILE"
             )
-        self.checkpoint, self.encoder, self.consensus = checkpoint, encoder, consensus
+        self.checkpoint, self._encoder, self.consensus = checkpoint, encoder, consensus
 
     @classmethod
     def load(
-        cls, model: str | Path = DEFAULT_MODEL, consensus: str | Path | None = None
+        cls,
+        model: str | Path = DEFAULT_MODEL,
+        consensus: str | Path | None = None,
+        *,
+        weights: str | Path | None = None,
     ) -> "Captioner":
         """The model in a run's folder, or the one that ships in the package.
 
         With `consensus` captions are re-ranked: by each other for "self", or by the captions of
-        similar photos in the train split of a dataset folder.
+        similar photos in the train split of a dataset folder. `weights` is the weights file of the
+        model's encoder, if that does not come with the package.
         """
         checkpoint = Checkpoint.load(Path(model))
-        encoder = load_encoder(checkpoint.encoder.name, checkpoint.encoder.fit)
         ranker = None if consensus is None else Consensus.load(consensus, checkpoint)
-        return cls(checkpoint, encoder, ranker)
+        encoder = checkpoint.encoder
+        if encoder.fit is None:
+            return cls(checkpoint, consensus=ranker)
+        file = Path(weights) if weights else None
+        loaded = load_encoder(encoder.name, encoder.fit, weights=file)
+        return cls(checkpoint, loaded, ranker)
+
+    @property
+    def encoder(self) -> Encoder:
+        """What makes features of photos. Raises CheckpointError if there is none."""
+        if self._encoder is None:
+            raise CheckpointError(
+                f"There is no encoder for photos: the model takes features of "
+                f"{self.checkpoint.encoder}. With those it can be measured, by mrnn evaluate"
+            )
+        return self._encoder
 
     @overload
     def caption(  # type: ignore[overload-overlap]  # a path is a sequence, but of no photos
@@ -164,16 +188,17 @@ class Captioner:
     def _caption_batch(
         self, sources: Sequence[ImageSource], options: DecodingOptions | None
     ) -> Iterator[ImageCaptions]:
+        encoder = self.encoder
         results: dict[int, ImageCaptions] = {}
         pixels = []
         for place, source in enumerate(sources):
             try:
-                photo = load_image(source, least_side=self.encoder.identity.size)
-                pixels.append((place, self.encoder.preprocess(photo)))
+                photo = load_image(source, least_side=encoder.identity.least_side)
+                pixels.append((place, encoder.preprocess(photo)))
             except MRNNError as error:
                 results[place] = ImageCaptions(image=image_name(source), error=str(error))
         if pixels:
-            features = torch.from_numpy(self.encoder.encode(np.stack([p for _, p in pixels])))
+            features = torch.from_numpy(encoder.encode(np.stack([p for _, p in pixels])))
             familiarity = self.checkpoint.familiarity.score(features).tolist()
             # Pixels, not features: these can differ in the last bit with the batch.
             keys = [crc32(p.tobytes()) for _, p in pixels]

@@ -1,12 +1,14 @@
 """The feature store: one memory-mapped vector a photo, and the identity of what made them.
 
 DATA/features/<encoder>-<fit>.npy holds fp16, a row a photo; the .json beside it names the encoder
-and the photos. While extraction goes on, both carry `.partial` in their names.
+and the photos. While extraction goes on, both carry `.partial` in their names. Features made
+elsewhere are <name>-imported.npy.
 
 Letters: N images, F image feature.
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from jaxtyping import Float16
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.dataset import CaptionedImage, Dataset
-from mrnn.encoders import Encoder, EncoderIdentity
+from mrnn.encoders import Encoder, EncoderIdentity, Fit, is_encoder
 from mrnn.errors import DataError, ImageError
 from mrnn.images import load_image
 
@@ -51,13 +53,38 @@ class Features:
 
 def features_file(dataset: Dataset, encoder: EncoderIdentity) -> Path:
     """Where the features of one encoder are."""
-    return dataset.features_folder / f"{encoder.name}-{encoder.fit}.npy"
+    name = re.sub(r"[^\w.-]", "-", encoder.name)  # timm:... is no name for a file
+    return dataset.features_folder / f"{name}-{encoder.fit or 'imported'}.npy"
+
+
+def recorded_encoder(dataset: Dataset, name: str, fit: Fit) -> EncoderIdentity:
+    """Whose features of that name are in the dataset folder: extracted with `fit`, or imported.
+
+    Loads no encoder. Raises DataError if there are none.
+    """
+    for way in (None, fit):
+        asked = EncoderIdentity(name=name, layer="", fit=way, size=0, feature_size=0, weights="")
+        sidecar = features_file(dataset, asked).with_suffix(".json")
+        if sidecar.exists():
+            return _read_provenance(sidecar, _mend(dataset, asked)).encoder
+    if is_encoder(name):
+        raise DataError(f"{sidecar.with_suffix('.npy')} does not exist. {_mend(dataset, asked)}")
+    there = sorted(file.stem for file in dataset.features_folder.glob("*.json"))
+    has = f"it has {', '.join(there)}" if there else "it has none yet"
+    raise DataError(f"{dataset.folder} has no features named {name!r}, and no encoder is; {has}")
+
+
+def _mend(dataset: Dataset, encoder: EncoderIdentity) -> str:
+    if encoder.imported:
+        source = f"--from FEATURES --ids IDS --name {encoder.name}"
+    else:
+        source = f"--encoder {encoder.name} --fit {encoder.fit}"
+    return f"Run: mrnn extract {dataset.folder} {source}"
 
 
 def load_features(dataset: Dataset, encoder: EncoderIdentity) -> Features:
     """The features that `mrnn extract` made; refuses damaged ones, another encoder's or photos'."""
-    file = features_file(dataset, encoder)
-    mend = f"Run: mrnn extract {dataset.folder} --encoder {encoder.name} --fit {encoder.fit}"
+    file, mend = features_file(dataset, encoder), _mend(dataset, encoder)
     if not file.exists():
         raise DataError(f"{file} does not exist. {mend}")
     provenance = _read_provenance(file.with_suffix(".json"), mend)
@@ -99,14 +126,13 @@ def extract_features(
             on_image()
         return file
     matrix, done = _open_partial(file, provenance)
-    partial = file.with_suffix(".partial.npy")
     for _ in range(done):
         on_image()
     for start in range(done, len(names), BATCH):
         pixels = []
         for image in dataset.images[start : start + BATCH]:
             try:
-                photo = load_image(image.path, least_side=encoder.identity.size)
+                photo = load_image(image.path, least_side=encoder.identity.least_side)
             except ImageError as error:
                 raise DataError(f"{error}. Run: mrnn check {dataset.folder}") from error
             pixels.append(encoder.preprocess(photo))
@@ -115,9 +141,15 @@ def extract_features(
         matrix.flush()
         _write(file.with_suffix(".progress"), str(start + len(pixels)))
     del matrix
+    return finish_features(file, provenance)
+
+
+def finish_features(file: Path, provenance: Provenance) -> Path:
+    """Give a filled matrix, FILE.partial.npy, its name and its sidecar."""
+    partial = file.with_suffix(".partial.npy")
     partial.replace(file)  # the sidecar comes last: it must never vouch for older features
     _write(file.with_suffix(".json"), provenance.model_dump_json())
-    file.with_suffix(".partial.json").unlink()
+    file.with_suffix(".partial.json").unlink(missing_ok=True)
     file.with_suffix(".progress").unlink(missing_ok=True)
     return file
 

@@ -78,7 +78,7 @@ def split_by_lists(
     Raises DataError, with file and line.
     """
     every = list(images)
-    places = _places_by_name(every)
+    places = places_by_name(every)
     listed: dict[int, tuple[str, Path]] = {}
     for split, file in lists:
         for number, line in read_lines(file):
@@ -99,7 +99,7 @@ def split_by_lists(
     ]
 
 
-def _places_by_name(images: Sequence[CaptionedImage]) -> dict[str, list[int]]:
+def places_by_name(images: Sequence[CaptionedImage]) -> dict[str, list[int]]:
     """Under each name and each short name, the places of the images that it may mean."""
     whole, short = {}, dict[str, list[int]]()
     for place, image in enumerate(images):

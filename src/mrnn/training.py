@@ -26,11 +26,10 @@ from mrnn.captioner import Captioner
 from mrnn.checkpoint import CONFIG, Checkpoint
 from mrnn.dataset import Dataset
 from mrnn.decoding import DecodingOptions
-from mrnn.encoders import Encoder, load_encoder
 from mrnn.errors import DataError, TrainingError
 from mrnn.evaluation import generate, references_of
 from mrnn.familiarity import Familiarity
-from mrnn.features import load_features
+from mrnn.features import load_features, recorded_encoder
 from mrnn.model import ModelConfig, network_of
 from mrnn.recipe import Recipe, TrainingOptions
 from mrnn.scoring import perplexity, perplexity_of
@@ -135,8 +134,8 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
     """
     _check_folder(out, resume)
     options = recipe.training
-    encoder = load_encoder(recipe.encoder.name, recipe.encoder.fit)
-    features = load_features(dataset, encoder.identity)
+    encoder = recorded_encoder(dataset, recipe.encoder.name, recipe.encoder.fit)
+    features = load_features(dataset, encoder)
     images = {split: dataset.split(split) for split in ("train", "dev")}
     references = {split: references_of(images[split]) for split in images}
     vocabulary = Vocabulary.build(
@@ -162,28 +161,27 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
     config = ModelConfig(
         **recipe.model.model_dump(),
         vocabulary_size=len(vocabulary),
-        image_size=encoder.identity.feature_size,
+        image_size=encoder.feature_size,
     )
     checkpoint = Checkpoint(
         recipe.name,
         network_of(config),
         vocabulary,
-        encoder.identity,
+        encoder,
         recipe.decoding,
         Familiarity.of(splits["train"].features),
     )
-    yield from _Run(recipe, checkpoint, encoder, splits["train"], splits["dev"], out).events(resume)
+    yield from _Run(recipe, checkpoint, splits["train"], splits["dev"], out).events(resume)
 
 
 class _Run:
     """A model in training: its optimizer, its averaged weights and where it stands."""
 
     def __init__(
-        self, recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder,
-        train: _Split, dev: _Split, out: Path,
-    ) -> None:  # fmt: skip
+        self, recipe: Recipe, checkpoint: Checkpoint, train: _Split, dev: _Split, out: Path
+    ) -> None:
         self.recipe, self.options, self.out = recipe, recipe.training, out
-        self.checkpoint, self.encoder, self.train, self.dev = checkpoint, encoder, train, dev
+        self.checkpoint, self.train, self.dev = checkpoint, train, dev
         self.model = checkpoint.model
         self.average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self.optimizer = torch.optim.AdamW(  # without decay the same as Adam
@@ -302,7 +300,7 @@ class _Run:
                 "the weights grew too large; lower training.learning_rate"
             )
         greedy = DecodingOptions(beam_size=1, maximum_words=self.recipe.decoding.maximum_words)
-        captioner = Captioner(self.checkpoint, self.encoder)
+        captioner = Captioner(self.checkpoint)
         scores = score_generation(generate(captioner, dev.features, greedy), dev.references)
         return {
             "dev_perplexity": dev_perplexity,

@@ -5,19 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from mrnn.encoders import DEFAULT_ENCODER, ENCODERS, Encoder, load_encoder
+from mrnn.encoders import Encoder, load_encoder
 from mrnn.encoders.efficientnet_lite import (
     STAGES,
     WIDTH_DEPTH_SIZE,
     ConvolutionNorm,
     build_network,
-    fit_square,
 )
-from mrnn.errors import OptionsError
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +79,7 @@ def test_the_fused_network_equals_the_one_with_batch_norms(encoders, variant):
     pixels = photos(2, WIDTH_DEPTH_SIZE[variant][2])
     with torch.inference_mode():
         expected = plain(pixels).mean((2, 3)).numpy()
-    found = encoders[variant].encode(pixels.numpy())
+    found = encoders[variant].encode(pixels.numpy()[:, None])
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 
@@ -91,7 +87,7 @@ def test_the_fused_network_equals_the_one_with_batch_norms(encoders, variant):
 
 
 def test_features_do_not_depend_on_the_batch(encoders):
-    pixels = photos(7, 224).numpy()
+    pixels = photos(7, 224).numpy()[:, None]
     together = encoders[0].encode(pixels)
     assert together.shape == (7, 1280)
     assert together.dtype == np.float32
@@ -106,14 +102,14 @@ def test_features_do_not_depend_on_the_batch(encoders):
 @pytest.mark.parametrize(("colour", "value"), [(0, -127 / 128), (127, 0), (255, 1)])
 def test_pixels_are_scaled_to_about_minus_one_to_one(encoders, colour, value):
     pixels = encoders[0].preprocess(Image.new("RGB", (50, 40), (colour,) * 3))
-    assert pixels.shape == (3, 224, 224)
+    assert pixels.shape == (1, 3, 224, 224)
     assert pixels.dtype == np.float32
     np.testing.assert_allclose(pixels, value)
 
 
 def test_channels_are_red_green_blue(encoders):
     pixels = encoders[0].preprocess(Image.new("RGB", (9, 9), (0, 127, 255)))
-    np.testing.assert_allclose(pixels.mean((1, 2)), [-127 / 128, 0, 1])
+    np.testing.assert_allclose(pixels.mean((0, 2, 3)), [-127 / 128, 0, 1])
 
 
 # The padding
@@ -147,79 +143,3 @@ def test_same_padding_of_an_odd_side_is_even():
 @pytest.mark.parametrize("side", [5, 6, 17, 130])
 def test_same_padding_gives_a_side_of_one_over_the_stride(kernel, stride, side):
     assert ones(kernel, stride)(torch.ones(1, 1, side, side)).shape[-1] == -(-side // stride)
-
-
-# The square
-
-
-@pytest.fixture
-def wide():
-    """Red, green and blue side by side: 120 x 40."""
-    photo = Image.new("RGB", (120, 40), "red")
-    photo.paste("lime", (40, 0, 80, 40))
-    photo.paste("blue", (80, 0, 120, 40))
-    return photo
-
-
-def test_crop_keeps_the_centre(wide):
-    square = np.asarray(fit_square(wide, 32, "crop"))
-    assert square.shape == (32, 32, 3)
-    assert (square == (0, 255, 0)).all()
-
-
-def test_crop_takes_a_little_less_than_the_shorter_side():
-    """Size 224 of 256: of 256 pixels the middle 224, so a border of 16 is lost."""
-    photo = Image.new("RGB", (256, 256), "red")
-    photo.paste("lime", (16, 16, 240, 240))
-    assert (np.asarray(fit_square(photo, 224, "crop")) == (0, 255, 0)).all()
-
-
-def test_squash_keeps_all(wide):
-    square = np.asarray(fit_square(wide, 30, "squash"))
-    assert square.shape == (30, 30, 3)
-    for third, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
-        assert (square[:, 10 * third + 3 : 10 * third + 7] == colour).all()
-
-
-def test_pad_keeps_the_aspect_ratio_with_grey_bars(wide):
-    square = np.asarray(fit_square(wide, 30, "pad"))
-    assert square.shape == (30, 30, 3)
-    assert (square[:10] == 127).all()
-    assert (square[20:] == 127).all()
-    for third, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
-        assert (square[10:20, 10 * third + 3 : 10 * third + 7] == colour).all()
-    upright = np.asarray(fit_square(wide.transpose(Image.Transpose.ROTATE_90), 30, "pad"))
-    np.testing.assert_array_equal(upright, np.rot90(square))
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (2, 3)])
-@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
-def test_a_square_of_whatever_shape(size, fit):
-    square = fit_square(Image.new("RGB", size, "red"), 224, fit)
-    assert square.size == (224, 224)
-    assert (np.asarray(square) == (255, 0, 0)).all(axis=2).any()
-
-
-@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["crop", "squash", "pad"]))
-def test_a_photo_of_one_colour_keeps_it(width, height, fit):
-    square = np.asarray(fit_square(Image.new("RGB", (width, height), "blue"), 20, fit))
-    blue, grey = (square == (0, 0, 255)).all(axis=2), (square == 127).all(axis=2)
-    assert (blue | grey).all()
-    assert fit == "pad" or blue.all()
-
-
-# The names
-
-
-def test_names():
-    assert list(ENCODERS) == [f"efficientnet-lite{variant}" for variant in (0, 1, 2)]
-    assert DEFAULT_ENCODER in ENCODERS
-    with pytest.raises(
-        OptionsError,
-        match=r"^There is no encoder 'vgg16'; those there are: efficientnet-lite0, eff.*lite2$",
-    ):
-        load_encoder("vgg16")
-    with pytest.raises(
-        OptionsError, match=r"^A photo is fitted by crop, squash, pad, not by 'stretch'$"
-    ):
-        load_encoder(fit="stretch")

@@ -23,6 +23,9 @@ def caption(
     ],
     model: ModelFolder = None,
     consensus: ConsensusSource = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of the model's image encoder [default: its own]")
+    ] = None,
     as_json: Json = False,
     out: Annotated[
         Path | None, typer.Option(help="A .jsonl or .csv file; photos already in it are skipped")
@@ -43,7 +46,9 @@ def caption(
     if file and file.done:
         tell(f"{out}: {len(file.done):,} photos are done already")
         photos = [photo for photo in photos if image_name(photo) not in file.done]
-    captioner = Captioner.load(model or DEFAULT_MODEL, consensus_source(consensus))
+    captioner = Captioner.load(
+        model or DEFAULT_MODEL, consensus_source(consensus), weights=weights
+    )
     options = decoding_options(captioner.checkpoint.decoding, asked)
     failed, kept = 0, 0
     with progress("Captioning", len(photos)) as advance:

