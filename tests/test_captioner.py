@@ -189,7 +189,8 @@ def test_an_encoder_of_other_weights_is_refused(checkpoint, colour_encoder):
     with pytest.raises(
         CheckpointError,
         match=r"^The model was trained on colour \(.*weights 0000000000000000\), but the encoder "
-        r"here is colour \(.*weights abcdabcdabcdabcd\); give the weights it was trained on, by --weights FILE$",
+        r"here is colour \(.*weights abcdabcdabcdabcd\); give the weights it was "
+        r"trained on, by --weights FILE$",
     ):
         Captioner(checkpoint, Other())
 

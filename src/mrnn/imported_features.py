@@ -98,6 +98,10 @@ def _read_mat(file: Path) -> dict[str, np.ndarray]:
         raise DataError(
             f"{file}: of MATLAB 7.3, which is not read here; save it with -v7, or as .npy"
         ) from None
+    except OSError:
+        raise
+    except Exception as error:  # scipy has a dozen kinds for a damaged file
+        raise ValueError(error) from error
     return {name: array for name, array in found.items() if not name.startswith("__")}
 
 

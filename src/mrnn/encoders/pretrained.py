@@ -44,12 +44,15 @@ def load_pretrained(name: str, fit: Fit, file: Path | None = None) -> NetworkEnc
 
     Raises OptionsError if the library or the name is not there, CheckpointError for the weights.
     """
+    tensors = read_weights(file) if file else {}  # first: what follows takes long
     try:
         found = _timm(name) if name.startswith("timm:") else _torchvision(name)
     except ImportError:
         raise OptionsError(f"The encoder {name} needs: pip install 'mrnn[vision]'") from None
-    file = file or download_weights(name, found.url, found.file_name)
-    fill(found.network, read_weights(file), found.head, file)
+    if not file:
+        file = download_weights(name, found.url, found.file_name)
+        tensors = read_weights(file)
+    fill(found.network, tensors, found.head, file)
     run = run_by_torch(found.network)
     identity = EncoderIdentity(
         name=name,
@@ -68,12 +71,12 @@ def _torchvision(name: str) -> _Headless:
     models = _import_torchvision().models
     with torch.device("meta"):  # the weights come next, so none are drawn at random
         network = models.get_model(name, weights=None)
-    whole = frozenset(network.state_dict())
+    whole = set(network.state_dict())
     if name.startswith("resnet"):
         network.fc = nn.Identity()
     else:
         network.classifier = network.classifier[:-1]
-    head = whole - network.state_dict().keys()
+    head = frozenset(whole.difference(network.state_dict()))
     url = models.get_model_weights(name)["IMAGENET1K_V1"].url
     return _Headless(network, PRETRAINED[name], head, 224, *IMAGENET, url, url.split("/")[-1])
 
@@ -94,9 +97,9 @@ def _timm(name: str) -> _Headless:
         network = timm.create_model(own_name, pretrained=False)
     except RuntimeError as error:  # a tag, as in resnet18.a1_in1k, that is none
         raise OptionsError(f"{name}: {str(error).splitlines()[0]}") from None
-    whole = frozenset(network.state_dict())
+    whole = set(network.state_dict())
     network.reset_classifier(0)
-    head = whole - network.state_dict().keys()
+    head = frozenset(whole.difference(network.state_dict()))
     url = source.get("url") or None
     if source.get("hf_hub_id"):
         url = f"https://huggingface.co/{source['hf_hub_id']}/resolve/main/model.safetensors"
