@@ -35,9 +35,9 @@ fix: setup  ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## speed of training and of scoring beside that of others, in one run
+bench: setup  ## training beside a plain PyTorch loop, encoder by PyTorch beside ONNX Runtime
 	$(BIN)/python benchmarks/training_speed.py
-	$(BIN)/python benchmarks/metrics_speed.py
+	$(BIN)/python benchmarks/encoder_speed.py
 
 clean:  ## remove .venv and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

@@ -16,6 +16,7 @@ from conftest import COLOURS
 from PIL import Image
 
 from mrnn.cli import main
+from mrnn.dataset import Dataset
 from mrnn.features import extract_features
 
 
@@ -316,6 +317,31 @@ def test_a_page_of_text_in_the_demo_is_named_or_the_extra_is(mrnn, monkeypatch):
     assert err == "mrnn: The demo's photos need: pip install 'mrnn[demo]'\n"
 
 
+# Features made elsewhere
+
+
+def test_features_made_elsewhere_train_and_are_measured_but_see_no_photo(
+    mrnn, dataset, recipe, tmp_path
+):
+    images = Dataset.load(dataset).images
+    np.save(tmp_path / "f.npy", np.random.default_rng(0).random((len(images) + 1, 5)))
+    (tmp_path / "ids.txt").write_text("\n".join([*(i.name for i in images), "other"]))
+    given = ("--from", tmp_path / "f.npy", "--ids", tmp_path / "ids.txt", "--name", "mine")
+    code, out, err = mrnn("extract", dataset, *given)
+    file = dataset / "features" / "mine-imported.npy"
+    assert (code, out) == (0, f"{file}: 30 features of mine (imported, 5 values)\n")
+    assert err == f"1 rows are of no photo in {dataset}, as other\n"
+    run = tmp_path / "run"
+    changes = ("--set", "encoder.name=mine", "--set", "training.epochs=1")
+    assert mrnn("train", recipe, "--data", dataset, "--out", run, *changes)[0] == 0
+    code, out, _ = mrnn("evaluate", run, "--data", dataset, "--split", "dev")
+    assert code == 0
+    assert "mine (imported, 5 values)" in out
+    code, out, err = mrnn("caption", images[0].path, "--model", run)
+    assert (code, out) == (1, "")
+    assert err.startswith("mrnn: There is no encoder for photos: the model takes features of mine")
+
+
 # Mistakes
 
 
@@ -336,6 +362,16 @@ def test_a_page_of_text_in_the_demo_is_named_or_the_extra_is(mrnn, monkeypatch):
         (
             "extract {data} --encoder colour --fit wide",
             "fitted by crop, squash, pad, .*ten-crop, not by 'wide'",
+        ),
+        ("extract {data} --from f.npy --name x", "need all of --from FEATURES --ids IDS"),
+        (
+            "extract {data} --from f.npy --ids {tmp}/none --name x --fit pad",
+            "--encoder, --fit and --weights do not go with --from",
+        ),
+        ("extract {data} --encoder vgg16 --weights {tmp}/none.pth", r"none\.pth: No such file"),
+        (
+            "train {recipe} --data {data} --out {tmp}/r --set encoder.name=vgg16-fc8",
+            "has no features named 'vgg16-fc8', and no encoder is; it has colour-squash",
         ),
         ("train nonsense --data {data} --out {tmp}/r", "There is no recipe nonsense; give a file"),
         ("train {recipe} --data {tmp} --out {tmp}/r", "not a dataset folder"),

@@ -59,7 +59,8 @@ def download_weights(name: str, url: str | None, file_name: str) -> Path:
         reason = str(error).strip("<>").splitlines()[0]
         raise CheckpointError(
             f"The weights of {name} cannot be downloaded ({reason}). Get {url} where there is a "
-            f"network, and give the file: mrnn extract DATA --encoder {name} --weights {file_name}"
+            f"network, and give the file by --weights, as in: mrnn extract DATA --encoder {name} "
+            f"--weights {file_name}"
         ) from None
     return file
 
