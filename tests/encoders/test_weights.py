@@ -137,8 +137,8 @@ def test_a_download_that_fails_says_how_to_give_a_file(tmp_path, home):
     with pytest.raises(
         CheckpointError,
         match=r"^The weights of net cannot be downloaded \(.*No such file.*\)\. Get file://.*/"
-        r"net-0123abcd\.pth where there is a network, and give the file by --weights, as in: mrnn extract DATA "
-        r"--encoder net --weights net-0123abcd\.pth$",
+        r"net-0123abcd\.pth where there is a network, and give the file by --weights, as in: "
+        r"mrnn extract DATA --encoder net --weights net-0123abcd\.pth$",
     ):
         download_weights("net", url, "net-0123abcd.pth")
 
