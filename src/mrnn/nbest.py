@@ -228,7 +228,7 @@ class PhotoFeatures:
             return np.asarray(self._features.matrix[self._features.rows[name]])
         self._encoder = self._encoder or self.load_encoder()
         try:
-            photo = load_image(each.image, least_side=self.identity.size)
+            photo = load_image(each.image, least_side=self.identity.least_side)
         except ImageError as error:
             raise DataError(
                 f"{error}; and it is not in {self.dataset.folder}. Give its line a feature or "

@@ -46,9 +46,7 @@ def caption(
     if file and file.done:
         tell(f"{out}: {len(file.done):,} photos are done already")
         photos = [photo for photo in photos if image_name(photo) not in file.done]
-    captioner = Captioner.load(
-        model or DEFAULT_MODEL, consensus_source(consensus), weights=weights
-    )
+    captioner = Captioner.load(model or DEFAULT_MODEL, consensus_source(consensus), weights=weights)
     options = decoding_options(captioner.checkpoint.decoding, asked)
     failed, kept = 0, 0
     with progress("Captioning", len(photos)) as advance:

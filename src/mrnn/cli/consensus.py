@@ -1,7 +1,6 @@
 """Re-rank n-best lists."""
 
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,10 +114,10 @@ def _by_neighbours(
     *,
     evidence: bool,
 ) -> "list[NBest]":
+    from mrnn.captioner import Captioner
     from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
     from mrnn.consensus import TrainingCaptions, feature_space
     from mrnn.dataset import Dataset
-    from mrnn.encoders import load_encoder
     from mrnn.nbest import PhotoFeatures, find_neighbours, rank_by_neighbours
 
     dataset = Dataset.load(data)
@@ -126,10 +125,9 @@ def _by_neighbours(
     search = None
     if any(each.neighbours is None for each in lists):
         checkpoint = Checkpoint.load(model or DEFAULT_MODEL)
-        encoder = checkpoint.encoder
         space = feature_space(dataset, captions.images, checkpoint, options)
-        load = partial(load_encoder, encoder.name, encoder.fit)
-        search = space, PhotoFeatures(dataset, encoder, load)
+        encoder = lambda: Captioner.load(model or DEFAULT_MODEL).encoder  # noqa: E731
+        search = space, PhotoFeatures(dataset, checkpoint.encoder, encoder)
     found = find_neighbours(lists, captions, options.neighbours, search)
     return list(rank_by_neighbours(lists, captions, found, options, evidence=evidence))
 
