@@ -139,6 +139,28 @@ def test_from_a_source_to_figures_with_a_real_encoder(mrnn, tmp_path):
     assert "captions: beam_size 3" in text
 
 
+def test_captions_without_spaces_from_a_source_to_a_caption(
+    mrnn, colours, colour_encoder, recipe, tmp_path
+):
+    chinese, table = {"red": "红", "green": "绿", "blue": "蓝"}, tmp_path / "walls.csv"
+    rows = ["image,split,caption"]
+    for image in colours.images:
+        colour = chinese[image.path.stem.split("-")[2]]
+        rows.append(f"{image.name},{image.split},一面{colour}色的墙。")
+        rows.append(f"{image.name},{image.split},这面墙是{colour}色的")
+    table.write_text("\n".join(rows), encoding="utf-8")
+    data, out, photos = tmp_path / "chinese", tmp_path / "run", tmp_path / "photos"
+    assert mrnn("prepare", "table", table, "--images", photos, "--out", data)[0] == 0
+    assert "captions of 6 to 7 words" in mrnn("check", data)[1]
+    assert mrnn("extract", data, "--encoder", "colour")[0] == 0
+    settings = ("--set", "training.epochs=12", "--set", "training.patience=12")
+    assert mrnn("train", recipe, "--data", data, "--out", out, *settings)[0] == 0
+    _, text, _ = mrnn("caption", photos / "dev-00-red.png", "--model", out, "--json")
+    assert lines_of(text)[0]["captions"][0]["text"] in ("一面红色的墙", "这面墙是红色的")
+    _, text, _ = mrnn("caption", photos, "--model", out, "--prefix", "这面", "--n-best", "1")
+    assert ": 这面墙是蓝色的\n" in text
+
+
 def test_training_tells_and_resumes(mrnn, dataset, recipe, tmp_path):
     out = tmp_path / "run"
     arguments = ("train", recipe, "--data", dataset, "--out", out)

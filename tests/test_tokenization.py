@@ -1,3 +1,4 @@
+import re
 import time
 
 import pytest
@@ -42,8 +43,8 @@ GOLDEN = {
     "dog.cat dog,cat dog;cat dog!cat": "dog.cat dog cat dog cat dog!cat",
     "www.example.com x@example.com #dog @dog": "www.example.com x@example.com #dog @dog",
     "a_b * ~ ^ | \\ = + <unk> :) ;-)": "a_b * ~ ^ | \\ = + <unk> :-rrb- ;--rrb-",
-    "café El Niño Łódź Ångström 日本 Привет हिन्दी ไทย": (
-        "café el niño łódź ångström 日本 привет हिन्दी ไทย"
+    "café El Niño Łódź Ångström Привет हिन्दी 한국어": (
+        "café el niño łódź ångström привет हिन्दी 한국어"
     ),
     "A café-style naïve-looking cafés' menu": "a café-style naïve-looking cafés menu",
     "soft\u00adhyphen e\u0301t\u00e9": "softhyphen e\u0301t\u00e9",
@@ -64,6 +65,55 @@ def test_letters_beyond_the_basic_plane_are_kept():
     assert tokenize("a 𠀀 dog") == ["a", "𠀀", "dog"]
 
 
+UNSPACED = {
+    "一只狗在草地上跑。": "一 只 狗 在 草 地 上 跑",
+    "犬がボールで遊んでいる、公園で。": "犬 が ボ ー ル で 遊 ん で い る 公 園 で",
+    "人々は〇ヶ所": "人 々 は 〇 ヶ 所",
+    "か\u3099くせい": "か\u3099 く せ い",
+    "ผู้ชายกำลังขี่ม้า": "ผู้ ช า ย ก ำ ลั ง ขี่ ม้ า",
+    "ຜູ້ຊາຍຂີ່ມ້າ": "ຜູ້ ຊ າ ຍ ຂີ່ ມ້ າ",
+    "ខ្មែរ": "ខ្ មែ រ",
+    "ခွေးတစ်ကောင်": "ခွေး တ စ် ကော င်",
+    "𠀀𠀁": "𠀀 𠀁",
+    "葛\U000e0100城": "葛\U000e0100 城",
+}
+
+
+@pytest.mark.parametrize(("caption", "words"), UNSPACED.items())
+def test_without_spaces_a_character_is_a_word_and_they_join_again(caption, words):
+    found = tokenize(caption)
+    assert " ".join(found) == words
+    assert join_words(found) == re.sub("[、。]", "", caption)
+
+
+def test_scripts_may_be_mixed():
+    words = ["a", "sign", "that", "says", "東", "京", "in", "red"]
+    assert tokenize("A sign that says 東京 in red.") == words
+    assert join_words(words) == "a sign that says 東京 in red"
+    assert tokenize("一只dog和3只cat") == ["一", "只", "dog", "和", "3", "只", "cat"]
+    assert join_words(["一", "只", "dog", "和", "猫"]) == "一只 dog 和猫"
+
+
+SPACED = [
+    "यह एक कुत्ता है", "একটি কুকুর দৌড়াচ্ছে", "ஒரு நாய் ஓடுகிறது",
+    "ഒരു നായ ഓടുന്നു", "බල්ලෙක් දුවනවා",
+    "كَلْبٌ يَرْكُضُ", "כֶּלֶב רָץ", "ܟܠܒܐ ܪܗܛ", "ކުއްތާ ދުވަނީ", "ውሻ እየሮጠ ነው", "ძაღლი დარბის", "շունը վազում է",
+    "con cho\u0301 đang chạy", "개가 달린다", "собака бежит", "ο σκύλος τρέχει", "ꦱꦼꦒꦮꦺꦴꦤ꧀",
+    "ᬘᬶᬘᬶᬂ", "ཁྱི",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("caption", SPACED)
+def test_where_spaces_divide_the_words_nothing_is_lost(caption):
+    assert tokenize(caption) == caption.split()
+
+
+@given(st.text(st.characters(whitelist_categories=["Lo"], max_codepoint=0x30FF)))
+def test_joined_characters_are_the_text(caption):
+    words = tokenize(caption)
+    assert join_words(words).replace(" ", "") == caption
+
+
 @given(st.text())
 def test_words_are_lower_case_and_without_whitespace(caption):
     for word in tokenize(caption):
@@ -71,7 +121,7 @@ def test_words_are_lower_case_and_without_whitespace(caption):
         assert word.split() == [word]
 
 
-@given(st.text(st.characters(categories=["Lu", "Ll", "Lo"])))
+@given(st.text(st.characters(categories=["Lu", "Ll", "Lt", "Lm", "Lo"])))
 def test_letters_are_never_lost(caption):
     assert "".join(tokenize(caption)) == caption.lower()
 
