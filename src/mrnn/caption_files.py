@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mrnn.captioner import ImageCaptions
@@ -13,34 +14,48 @@ from mrnn.errors import DataError, OptionsError
 CSV_COLUMNS = ("image", "rank", "text", "log_probability", "familiarity", "error")
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A line of a file of captions."""
+
+    photo: str
+    failed: bool
+    content: bytes
+
+
 class CaptionFile:
     """A .jsonl or .csv file that grows by a photo at a time, and goes on where it stopped.
 
     .jsonl has a line a photo, .csv a row a caption (or one with the error). Each photo is written
-    at once; one that an interruption cut in the middle is taken out and done again.
+    at once. What an interruption cut in the middle, and photos that failed, are taken out of a
+    file that is there, to be done again; so is the last photo of a .csv with less than `n_best`
+    rows, since nothing tells a photo with few captions from one that was cut between two rows.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, n_best: int = 1) -> None:
         if path.suffix not in (".jsonl", ".csv"):
             raise OptionsError(f"{path}: captions go to a .jsonl or a .csv file")
-        self._is_csv = path.suffix == ".csv"
+        self._is_csv, self._path = path.suffix == ".csv", path.resolve()
         content = path.read_bytes() if path.exists() else b""
         try:
-            photos = _csv_photos(content) if self._is_csv else _jsonl_photos(content)
+            rows = _csv_rows(content) if self._is_csv else _jsonl_rows(content)
         except (ValueError, LookupError, TypeError, csv.Error) as error:
             raise OptionsError(
                 f"{path} exists and was not written by `mrnn caption`; give another file"
             ) from error
-        self.done = {name for name, _ in photos}
+        if self._is_csv:
+            rows = _without_cut_photo(rows, content, n_best)
+        rows = [row for row in rows if not row.failed]
+        self.done = {row.photo for row in rows}
         """The photos that are in the file already."""
-        kept = sum(size for _, size in photos)
         header = _csv_lines([CSV_COLUMNS]) if self._is_csv else b""
-        kept += len(header) if content.startswith(header) else 0
-        self._path = path
-        with path.open("ab") as file:
-            file.truncate(kept)
-        if not kept:
-            self._write(header)
+        kept = header + b"".join(row.content for row in rows)
+        if not content:
+            self._write(kept)
+        elif kept != content:
+            sibling = self._path.with_name(self._path.name + ".new")
+            sibling.write_bytes(kept)
+            sibling.replace(self._path)
 
     def write(self, result: ImageCaptions) -> None:
         """Add a photo."""
@@ -99,43 +114,49 @@ def write_coco_results(file: Path, ids: Sequence[int], captions: Sequence[str]) 
     sibling.replace(file)
 
 
-def _jsonl_photos(content: bytes) -> list[tuple[str, int]]:
-    """Each photo with its size in bytes, but for one that was cut."""
+def _jsonl_rows(content: bytes) -> list[_Row]:
+    """The rows, but for one that was cut."""
     *lines, cut = content.split(b"\n")
     start = b'{"image":'
     if not start.startswith(cut[: len(start)]):
         raise ValueError("something else")
-    return [(json.loads(line)["image"], len(line) + 1) for line in lines]
+    rows = []
+    for line in lines:
+        result = ImageCaptions.model_validate_json(line)
+        rows.append(_Row(result.image, result.error is not None, line + b"\n"))
+    return rows
 
 
-def _csv_photos(content: bytes) -> list[tuple[str, int]]:
-    """Each row's photo and its size in bytes, but for the rows of a photo that was cut."""
+def _csv_rows(content: bytes) -> list[_Row]:
+    """The rows, but for one that was cut."""
     header = _csv_lines([CSV_COLUMNS])
     if not header.startswith(content[: len(header)]):
         raise ValueError("something else")
-    rows, row = [], b""
-    for line in content[len(header) :].split(b"\n"):
-        row += line
-        if row.count(b'"') % 2:  # a newline in a name
-            row += b"\n"
+    lines, line = [], b""
+    for part in content[len(header) :].split(b"\n"):
+        line += part
+        if line.count(b'"') % 2:  # a newline in a name
+            line += b"\n"
         else:
-            rows.append(row)
-            row = b""
-    if not row:
-        rows.pop()  # the whole of what comes after the last newline, or nothing
-    photos = []
-    for row in rows:
-        (cells,) = csv.reader(io.StringIO(row.decode(), newline=""), strict=True)
+            lines.append(line)
+            line = b""
+    if not line:
+        lines.pop()  # the whole of what comes after the last newline, or nothing
+    rows = []
+    for line in lines:
+        (cells,) = csv.reader(io.StringIO(line.decode(), newline=""), strict=True)
         if len(cells) != len(CSV_COLUMNS):
             raise ValueError("other columns")
-        photos.append((cells[0], len(row) + 1))
-    cut = content[len(header) + sum(size for _, size in photos) :]
-    last = photos[-1][0] if photos else ""
-    start = _csv_lines([(last, "")])[:-1]
-    if cut and (cut.startswith(start) or start.startswith(cut)):
-        while photos and photos[-1][0] == last:
-            photos.pop()
-    return photos
+        rows.append(_Row(cells[0], bool(cells[-1]), line + b"\n"))
+    return rows
+
+
+def _without_cut_photo(rows: list[_Row], content: bytes, n_best: int) -> list[_Row]:
+    """The rows but for those of the last photo, where some of its rows may be lacking."""
+    last = rows[-1].photo if rows else ""
+    there = sum(row.photo == last for row in rows)
+    whole = there >= n_best and content.endswith(rows[-1].content)
+    return rows if whole else [row for row in rows if row.photo != last]
 
 
 def _csv_lines(rows: Iterable[Iterable[object]]) -> bytes:

@@ -1,5 +1,6 @@
 """Caption photos."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,15 +43,19 @@ def caption(
     from mrnn.images import find_images
 
     photos = list(find_images(paths))
-    file = CaptionFile(out) if out else None
-    if file and file.done:
-        tell(f"{out}: {len(file.done):,} photos are done already")
-        photos = [photo for photo in photos if image_name(photo) not in file.done]
     captioner = Captioner.load(model or DEFAULT_MODEL, consensus_source(consensus), weights=weights)
     options = decoding_options(captioner.checkpoint.decoding, asked)
-    failed, kept = 0, 0
+    file = CaptionFile(out, options.n_best) if out else None
+    done = frozenset(file.done) if file else frozenset()
+    if done:
+        tell(f"{out}: {len(done):,} photos are done already")
+        photos = _left_to_do(photos, done)
+    failed, kept, asked_for = 0, 0, sum(image_name(photo) not in done for photo in photos)
     with progress("Captioning", len(photos)) as advance:
         for photo, result in zip(photos, captioner.stream(photos, options), strict=True):
+            advance()
+            if result.image in done:
+                continue
             if result.error:
                 failed += 1
                 tell(result.error)
@@ -66,12 +71,23 @@ def caption(
                 print(result.model_dump_json(), flush=True)
             elif not (result.error or sidecar):
                 print(_for_people(result), flush=True)
-            advance()
     if kept:
         tell(f"{kept:,} .txt files were there already and stay; --overwrite replaces them")
     if failed:
-        tell(f"{failed:,} of {len(photos):,} photos could not be captioned")
+        tell(f"{failed:,} of {asked_for:,} photos could not be captioned")
         raise typer.Exit(1)
+
+
+def _left_to_do(photos: Sequence[Path], done: Collection[str]) -> list[Path]:
+    """The batches with a photo that is not done, whole.
+
+    The last digits of a photo's probabilities depend on its company, and a run that goes on is to
+    write what it would have written.
+    """
+    from mrnn.captioner import BATCH, image_name
+
+    batches = (photos[start : start + BATCH] for start in range(0, len(photos), BATCH))
+    return [p for batch in batches if {image_name(p) for p in batch} - {*done} for p in batch]
 
 
 def demo(
