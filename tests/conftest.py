@@ -1,7 +1,10 @@
 """Small things that many tests need: a tiny world of colours, its photos, captions and model."""
 
+import multiprocessing
 import os
+import signal
 import tempfile
+import threading
 
 import numpy as np
 import pytest
@@ -94,3 +97,35 @@ def checkpoint(vocabulary):
         decoding=DecodingOptions(maximum_words=6),
         familiarity=Familiarity.of(features),
     )
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Processes that start at once, as one keeps what they import."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mrnn.training", "mrnn.cli", "pytest", "torch._dynamo"])
+    return context
+
+
+@pytest.fixture
+def killed(processes):
+    """Runs a function in a process of its own, which SIGKILL ends after so many seconds.
+
+    True if it was killed; False if it came to its end before, which must be a good one.
+    """
+
+    def run(seconds, function, *arguments):
+        process = processes.Process(target=_killed_after, args=(seconds, function, *arguments))
+        process.start()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL)
+        return process.exitcode != 0
+
+    return run
+
+
+def _killed_after(seconds, function, *arguments):
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+    function(*arguments)

@@ -1,6 +1,8 @@
 import csv
+import io
 import json
 import os
+import random
 import re
 import signal
 import struct
@@ -12,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import COLOURS
+from conftest import COLOURS, ColourEncoder
 from PIL import Image
 
+from mrnn import captioner
 from mrnn.cli import main
 from mrnn.dataset import Dataset
+from mrnn.encoders import ENCODERS
 from mrnn.features import extract_features
 
 
@@ -549,6 +553,35 @@ def test_ctrl_c_in_captioning_keeps_what_is_finished(mrnn, model, tmp_path):
     code, _, err = mrnn("caption", *some, "--model", model, "--out", out)
     assert (code, err) == (0, f"{out}: {len(results)} photos are done already\n")
     assert [Path(r["image"]) for r in lines_of(out.read_text())] == some
+
+
+def caption_slowly(photos, model, out):
+    """In a process of its own: batches of two photos, 10 ms each."""
+    captioner.BATCH = 2
+    encoder = ColourEncoder()
+    encoder.preprocess = lambda photo: time.sleep(0.005) or ColourEncoder.preprocess(encoder, photo)
+    ENCODERS["colour"] = lambda fit: encoder
+    options = ["--model", str(model), "--out", str(out), "--n-best", "2"]
+    sys.argv = ["mrnn", "caption", str(photos), *options]
+    sys.stderr = io.StringIO()
+    main()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_captioning_killed_at_ten_random_moments_ends_as_if_left_alone(
+    killed, colours, model, tmp_path, suffix
+):
+    photos, whole, moments = tmp_path / "photos", tmp_path / f"whole{suffix}", random.Random(0)
+    assert not killed(60, caption_slowly, photos, model, whole)
+    kills = 0
+    for attempt in range(20):
+        out = tmp_path / f"left-{attempt}{suffix}"
+        while killed(moments.uniform(0, 0.3), caption_slowly, photos, model, out):
+            kills += 1
+        assert out.read_bytes() == whole.read_bytes()
+        if kills >= 10:
+            break
+    assert kills >= 10
 
 
 def fails_with_one_line(process, problem):

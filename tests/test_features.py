@@ -1,10 +1,14 @@
 import json
+import random
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import ColourEncoder
 from PIL import Image
 
+from mrnn import features
 from mrnn.dataset import CaptionedImage, Dataset
 from mrnn.errors import DataError
 from mrnn.features import extract_features, features_file, load_features
@@ -61,11 +65,11 @@ def test_features_are_those_of_each_photo(dataset, colour_encoder):
     file = extract_features(dataset, colour_encoder, lambda: seen.append(1))
     assert len(seen) == 30
     assert file == dataset.folder / "features" / "colour-squash.npy"
-    features = load_features(dataset, colour_encoder.identity)
-    np.testing.assert_array_equal(features.matrix, one_by_one(dataset, colour_encoder))
+    loaded = load_features(dataset, colour_encoder.identity)
+    np.testing.assert_array_equal(loaded.matrix, one_by_one(dataset, colour_encoder))
     some = [dataset.images[7], dataset.images[2]]
-    np.testing.assert_array_equal(features.of(some), features.matrix[[7, 2]])
-    assert len(np.unique(features.matrix, axis=0)) == 30
+    np.testing.assert_array_equal(loaded.of(some), loaded.matrix[[7, 2]])
+    assert len(np.unique(loaded.matrix, axis=0)) == 30
 
 
 def test_provenance_says_what_made_them(file, dataset, colour_encoder):
@@ -151,6 +155,29 @@ def test_a_kill_just_before_the_end_never_leaves_old_features_under_a_new_name(
             allowed += 1
     assert allowed >= 3
     assert (load_features(dataset, other.identity).matrix == 9).all()
+
+
+def extract_slowly(data):
+    """In a process of its own: fifteen batches of two photos, 10 ms each."""
+    features.BATCH = 2
+    encoder = CountingEncoder(ColourEncoder())
+    encoder.preprocess = lambda photo: time.sleep(0.005) or encoder.inner.preprocess(photo)
+    extract_features(Dataset.load(data), encoder)
+
+
+def test_an_extraction_killed_at_ten_random_moments_ends_as_one_left_alone(
+    dataset, colour_encoder, killed
+):
+    file, moments, kills = features_file(dataset, colour_encoder.identity), random.Random(0), 0
+    for _ in range(20):
+        while killed(moments.uniform(0, 0.2), extract_slowly, dataset.folder):
+            kills += 1
+        np.testing.assert_array_equal(np.load(file), one_by_one(dataset, colour_encoder))
+        assert len(list(file.parent.iterdir())) == 2
+        file.unlink()
+        if kills >= 10:
+            break
+    assert kills >= 10
 
 
 def test_a_missing_photo_is_named(dataset, colour_encoder):
@@ -260,5 +287,5 @@ def test_damage_is_named_and_mended_by_extract(file, dataset, colour_encoder, wh
     damage(file, what)
     refused(dataset, colour_encoder.identity, message)
     extract_features(dataset, colour_encoder)
-    features = load_features(dataset, colour_encoder.identity)
-    np.testing.assert_array_equal(features.matrix, one_by_one(dataset, colour_encoder))
+    loaded = load_features(dataset, colour_encoder.identity)
+    np.testing.assert_array_equal(loaded.matrix, one_by_one(dataset, colour_encoder))
