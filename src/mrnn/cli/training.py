@@ -25,6 +25,9 @@ def train(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the figures for TensorBoard too")
+    ] = False,
 ) -> None:
     """Train a model by a recipe; the best epoch on dev is kept."""
     from mrnn.dataset import Dataset
@@ -32,7 +35,14 @@ def train(
     from mrnn.training import train as train_model
 
     loaded = load_recipe(recipe, settings or ())
-    _show_training(train_model(loaded, Dataset.load(data), out, resume=resume))
+    events = train_model(loaded, Dataset.load(data), out, resume=resume)
+    if tensorboard:
+        from mrnn.tensorboard import log_to_tensorboard
+
+        folder = out / "tensorboard"
+        events = log_to_tensorboard(events, folder)
+        tell(f"Figures go to {folder}; look at them with: tensorboard --logdir {folder}")
+    _show_training(events)
 
 
 def _show_training(events: Iterable["Event"]) -> None:
