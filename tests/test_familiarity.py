@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mrnn.familiarity import DIRECTIONS, HELD_OUT, UNFAMILIAR, Familiarity
+from mrnn.familiarity import DIRECTIONS, HELD_OUT, UNFAMILIAR, Familiarity, evenly_spaced
 
 
 @pytest.fixture
@@ -45,6 +45,21 @@ def test_the_length_of_a_feature_does_not_matter(features, familiarity):
     torch.testing.assert_close(
         familiarity.score(3 * some), familiarity.score(some), atol=1e-3, rtol=0
     )
+
+
+def test_of_very_many_photos_evenly_spaced_ones_are_taken():
+    assert evenly_spaced(range(6_000)) == range(6_000)
+    assert evenly_spaced(range(6_001)) == range(0, 6_001, 2)
+    assert len(evenly_spaced(range(113_000))) == 5_948
+
+
+def test_what_others_draw_by_chance_stays_the_same(features):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, second = Familiarity.of(features), Familiarity.of(features)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(first.directions, second.directions)
 
 
 def test_the_mean_itself_is_familiar(familiarity):

@@ -166,6 +166,11 @@ def test_join_words(words, text):
     assert join_words(words.split()) == text
 
 
+def test_a_word_is_held_once_however_often_it_is_said():
+    first, second = tokenize("A brown dog."), tokenize("Brown, a dog")
+    assert {id(word) for word in first} == {id(word) for word in second}
+
+
 @pytest.mark.parametrize("piece", ["a,", "a.-", "a%", " ", "<a", "a'", "1/", "www."])
 def test_a_long_run_of_anything_is_quick(piece):
     start = time.process_time()

@@ -395,6 +395,31 @@ def test_a_damaged_state_is_not_gone_on_with(dataset, tmp_path):
         run(dataset, out, epochs=1, resume=True)
 
 
+# Many photos
+
+
+def test_the_features_of_the_training_photos_stay_on_the_disk(dataset, colour_encoder):
+    features = load_features(dataset, colour_encoder.identity)
+    data, _ = training._read_data(dataset, features, 1)
+    assert isinstance(data.features, np.memmap)
+    assert np.shares_memory(data.features, features.matrix)
+
+
+def test_each_caption_meets_the_feature_of_its_photo(dataset, colour_encoder):
+    turned = Dataset(dataset.folder, dataset.images[::-1])  # the order on the disk is another one
+    features = load_features(turned, colour_encoder.identity)
+    data, vocabulary = training._read_data(turned, features, 1)
+    seen = set()
+    for batch in batches(data.train, data.features, 8):
+        for words, image, caption in zip(batch.words, batch.images, batch.rows, strict=True):
+            name = data.names[data.train.image_rows[caption]]
+            colour = name.removesuffix(".png").split("-")[2]
+            assert colour in vocabulary.decode(words.tolist()[1:])
+            np.testing.assert_array_equal(image, features.matrix[features.rows[name]])
+            seen.add(name)
+    assert seen == {image.name for image in turned.split("train")}
+
+
 # Interrupted and resumed
 
 

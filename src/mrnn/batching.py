@@ -45,16 +45,22 @@ class EncodedCaptions:
 
     @classmethod
     def of(
-        cls, captions: Sequence[Sequence[Sequence[str]]], vocabulary: Vocabulary
+        cls,
+        captions: Sequence[Sequence[Sequence[str]]],
+        vocabulary: Vocabulary,
+        rows: Int[np.ndarray, " N"] | None = None,
     ) -> "EncodedCaptions":
-        """From the tokenized captions of each image, in the order of the feature rows."""
+        """From the tokenized captions of each image, and its row among the features.
+
+        Without `rows` they are in one order.
+        """
         sentences = [
             np.array(vocabulary.encode(words), dtype=np.int32)
             for sentences in captions
             for words in sentences
         ]
         counts = [len(sentences) for sentences in captions]
-        return cls(sentences, np.repeat(np.arange(len(counts)), counts))
+        return cls(sentences, np.repeat(np.arange(len(counts)) if rows is None else rows, counts))
 
     def __len__(self) -> int:
         return len(self.sentences)

@@ -6,7 +6,10 @@ what lies outside them is what the model knows nothing of.
 Letters: N images, F image feature, K directions.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,8 +17,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+Photo = TypeVar("Photo")
+
 DIRECTIONS = 64
 HELD_OUT = 10
+MOST_PHOTOS = 6_000
+"""That the statistics need; see `evenly_spaced`."""
 UNFAMILIAR = 0.5
 """Under this a photo is unlike nearly all (99 %) that the model learned from."""
 
@@ -40,10 +47,7 @@ class Familiarity:
         held_out = torch.arange(len(matrix)) % HELD_OUT == 0
         unit = functional.normalize(matrix[~held_out])
         mean = unit.mean(0)
-        centred = (unit - mean).double()  # or few photos make the directions ill-conditioned
-        count = min(DIRECTIONS, len(unit) - 1, matrix.shape[1])
-        _, directions = torch.linalg.eigh(centred.t() @ centred)  # by rising variance
-        directions = directions[:, directions.shape[1] - count :].t().float()
+        directions = _principal_directions(unit - mean)[: min(DIRECTIONS, len(unit) - 1)]
         mean, directions = mean.half().float(), directions.half().float()  # as they are saved
         distances = cls(mean, directions, 0.0, 1.0).distance(matrix[held_out])
         middle, edge = distances.quantile(torch.tensor([0.5, 0.99])).tolist()
@@ -62,3 +66,21 @@ class Familiarity:
         """0..1: near 1 like the training photos, 0.98 at their median, 0.5 at their edge."""
         width = (self.edge - self.middle) / 4
         return torch.sigmoid((self.edge - self.distance(features)) / width)
+
+
+def evenly_spaced(photos: Sequence[Photo]) -> Sequence[Photo]:
+    """All of them, or so many of a great number that statistics take neither minutes nor GBs."""
+    return photos[:: math.ceil(len(photos) / MOST_PHOTOS)]
+
+
+def _principal_directions(centred: Float[Tensor, "N F"]) -> Float[Tensor, "_ F"]:
+    """By falling variance; by random projections, whose seed is fixed, as exact ones take minutes.
+
+    More are sought than are needed, so that those are exact but for some of the last.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        sought = min(2 * DIRECTIONS, *centred.shape)
+        _, _, directions = torch.pca_lowrank(centred, sought, center=False, niter=3)
+    found: Tensor = directions.t()
+    return found

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float16
+from jaxtyping import Float16, Int
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.dataset import CaptionedImage, Dataset
@@ -46,9 +46,14 @@ class Features:
     encoder: EncoderIdentity
     rows: dict[str, int]
 
+    def rows_of(self, images: Sequence[CaptionedImage]) -> Int[np.ndarray, " N"]:
+        """Where the features of these images are in the matrix."""
+        return np.array([self.rows[image.name] for image in images], dtype=np.int64)
+
     def of(self, images: Sequence[CaptionedImage]) -> Float16[np.ndarray, "N F"]:
-        """The rows of these images, in their order."""
-        return self.matrix[[self.rows[image.name] for image in images]]
+        """The features of these images, in their order, in memory."""
+        features: np.ndarray = self.matrix[self.rows_of(images)]
+        return features
 
 
 def features_file(dataset: Dataset, encoder: EncoderIdentity) -> Path:

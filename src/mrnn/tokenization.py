@@ -11,6 +11,7 @@ and measuring cannot disagree. For English it changes nothing.
 """
 
 import re
+import sys
 from collections.abc import Sequence
 
 # ruff: noqa: RUF001 (look-alike quotes and dashes are the matter of this file)
@@ -97,7 +98,8 @@ def tokenize(caption: str) -> list[str]:
         caption = _CHARACTER.sub(r" \g<0> ", _UNSPACED_STOP.sub(" ", caption))
     words = [word.lower() for word in _TOKEN.findall(caption)]
     text = " ".join([_SPELLING.get(word, word) for word in words])
-    return text.replace("(", "-lrb-").replace(")", "-rrb-").split()
+    words = text.replace("(", "-lrb-").replace(")", "-rrb-").split()
+    return [sys.intern(word) for word in words]  # or millions of them would fill the memory
 
 
 def join_words(words: Sequence[str]) -> str:

@@ -28,8 +28,8 @@ from mrnn.dataset import Dataset
 from mrnn.decoding import DecodingOptions
 from mrnn.errors import DataError, TrainingError
 from mrnn.evaluation import generate, references_of
-from mrnn.familiarity import Familiarity
-from mrnn.features import load_features, recorded_encoder
+from mrnn.familiarity import Familiarity, evenly_spaced
+from mrnn.features import Features, load_features, recorded_encoder
 from mrnn.model import ModelConfig, network_of
 from mrnn.recipe import Recipe, TrainingOptions
 from mrnn.scoring import perplexity, perplexity_of
@@ -108,13 +108,20 @@ Event = RunStarted | StepDone | EpochDone | RunFinished
 
 
 @dataclass(frozen=True)
-class _Split:
-    """The captions of a split, and the features of its images."""
+class _Data:
+    """What a model is trained and chosen on."""
 
-    captions: EncodedCaptions
-    references: list[list[list[str]]]
+    train: EncodedCaptions
+    """Their image rows are those of `features`."""
     features: np.ndarray
-    names: list[str]
+    """Of all photos, on disk: a batch reads its own."""
+    names: tuple[str, ...]
+    """Of the photos, in the order of `features`."""
+    dev: EncodedCaptions
+    dev_features: np.ndarray
+    dev_references: list[list[list[str]]]
+    hash: str
+    """Of all captions."""
 
 
 @dataclass
@@ -133,31 +140,10 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
     a run that was interrupted, at whatever moment, and resumed.
     """
     _check_folder(out, resume)
-    options = recipe.training
     encoder = recorded_encoder(dataset, recipe.encoder.name, recipe.encoder.fit)
     features = load_features(dataset, encoder)
-    images = {split: dataset.split(split) for split in ("train", "dev")}
-    references = {split: references_of(images[split]) for split in images}
-    vocabulary = Vocabulary.build(
-        (words for sentences in references["train"] for words in sentences), options.minimum_count
-    )
-    if len(vocabulary) == len(SIGNS):
-        raise DataError(
-            f"No word is {options.minimum_count} times in the training captions of "
-            f"{dataset.folder}; lower training.minimum_count"
-        )
-    splits = {
-        split: _Split(
-            EncodedCaptions.of(references[split], vocabulary),
-            references[split],
-            features.of(images[split]),
-            [image.name for image in images[split]],
-        )
-        for split in images
-    }
-    if len(splits["train"].references) < 2:
-        raise DataError(f"{dataset.folder} has fewer than two training images")
-    torch.manual_seed(options.seed)
+    data, vocabulary = _read_data(dataset, features, recipe.training.minimum_count)
+    torch.manual_seed(recipe.training.seed)
     config = ModelConfig(
         **recipe.model.model_dump(),
         vocabulary_size=len(vocabulary),
@@ -169,19 +155,47 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
         vocabulary,
         encoder,
         recipe.decoding,
-        Familiarity.of(splits["train"].features),
+        Familiarity.of(features.of(evenly_spaced(dataset.split("train")))),
     )
-    yield from _Run(recipe, checkpoint, splits["train"], splits["dev"], out).events(resume)
+    yield from _Run(recipe, checkpoint, data, out).events(resume)
+
+
+def _read_data(
+    dataset: Dataset, features: Features, minimum_count: int
+) -> tuple[_Data, Vocabulary]:
+    """Refuses what there is nothing to learn from."""
+    train, dev = dataset.split("train"), dataset.split("dev")
+    references, dev_references = references_of(train), references_of(dev)
+    vocabulary = Vocabulary.build(
+        (words for sentences in references for words in sentences), minimum_count
+    )
+    if len(vocabulary) == len(SIGNS):
+        raise DataError(
+            f"No word is {minimum_count} times in the training captions of "
+            f"{dataset.folder}; lower training.minimum_count"
+        )
+    if len(train) < 2:
+        raise DataError(f"{dataset.folder} has fewer than two training images")
+    data = _Data(
+        EncodedCaptions.of(references, vocabulary, features.rows_of(train)),
+        features.matrix,
+        tuple(features.rows),
+        EncodedCaptions.of(dev_references, vocabulary),
+        features.of(dev),
+        dev_references,
+        hashlib.sha256(json.dumps([references, dev_references]).encode()).hexdigest(),
+    )
+    return data, vocabulary
 
 
 class _Run:
     """A model in training: its optimizer, its averaged weights and where it stands."""
 
     def __init__(
-        self, recipe: Recipe, checkpoint: Checkpoint, train: _Split, dev: _Split, out: Path
+        self, recipe: Recipe, checkpoint: Checkpoint, data: _Data, out: Path
     ) -> None:
         self.recipe, self.options, self.out = recipe, recipe.training, out
-        self.checkpoint, self.train, self.dev = checkpoint, train, dev
+        self.checkpoint, self.data = checkpoint, data
         self.model = checkpoint.model
         self.average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self.optimizer = torch.optim.AdamW(  # without decay the same as Adam
@@ -193,7 +207,7 @@ class _Run:
         self.generator = torch.Generator().manual_seed(self.options.seed)
         self.progress = _Progress()
         self.low_precision = chosen_precision(self.options) == "bfloat16"
-        self.steps_per_epoch = math.ceil(len(train.captions) / self.options.batch_size)
+        self.steps_per_epoch = math.ceil(len(data.train) / self.options.batch_size)
 
     def events(self, resume: bool) -> Iterator[Event]:
         """The whole run, or what is left of it."""
@@ -226,9 +240,9 @@ class _Run:
 
     def _train_epoch(self) -> Iterator[StepDone]:
         self.model.train()
-        train, size = self.train, self.options.batch_size
+        data, size = self.data, self.options.batch_size
         done = (self.progress.epoch - 1) * self.steps_per_epoch
-        for batch in batches(train.captions, train.features, size, self.generator):
+        for batch in batches(data.train, data.features, size, self.generator):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(
                     self.options, done, self.options.epochs * self.steps_per_epoch
@@ -244,8 +258,8 @@ class _Run:
             nats = self.model.loss(batch.words, batch.targets, batch.images)
         bits = nats / (batch.word_count * math.log(2))
         if not torch.isfinite(bits):
-            rows = self.train.captions.image_rows[batch.rows[:3]]
-            names = ", ".join(self.train.names[row] for row in rows)
+            rows = self.data.train.image_rows[batch.rows[:3]]
+            names = ", ".join(self.data.names[row] for row in rows)
             raise TrainingError(
                 f"The cost is {bits.item()} in epoch {self.progress.epoch}, in the batch of "
                 f"{len(batch.rows)} captions that begins with those of {names}. Look for bad "
@@ -292,8 +306,8 @@ class _Run:
         return done
 
     def _measure(self) -> dict[str, Any]:
-        dev = self.dev
-        dev_perplexity = perplexity(self.model, batches(dev.captions, dev.features, BATCH_OF_DEV))
+        data = self.data
+        dev_perplexity = perplexity(self.model, batches(data.dev, data.dev_features, BATCH_OF_DEV))
         if not math.isfinite(dev_perplexity):
             raise TrainingError(
                 f"Dev perplexity is {dev_perplexity} after epoch {self.progress.epoch}: "
@@ -301,7 +315,9 @@ class _Run:
             )
         greedy = DecodingOptions(beam_size=1, maximum_words=self.recipe.decoding.maximum_words)
         captioner = Captioner(self.checkpoint)
-        scores = score_generation(generate(captioner, dev.features, greedy), dev.references)
+        scores = score_generation(
+            generate(captioner, data.dev_features, greedy), data.dev_references
+        )
         return {
             "dev_perplexity": dev_perplexity,
             "shuffled_perplexity": self._shuffled_perplexity(),
@@ -311,7 +327,7 @@ class _Run:
         }
 
     def _shuffled_perplexity(self) -> float | None:
-        captions, features = self.dev.captions, self.dev.features
+        captions, features = self.data.dev, self.data.dev_features
         if not self.recipe.model.sees_image or len(features) < 2:
             return None
         next_photo = (captions.image_rows + 1) % len(features)
@@ -373,8 +389,7 @@ class _Run:
         """What must not change while a run is interrupted."""
         content: dict[str, Any] = self.recipe.model_dump(mode="json")
         content["encoder"] = self.checkpoint.encoder.model_dump(mode="json")
-        words = json.dumps([self.train.references, self.dev.references])
-        content["captions"] = hashlib.sha256(words.encode()).hexdigest()
+        content["captions"] = self.data.hash
         return json.dumps(content, sort_keys=True)
 
 
