@@ -118,8 +118,15 @@ def test_events_tell_the_whole_story(dataset, tmp_path):
     assert finished == RunFinished(out, best.epoch, best.dev_perplexity)
     assert metrics(out, timed=True) == [epoch.model_dump() for epoch in (first, second)]
     assert sorted(path.name for path in out.iterdir()) == [
-        *("config.json", "metrics.jsonl", "model.safetensors", "resume", "vocabulary.txt")
+        *("MODEL_CARD.md", "config.json", "metrics.jsonl"),
+        *("model.safetensors", "resume", "vocabulary.txt"),
     ]
+    card = (out / "MODEL_CARD.md").read_text()
+    assert (
+        "The dataset folder `data`:\n\n- train: 24 photos, 48 captions\n- dev: 6 photos, 12" in card
+    )
+    assert f"Of epoch {best.epoch}, the best" in card
+    assert f"| dev_perplexity | {best.dev_perplexity:.3f} |" in card
 
 
 def test_the_folder_holds_the_best_epoch_as_it_was_measured(dataset, colour_encoder, tmp_path):

@@ -1,7 +1,7 @@
 """Training: `train` yields what happens, and leaves a checkpoint folder.
 
-RUN/ is the best checkpoint so far by dev perplexity, metrics.jsonl (a line an epoch), and resume/
-(all that an interrupted run needs to end as if it had not been).
+RUN/ is the best checkpoint so far by dev perplexity, with its card; metrics.jsonl (a line an
+epoch); and resume/ (all that an interrupted run needs to end as if it had not been).
 """
 
 import hashlib
@@ -31,6 +31,7 @@ from mrnn.evaluation import generate, references_of
 from mrnn.familiarity import Familiarity, evenly_spaced
 from mrnn.features import Features, load_features, recorded_encoder
 from mrnn.model import ModelConfig, network_of
+from mrnn.model_card import write_model_card
 from mrnn.recipe import Recipe, TrainingOptions
 from mrnn.scoring import perplexity, perplexity_of
 from mrnn.vocabulary import SIGNS, Vocabulary
@@ -122,6 +123,10 @@ class _Data:
     dev_references: list[list[list[str]]]
     hash: str
     """Of all captions."""
+    folder: str
+    """Name of the dataset folder."""
+    sizes: dict[str, tuple[int, int]]
+    """Images and captions of each split."""
 
 
 @dataclass
@@ -184,6 +189,11 @@ def _read_data(
         features.of(dev),
         dev_references,
         hashlib.sha256(json.dumps([references, dev_references]).encode()).hexdigest(),
+        dataset.folder.resolve().name,
+        {
+            split: (len(said), sum(map(len, said)))
+            for split, said in (("train", references), ("dev", dev_references))
+        },
     )
     return data, vocabulary
 
@@ -291,6 +301,15 @@ class _Run:
             self.progress.best_epoch = self.progress.epoch
             self.progress.best_perplexity = figures["dev_perplexity"]
             self.checkpoint.save(self.out)
+            write_model_card(
+                self.out,
+                self.checkpoint,
+                self.recipe,
+                data=self.data.folder,
+                sizes=self.data.sizes,
+                epoch=self.progress.epoch,
+                figures=figures,
+            )
         self._set_weights(raw)
         done = EpochDone(
             epoch=self.progress.epoch,
