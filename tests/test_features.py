@@ -251,6 +251,8 @@ def damage(file, what):
             np.save(file, matrix.astype(np.float32))
         case "cut":
             file.write_bytes(file.read_bytes()[:-50])
+        case "header":
+            file.write_bytes(file.read_bytes().replace(b"(30", b"((3"))
         case "empty":
             file.write_bytes(b"")
         case "pickle":
@@ -277,6 +279,7 @@ def damage(file, what):
         ("shape", r"holds float16 of shape \(29, 7\), not float16 of \(30, 7\)\."),
         ("float32", r"holds float32 of shape \(30, 7\), not float16 of \(30, 7\)\."),
         ("cut", r"colour-squash\.npy cannot be read \(mmap length"),
+        ("header", r"colour-squash\.npy cannot be read \("),
         ("empty", r"colour-squash\.npy cannot be read \("),
         ("pickle", r"colour-squash\.npy cannot be read \(Array can't be memory-mapped"),
         ("archive", r"colour-squash\.npy cannot be read \(the magic string"),

@@ -97,7 +97,7 @@ def load_features(dataset: Dataset, encoder: EncoderIdentity) -> Features:
         raise DataError(f"{file} was made by {provenance.encoder}, not by {encoder}. {mend}")
     try:
         matrix = np.lib.format.open_memmap(file, mode="r")
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the header is parsed as Python: a damaged one raises anything
         raise DataError(f"{file} cannot be read ({_line(error)}). {mend}") from error
     shape = (len(provenance.names), encoder.feature_size)
     if matrix.shape != shape or matrix.dtype != np.float16:
@@ -169,7 +169,7 @@ def _open_partial(file: Path, provenance: Provenance) -> tuple[np.memmap, int]:
             matrix = np.lib.format.open_memmap(partial, mode="r+")
             if matrix.shape == shape and matrix.dtype == np.float16:
                 return matrix, int(progress.read_text())
-    except (DataError, OSError, ValueError):
+    except Exception:  # noqa: S110 (as above)
         pass  # nothing to go on from
     file.parent.mkdir(parents=True, exist_ok=True)
     progress.unlink(missing_ok=True)
@@ -202,4 +202,4 @@ def _write(file: Path, text: str) -> None:
 
 
 def _line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    return (str(error).splitlines() or [type(error).__name__])[0]
