@@ -1,3 +1,4 @@
+import errno
 import json
 import random
 import time
@@ -178,6 +179,24 @@ def test_an_extraction_killed_at_ten_random_moments_ends_as_one_left_alone(
         if kills >= 10:
             break
     assert kills >= 10
+
+
+def test_a_full_disk_is_told_before_the_first_photo(dataset, colour_encoder, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(features.os, "posix_fallocate", full)
+    encoder = CountingEncoder(colour_encoder)
+    with pytest.raises(
+        DataError, match=r"partial\.npy: no room for the features \(No space left on device\)$"
+    ):
+        extract_features(dataset, encoder)
+    assert encoder.encoded == 0
+    assert list(dataset.features_folder.iterdir()) == []
+    monkeypatch.undo()
+    np.testing.assert_array_equal(
+        np.load(extract_features(dataset, encoder)), one_by_one(dataset, colour_encoder)
+    )
 
 
 def test_a_missing_photo_is_named(dataset, colour_encoder):

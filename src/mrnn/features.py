@@ -8,6 +8,7 @@ Letters: N images, F image feature.
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -174,8 +175,21 @@ def _open_partial(file: Path, provenance: Provenance) -> tuple[np.memmap, int]:
     file.parent.mkdir(parents=True, exist_ok=True)
     progress.unlink(missing_ok=True)
     matrix = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+    _reserve(partial)
     _write(sidecar, provenance.model_dump_json())
     return matrix, 0
+
+
+def _reserve(file: Path) -> None:
+    """Take all of its space now: a memory map on a disk that fills up would kill the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with file.open("r+b") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+        except OSError as error:
+            file.unlink()
+            raise DataError(f"{file}: no room for the features ({error.strerror})") from error
 
 
 def _read_provenance(file: Path, mend: str) -> Provenance:

@@ -201,9 +201,7 @@ def _read_data(
 class _Run:
     """A model in training: its optimizer, its averaged weights and where it stands."""
 
-    def __init__(
-        self, recipe: Recipe, checkpoint: Checkpoint, data: _Data, out: Path
-    ) -> None:
+    def __init__(self, recipe: Recipe, checkpoint: Checkpoint, data: _Data, out: Path) -> None:
         self.recipe, self.options, self.out = recipe, recipe.training, out
         self.checkpoint, self.data = checkpoint, data
         self.model = checkpoint.model
