@@ -184,7 +184,7 @@ def test_bfloat16_learns_as_well(dataset, tmp_path):
 
 @pytest.mark.parametrize("average", [0.0, 0.2])
 def test_the_average_of_the_weights_is_what_is_kept(dataset, tmp_path, monkeypatch, average):
-    step, history = torch.optim.Adam.step, []
+    step, history = torch.optim.AdamW.step, []
 
     def remember(self, closure=None):
         parameters = self.param_groups[0]["params"]
@@ -193,7 +193,7 @@ def test_the_average_of_the_weights_is_what_is_kept(dataset, tmp_path, monkeypat
         step(self)
         history.append([p.detach().clone() for p in parameters])
 
-    monkeypatch.setattr(torch.optim.Adam, "step", remember)
+    monkeypatch.setattr(torch.optim.AdamW, "step", remember)
     run(dataset, tmp_path / "run", epochs=1, average=average)
     expected, *states = history
     for done, state in enumerate(states, 1):
@@ -236,7 +236,7 @@ def first_gradients(dataset, out, monkeypatch, **options):
         caught["batch"], caught["model"] = batch, self.model
         return original(self, batch)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
     monkeypatch.setattr(training._Run, "_step", remember)
     with pytest.raises(Stop):
         run(dataset, out, **options)

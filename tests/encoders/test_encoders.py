@@ -15,7 +15,7 @@ def test_names():
     with pytest.raises(
         OptionsError,
         match=r"^There is no encoder 'vgg'; those there are: efficientnet-lite0, .*"
-        r"alexnet, vgg16, .*, timm:NAME$",
+        r"alexnet, vgg16, .*, timm:NAME, and several joined as NAME\+NAME$",
     ):
         load_encoder("vgg")
     with pytest.raises(

@@ -90,13 +90,18 @@ PRETRAINED = {
     **dict.fromkeys(("alexnet", "vgg16", "vgg19"), "fc7"),
     **dict.fromkeys(("resnet50", "resnet101", "resnet152"), "pool5"),
 }
+JOINT = "+"
+"""Between the names of encoders whose features are joined, end to end."""
 DEFAULT_ENCODER = "efficientnet-lite2"
 DEFAULT_FIT: Fit = "squash"
 
 
 def is_encoder(name: str) -> bool:
     """Whether `load_encoder` knows the name; timm may yet refuse it."""
-    return name in ENCODERS or name in PRETRAINED or name.startswith("timm:")
+    return all(
+        part in ENCODERS or part in PRETRAINED or part.startswith("timm:")
+        for part in name.split(JOINT)
+    )
 
 
 def load_encoder(
@@ -108,12 +113,22 @@ def load_encoder(
 ) -> Encoder:
     """The encoder of that name, with its own ImageNet weights or those in a file.
 
+    NAME+NAME is both, their features end to end.
     About how many `photos` it will see decides whether it is worth while to make it faster first.
     Raises OptionsError for the name or fit, CheckpointError for the weights.
     """
     if not is_encoder(name):
         known = ", ".join([*ENCODERS, *PRETRAINED])
-        raise OptionsError(f"There is no encoder {name!r}; those there are: {known}, timm:NAME")
+        raise OptionsError(
+            f"There is no encoder {name!r}; those there are: {known}, timm:NAME, "
+            f"and several joined as NAME{JOINT}NAME"
+        )
+    if JOINT in name:
+        if weights:
+            raise OptionsError(f"{name} are several encoders: no --weights here")
+        from mrnn.encoders.joined import JoinedEncoder
+
+        return JoinedEncoder([load_encoder(part, fit, photos=photos) for part in name.split(JOINT)])
     if fit not in get_args(Fit):
         raise OptionsError(f"A photo is fitted by {', '.join(get_args(Fit))}, not by {fit!r}")
     known_fit = cast("Fit", fit)
