@@ -1,11 +1,12 @@
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
 from mrnn.batching import EncodedCaptions, batches
-from mrnn.scoring import perplexity, perplexity_of
+from mrnn.scoring import log_likelihoods, log_marginals, perplexity, perplexity_of
 
 CAPTIONS = [[["a", "red", "wall"], ["the", "odd", "wall"]], [["the", "wall", "is", "blue", "odd"]]]
 
@@ -52,3 +53,108 @@ def test_what_no_float_holds_is_infinite_and_what_is_no_number_stays_so():
     assert perplexity_of(1e4, 10) == math.inf
     assert perplexity_of(math.inf, 10) == math.inf
     assert math.isnan(perplexity_of(math.nan, 10))
+
+
+# All pairs
+
+SENTENCES = [
+    ["a", "red", "wall"],
+    ["a", "red"],
+    ["the", "wall", "is", "red"],
+    ["a", "red", "wall"],
+    ["a", "red", "wall", "is", "the", "wall"],
+    ["odd"],
+    [],
+]
+
+
+@pytest.fixture
+def pairs(checkpoint):
+    images = np.random.default_rng(2).normal(size=(150, 7)).astype(np.float32)
+    return checkpoint.model, [checkpoint.vocabulary.encode(words) for words in SENTENCES], images
+
+
+def one_forward_per_pair(model, sentences, images):
+    scores = np.empty((len(sentences), len(images)))
+    for i, sentence in enumerate(sentences):
+        words = torch.tensor([[0, *sentence]])
+        targets = torch.tensor([*sentence, 1])
+        for n, image in enumerate(images):
+            with torch.no_grad():
+                logits = model(words, torch.tensor(image)[None])[0]
+            scores[i, n] = logits.log_softmax(1)[torch.arange(len(targets)), targets].sum()
+    return scores
+
+
+def test_all_pairs_equal_one_forward_per_pair(pairs):
+    model, sentences, images = pairs
+    found = log_likelihoods(model, sentences, images)
+    assert found == pytest.approx(one_forward_per_pair(model, sentences, images), abs=1e-4)
+    assert (found[0] == found[3]).all()
+
+
+@pytest.mark.parametrize("memory", [1, 40_000, 10**9])
+def test_blocks_change_nothing(pairs, memory, monkeypatch):
+    model, sentences, images = pairs
+    whole = log_likelihoods(model, sentences, images)
+    monkeypatch.setattr("mrnn.scoring.ROWS_AT_ONCE", 5)
+    monkeypatch.setattr("mrnn.scoring.IMAGES_AT_ONCE", 7)
+    counts = []
+    found = log_likelihoods(model, sentences, images, memory=memory, on_pairs=counts.append)
+    assert found == pytest.approx(whole, abs=1e-5)
+    assert sum(counts) == whole.size
+    assert len(counts) >= math.ceil(len(images) / 7)
+
+
+def test_each_beginning_is_read_once_and_each_image_seen_once(pairs, monkeypatch):
+    model, sentences, images = pairs
+    read, see, join, counts = model.read, model.see, model.join, Counter()
+
+    def count(name, method):
+        def counted(first, *rest):
+            counts[name] += first.shape[0]
+            return method(first, *rest)
+
+        return counted
+
+    for name, method in (("read", read), ("see", see), ("join", join)):
+        monkeypatch.setattr(model, name, count(name, method))
+    log_likelihoods(model, sentences, images)
+    ended = [[0, *sentence, 1] for sentence in sentences]
+    nodes = {tuple(sentence[:end]) for sentence in ended for end in range(1, len(sentence) + 1)}
+    inner = {tuple(sentence[:end]) for sentence in ended for end in range(1, len(sentence))}
+    assert counts == {"read": len(nodes), "see": len(images), "join": len(inner) * len(images)}
+
+
+def test_only_the_wanted_pairs_are_worked_out(pairs, monkeypatch):
+    model, sentences, images = pairs
+    whole = log_likelihoods(model, sentences, images)
+    wanted = np.random.default_rng(3).random(whole.shape) < 0.1
+    assert wanted.any(axis=1).all()
+    rows = []
+    join = model.join
+    monkeypatch.setattr(
+        model, "join", lambda language, seen: rows.append(len(seen)) or join(language, seen)
+    )
+    counts = []
+    found = log_likelihoods(model, sentences, images, wanted=wanted, on_pairs=counts.append)
+    assert found[wanted] == pytest.approx(whole[wanted], abs=1e-5)
+    assert (found[~wanted] == -np.inf).all()
+    assert sum(counts) == wanted.sum()
+    words = np.array([len(sentence) + 1 for sentence in sentences])
+    assert 0 < sum(rows) <= (wanted * words[:, None]).sum()
+
+
+def test_bfloat16_is_near(pairs):
+    model, sentences, images = pairs
+    found = log_likelihoods(model, sentences, images, precision=torch.bfloat16)
+    assert found == pytest.approx(log_likelihoods(model, sentences, images), abs=0.1)
+
+
+def test_marginals_are_the_mean_over_images_in_log_space(pairs):
+    scores = log_likelihoods(*pairs)
+    mean = np.log(np.exp(scores.astype(np.float64)).mean(axis=1))
+    assert log_marginals(scores) == pytest.approx(mean, abs=1e-4)
+    far = np.array([[-5000.0, -5001.0], [-1.0, -np.inf]], dtype=np.float32)
+    expected = [-5000 + math.log((1 + math.exp(-1)) / 2), -1 - math.log(2)]
+    assert log_marginals(far) == pytest.approx(expected)
