@@ -17,6 +17,7 @@ from mrnn.dataset import CaptionedImage
 from mrnn.decoding import DecodingOptions
 from mrnn.errors import DataError
 from mrnn.model import IGNORED
+from mrnn.ranking_evaluation import RetrievalScores
 from mrnn.scoring import perplexity
 from mrnn.tokenization import join_words, tokenize
 from mrnn.vocabulary import Vocabulary
@@ -33,6 +34,7 @@ class EvaluationReport(BaseModel):
     perplexity: float | None
     """Of the words, unknown ones and end signs counted."""
     generation: GenerationScores | None
+    retrieval: RetrievalScores | None = None
     perplexity_without_end: float | None
     """Of the words alone."""
     settings: dict[str, Setting]

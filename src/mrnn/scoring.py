@@ -30,7 +30,7 @@ ROWS_AT_ONCE = 512
 """How many rows of logits are held at a time; more are no faster."""
 IMAGES_AT_ONCE = 64
 
-Words = Sequence[int] | Int[np.ndarray, " T"]
+Words = Sequence[int] | Int[np.ndarray, " _"]
 """Ids of a sentence's words, without the signs of start and end."""
 
 

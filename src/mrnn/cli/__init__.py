@@ -12,6 +12,7 @@ from mrnn.cli.captioning import caption, demo
 from mrnn.cli.consensus import rerank
 from mrnn.cli.data import check, extract, prepare
 from mrnn.cli.evaluation import evaluate
+from mrnn.cli.retrieval import train_ranking
 from mrnn.cli.scores import compare, score
 from mrnn.cli.terminal import tell
 from mrnn.cli.training import train
@@ -25,7 +26,7 @@ app = typer.Typer(
     help="Captions for photos by the multimodal recurrent network (m-RNN).",
 )
 for command in (
-    prepare, check, extract, train, caption, rerank, evaluate, score, compare, demo,
+    prepare, check, extract, train, train_ranking, caption, rerank, evaluate, score, compare, demo,
 ):  # fmt: skip
     app.command()(command)
 

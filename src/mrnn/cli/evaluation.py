@@ -8,6 +8,7 @@ import typer
 
 from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import BeamSize, decoding_options
+from mrnn.cli.retrieval import Exact, Folds, MarginalImages, measure_retrieval, retrieval_lines
 from mrnn.cli.scores import Meteor, score_table
 from mrnn.cli.terminal import Json, progress, tell
 from mrnn.errors import OptionsError
@@ -22,6 +23,7 @@ class Task(StrEnum):
 
     perplexity = "perplexity"
     generation = "generation"
+    retrieval = "retrieval"
     all = "all"
 
 
@@ -33,6 +35,9 @@ def evaluate(
     task: Annotated[Task, typer.Option(help="What to measure")] = Task.all,
     beam_size: BeamSize = None,
     consensus: ConsensusSource = None,
+    exact: Exact = False,
+    marginal_images: MarginalImages = None,
+    fold_count: Folds = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images")] = None,
     meteor: Meteor = True,
     coco_results: Annotated[
@@ -41,7 +46,7 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a model: perplexity, BLEU, METEOR, ROUGE-L, CIDEr."""
+    """Measure a model: perplexity, BLEU, METEOR, ROUGE-L, CIDEr, R@K."""
     from mrnn.caption_files import coco_ids, write_coco_results
     from mrnn.captioner import Captioner
     from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
@@ -73,6 +78,18 @@ def evaluate(
             coco_results /= f"captions_{split}_mrnn_results.json"
         write_coco_results(coco_results, ids, report.captions)
         tell(f"Wrote {coco_results}")
+    if task in (Task.retrieval, Task.all):
+        ranked = measure_retrieval(
+            captioner.checkpoint, run or DEFAULT_MODEL, images, features,
+            exact=exact, marginal_images=marginal_images, fold_count=fold_count,
+            required=task is Task.retrieval,
+        )  # fmt: skip
+        changes = {
+            "retrieval": ranked.scores,
+            "settings": {**report.settings, **ranked.settings},
+            "notes": [*report.notes, *ranked.notes],
+        }
+        report = report.model_copy(update=changes)
     for note in report.notes:
         tell(f"Note: {note}")
     if as_json:
@@ -93,6 +110,7 @@ def _tables(report: "EvaluationReport") -> str:
         ]
     if report.generation is not None:
         lines += [score_table(report), f"captions: {_decoding(settings)}"]
+    lines += retrieval_lines(report.retrieval)
     return "\n".join(lines)
 
 

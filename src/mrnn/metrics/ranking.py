@@ -29,15 +29,6 @@ class RankingScores(BaseModel):
     mean_rank: float
 
 
-class RetrievalScores(BaseModel):
-    """Both directions of one ranking."""
-
-    model_config = ConfigDict(frozen=True)
-
-    image_to_sentence: RankingScores
-    sentence_to_image: RankingScores
-
-
 def image_to_sentence_ranks(
     scores: Float[np.ndarray, "S N"], image_of: Int[np.ndarray, " S"]
 ) -> Int[np.ndarray, " N"]:

@@ -1,0 +1,215 @@
+"""Rank photos for a sentence and sentences for a photo, by one model that also captions.
+
+Exactly: photos by log P(sentence | photo), sentences by log P(sentence | photo) - log P(sentence),
+the latter over sampled training photos. Fast: candidates by the joint space, exact likelihoods of
+the best of them alone, and both together decide.
+
+RUN/ranking.safetensors holds the joint space, the sampled photos and how to weigh the two.
+
+Letters: S sentences, N images, F image feature, D joint space, K sampled images.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from mrnn.checkpoint import Checkpoint
+from mrnn.errors import CheckpointError
+from mrnn.joint_space import JointSpace
+from mrnn.scoring import Words, log_likelihoods, log_marginals
+
+FORMAT = 1
+RANKING = "ranking.safetensors"
+SAMPLED = "sampled_images"
+CANDIDATES = 10
+"""For how many of a query's candidates the exact likelihood is worked out."""
+
+
+class Weights(BaseModel):
+    """What a unit of likeness in the joint space is worth in nats of log-likelihood."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sentence_to_image: float
+    image_to_sentence: float
+
+
+class _Header(BaseModel):
+    """What the file says beside its tensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    model: str
+    """`fingerprint` of the model that it was made for."""
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """All that ranking needs: the model, the joint space, sampled training photos, weights."""
+
+    checkpoint: Checkpoint
+    space: JointSpace
+    sampled: Float[np.ndarray, "K F"]
+    """Features of training photos, over which P(sentence) is taken."""
+    weights: Weights
+
+    def save(self, folder: Path) -> None:
+        """To a sibling, then renamed; float16."""
+        tensors = {**self.space.state_dict(), SAMPLED: torch.from_numpy(self.sampled)}
+        header = _Header(model=fingerprint(self.checkpoint), weights=self.weights)
+        sibling = folder / f"{RANKING}.new"
+        half = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
+        sibling.write_bytes(save(half, {"header": header.model_dump_json()}))
+        sibling.replace(folder / RANKING)
+
+    @classmethod
+    def load(cls, folder: Path, checkpoint: Checkpoint) -> "Ranker":
+        """Of the model in a run's folder; refuses one that was made for another model."""
+        file = folder / RANKING
+        mend = f"Run: mrnn train-ranking {folder} --data DATA"
+        if not file.exists():
+            raise CheckpointError(f"{file} does not exist, so nothing can be ranked. {mend}")
+        try:
+            with safe_open(file, framework="pt") as opened:
+                content = json.loads((opened.metadata() or {}).get("header", "null"))
+                tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
+            header = _read_header(content, file, mend)
+            if header.model != fingerprint(checkpoint):
+                raise CheckpointError(f"{file} was made for another model. {mend}")
+            sampled = tensors.pop(SAMPLED).numpy()
+            size = tensors["image.weight"].shape[0]
+            config = checkpoint.model.config
+            space = JointSpace(config.vocabulary_size, config.image_size, size)
+            space.load_state_dict(tensors)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            line = str(error).splitlines()[0]
+            raise CheckpointError(f"{file} cannot be read: {line}. {mend}") from error
+        return cls(checkpoint, space.eval(), sampled, header.weights)
+
+    @torch.inference_mode()
+    def read(self, sentences: Sequence[Words]) -> Float[np.ndarray, "S D"]:
+        """Vectors of sentences in the joint space."""
+        return self.space.read([[*map(int, sentence)] for sentence in sentences]).numpy()
+
+    @torch.inference_mode()
+    def see(self, images: Float[np.ndarray, "N F"]) -> Float[np.ndarray, "N D"]:
+        """Vectors of photos in the joint space."""
+        return self.space.see(torch.from_numpy(images.astype(np.float32))).numpy()
+
+    def marginals(
+        self,
+        sentences: Sequence[Words],
+        count: int | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> Float[np.ndarray, " S"]:
+        """Nats of log P(sentence) over the first `count` sampled photos, or all."""
+        sampled = self.sampled[:count]
+        return log_marginals(log_likelihoods(self.checkpoint.model, sentences, sampled, **options))
+
+
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """16 digits that change with any weight, word or setting of the encoder."""
+    digest = hashlib.sha256(checkpoint.encoder.model_dump_json().encode())
+    digest.update("\n".join(checkpoint.vocabulary.words).encode())
+    for name, tensor in sorted(checkpoint.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.half().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """Scores of all pairs: the higher, the better the two fit."""
+
+    sentence_to_image: Float[np.ndarray, "S N"]
+    image_to_sentence: Float[np.ndarray, "S N"]
+    image_to_sentence_without_marginal: Float[np.ndarray, "S N"]
+
+
+def rank_exactly(
+    ranker: Ranker,
+    sentences: Sequence[Words],
+    images: Float[np.ndarray, "N F"],
+    marginals: Float[np.ndarray, " S"],
+    precision: torch.dtype = torch.float32,
+    on_pairs: Callable[[int], None] = lambda _: None,
+) -> Rankings:
+    """As the paper does, by the likelihood of every pair."""
+    scores = log_likelihoods(
+        ranker.checkpoint.model, sentences, images, precision=precision, on_pairs=on_pairs
+    )
+    return Rankings(scores, scores - marginals[:, None], scores)
+
+
+def rank_fast(
+    ranker: Ranker,
+    sentences: Sequence[Words],
+    images: Float[np.ndarray, "N F"],
+    marginals: Float[np.ndarray, " S"],
+    precision: torch.dtype = torch.float32,
+    on_pairs: Callable[[int], None] = lambda _: None,
+    candidates: int = CANDIDATES,
+) -> Rankings:
+    """By the joint space, and the best `candidates` of each query by the likelihood too."""
+    likeness = ranker.read(sentences) @ ranker.see(images).T
+    for_sentence = best_candidates(likeness, candidates)
+    for_image = best_candidates(likeness.T, candidates)
+    scores = log_likelihoods(
+        ranker.checkpoint.model,
+        sentences,
+        images,
+        wanted=for_sentence | for_image.T,
+        precision=precision,
+        on_pairs=on_pairs,
+    )
+    weights = ranker.weights
+    plain = (weights.image_to_sentence * likeness + scores).T
+    return Rankings(
+        first_by_score(for_sentence, weights.sentence_to_image * likeness + scores, likeness),
+        first_by_score(for_image, plain - marginals, likeness.T).T,
+        first_by_score(for_image, plain, likeness.T).T,
+    )
+
+
+def best_candidates(likeness: Float[np.ndarray, "Q C"], count: int) -> Bool[np.ndarray, "Q C"]:
+    """Which candidates are a query's best, equal ones by index."""
+    order = np.argsort(-likeness, axis=1, kind="stable")[:, :count]
+    best = np.zeros(likeness.shape, dtype=bool)
+    np.put_along_axis(best, order, values=True, axis=1)
+    return best
+
+
+def first_by_score(
+    chosen: Bool[np.ndarray, "Q C"],
+    scores: Float[np.ndarray, "Q C"],
+    likeness: Float[np.ndarray, "Q C"],
+) -> Float[np.ndarray, "Q C"]:
+    """The scores of the chosen candidates; below them the others, by likeness alone."""
+    least = np.where(chosen, scores, np.inf).min(axis=1, keepdims=True)
+    return np.where(chosen, scores, least - 3 + likeness)
+
+
+def _read_header(content: Any, file: Path, mend: str) -> _Header:  # noqa: ANN401
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(
+            f"{file} has format {found!r}; this version reads {FORMAT}. Upgrade mrnn, or: {mend}"
+        )
+    try:
+        return _Header.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{file}: {place}: {first['msg']}. {mend}") from error

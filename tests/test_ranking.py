@@ -1,0 +1,145 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from mrnn.checkpoint import Checkpoint
+from mrnn.errors import CheckpointError
+from mrnn.joint_space import JointSpace
+from mrnn.model import MRNN
+from mrnn.ranking import (
+    RANKING,
+    Ranker,
+    Weights,
+    best_candidates,
+    fingerprint,
+    first_by_score,
+    rank_exactly,
+    rank_fast,
+)
+from mrnn.scoring import log_likelihoods, log_marginals
+
+
+@pytest.fixture
+def ranker(checkpoint):
+    torch.manual_seed(1)
+    space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=4).eval()
+    sampled = np.random.default_rng(1).normal(size=(5, 7)).astype(np.float16).astype(np.float32)
+    half = {name: tensor.half().float() for name, tensor in space.state_dict().items()}
+    space.load_state_dict(half)
+    return Ranker(checkpoint, space, sampled, Weights(sentence_to_image=2, image_to_sentence=3))
+
+
+@pytest.fixture
+def split(checkpoint):
+    random = np.random.default_rng(2)
+    sentences = [random.integers(3, 10, size=length).tolist() for length in (1, 3, 4, 6, 2, 5)]
+    return sentences, random.normal(size=(4, 7)).astype(np.float32)
+
+
+def test_exact_ranking_is_the_papers(ranker, split):
+    sentences, images = split
+    scores = log_likelihoods(ranker.checkpoint.model, sentences, images)
+    sampled = log_likelihoods(ranker.checkpoint.model, sentences, ranker.sampled)
+    marginals = ranker.marginals(sentences)
+    assert (marginals == log_marginals(sampled)).all()
+    rankings = rank_exactly(ranker, sentences, images, marginals)
+    assert (rankings.sentence_to_image == scores).all()
+    assert (rankings.image_to_sentence_without_marginal == scores).all()
+    assert rankings.image_to_sentence == pytest.approx(scores - marginals[:, None])
+
+
+def test_marginals_over_fewer_images(ranker, split):
+    sampled = log_likelihoods(ranker.checkpoint.model, split[0], ranker.sampled[:2])
+    assert ranker.marginals(split[0], 2) == pytest.approx(log_marginals(sampled))
+
+
+def test_with_all_as_candidates_both_scores_count_everywhere(ranker, split):
+    sentences, images = split
+    marginals = ranker.marginals(sentences)
+    found = rank_fast(ranker, sentences, images, marginals, candidates=99)
+    likeness = ranker.read(sentences) @ ranker.see(images).T
+    scores = log_likelihoods(ranker.checkpoint.model, sentences, images)
+    plain = 3 * likeness + scores
+    assert found.sentence_to_image == pytest.approx(2 * likeness + scores, abs=1e-5)
+    assert found.image_to_sentence_without_marginal == pytest.approx(plain, abs=1e-5)
+    assert found.image_to_sentence == pytest.approx(plain - marginals[:, None], abs=1e-5)
+
+
+def test_likelihoods_are_worked_out_for_candidates_alone(ranker, split):
+    sentences, images = split
+    marginals, counts = ranker.marginals(sentences), []
+    found = rank_fast(ranker, sentences, images, marginals, on_pairs=counts.append, candidates=1)
+    likeness = ranker.read(sentences) @ ranker.see(images).T
+    assert sum(counts) <= len(sentences) + len(images) < likeness.size
+    order = np.argsort(-likeness, axis=1)
+    assert (np.argsort(-found.sentence_to_image, axis=1) == order).all()
+
+
+def test_the_chosen_come_first_and_the_others_by_likeness():
+    likeness = np.array([[0.9, 0.5, 0.8, 0.5, -0.2]], dtype=np.float32)
+    chosen = best_candidates(likeness, 2)
+    assert chosen.tolist() == [[True, False, True, False, False]]
+    scores = np.array([[-70.0, -np.inf, -30.0, -np.inf, -np.inf]], dtype=np.float32)
+    order = np.argsort(-first_by_score(chosen, scores, likeness), axis=1, kind="stable")
+    assert order.tolist() == [[2, 0, 1, 3, 4]]
+    assert best_candidates(np.zeros((1, 3)), 2).tolist() == [[True, True, False]]
+
+
+def test_what_is_saved_is_loaded(ranker, tmp_path, split):
+    ranker.checkpoint.save(tmp_path)
+    ranker.save(tmp_path)
+    assert not list(tmp_path.glob("*.new"))
+    loaded = Ranker.load(tmp_path, Checkpoint.load(tmp_path))
+    assert loaded.weights == ranker.weights
+    assert (loaded.sampled == ranker.sampled).all()
+    assert (loaded.read(split[0]) == ranker.read(split[0])).all()
+    assert (loaded.see(split[1]) == ranker.see(split[1])).all()
+
+
+def test_a_fingerprint_tells_models_apart(checkpoint):
+    one = fingerprint(checkpoint)
+    assert fingerprint(checkpoint) == one
+    torch.manual_seed(5)
+    other = Checkpoint(**{**vars(checkpoint), "model": MRNN(checkpoint.model.config)})
+    assert fingerprint(other) != one
+
+
+def test_a_model_without_a_ranking(checkpoint, tmp_path):
+    message = rf"^{tmp_path}/{RANKING} does not exist, so nothing can be ranked\. Run: mrnn train-r"
+    with pytest.raises(CheckpointError, match=message):
+        Ranker.load(tmp_path, checkpoint)
+
+
+def change(file, **metadata):
+    with safe_open(file, framework="np") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        header = json.loads(opened.metadata()["header"])
+    save_file(tensors, file, {"header": json.dumps({**header, **metadata})})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"model": "0" * 16}, r"was made for another model\. Run: mrnn train-ranking .* --data"),
+        ({"format": 9}, r"has format 9; this version reads 1\. Upgrade mrnn, or: Run"),
+        ({"weights": {}}, r": weights\.sentence_to_image: Field required\. Run: mrnn"),
+    ],
+)
+def test_a_ranking_that_does_not_fit(ranker, tmp_path, metadata, message):
+    ranker.save(tmp_path)
+    change(tmp_path / RANKING, **metadata)
+    with pytest.raises(CheckpointError, match=message):
+        Ranker.load(tmp_path, ranker.checkpoint)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 300])
+def test_a_damaged_ranking(ranker, tmp_path, kept):
+    ranker.save(tmp_path)
+    file = tmp_path / RANKING
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match=r"cannot be read: .*\. Run: mrnn train-ranking"):
+        Ranker.load(tmp_path, ranker.checkpoint)
