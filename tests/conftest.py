@@ -17,7 +17,9 @@ from mrnn.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.decoding import DecodingOptions
 from mrnn.encoders import ENCODERS, EncoderIdentity
 from mrnn.familiarity import Familiarity
+from mrnn.joint_space import JointSpace
 from mrnn.model import MRNN, ModelConfig
+from mrnn.ranking import Ranker, Weights
 from mrnn.vocabulary import Vocabulary
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no fault
@@ -129,3 +131,20 @@ def _killed_after(seconds, function, *arguments):
     timer.daemon = True
     timer.start()
     function(*arguments)
+
+
+@pytest.fixture
+def ranking_run(checkpoint, colour_encoder, tmp_path):
+    """The folder of a model that can rank: its joint space knows the three colours by name."""
+    space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=3)
+    with torch.no_grad():
+        for parameter in space.parameters():
+            parameter.zero_()
+        space.image.weight[:, :3] = torch.eye(3)
+        for place, name in enumerate(COLOURS):
+            space.words.weight[checkpoint.vocabulary.encode([name])[0], place] = 1
+    sampled = np.random.default_rng(0).random((5, 7), dtype=np.float32)
+    weights = Weights(sentence_to_image=100, image_to_sentence=100)
+    checkpoint.save(tmp_path / "ranking-run")
+    Ranker(checkpoint, space, sampled, weights).save(tmp_path / "ranking-run")
+    return tmp_path / "ranking-run"

@@ -32,13 +32,13 @@ class JointSpaceOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: int = Field(default=512, ge=1)
-    steps: int = Field(default=1200, ge=1)
+    steps: int = Field(default=1000, ge=1)
     batch_size: int = Field(default=500, ge=2)
     """Photos that compete with each other, each with one of its captions."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    feature_dropout: float = Field(default=0.5, ge=0, lt=1)
-    word_dropout: float = Field(default=0.2, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    feature_dropout: float = Field(default=0.6, ge=0, lt=1)
+    word_dropout: float = Field(default=0.3, ge=0, lt=1)
     temperature: float = Field(default=0.05, gt=0)
     """At the start; it is learned."""
     seed: int = Field(default=0, ge=0)
@@ -99,7 +99,10 @@ def train_joint_space(
         space.scale.copy_(1 / (unit.std(0, correction=0) + 0.05 / math.sqrt(unit.shape[1])))
         scale = nn.Parameter(torch.tensor(-math.log(options.temperature)))
         optimizer = torch.optim.AdamW(
-            [*space.parameters(), scale], options.learning_rate, weight_decay=options.weight_decay
+            [*space.parameters(), scale],
+            options.learning_rate,
+            weight_decay=options.weight_decay,
+            fused=True,
         )
         left = captioned[:0]
         for step in range(options.steps):

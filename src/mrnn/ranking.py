@@ -98,6 +98,15 @@ class Ranker:
             raise CheckpointError(f"{file} cannot be read: {line}. {mend}") from error
         return cls(checkpoint, space.eval(), sampled, header.weights)
 
+    @property
+    def fingerprint(self) -> str:
+        """16 digits that change with whatever changes a vector, a marginal or a weight."""
+        digest = hashlib.sha256(self.weights.model_dump_json().encode())
+        tensors = {**self.space.state_dict(), SAMPLED: torch.from_numpy(self.sampled)}
+        for name, tensor in sorted(tensors.items()):
+            digest.update(name.encode() + tensor.half().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
     @torch.inference_mode()
     def read(self, sentences: Sequence[Words]) -> Float[np.ndarray, "S D"]:
         """Vectors of sentences in the joint space."""

@@ -14,6 +14,7 @@ from mrnn.cli.data import check, extract, prepare
 from mrnn.cli.evaluation import evaluate
 from mrnn.cli.retrieval import train_ranking
 from mrnn.cli.scores import compare, score
+from mrnn.cli.searching import index, search
 from mrnn.cli.terminal import tell
 from mrnn.cli.training import train
 from mrnn.errors import MRNNError
@@ -26,7 +27,8 @@ app = typer.Typer(
     help="Captions for photos by the multimodal recurrent network (m-RNN).",
 )
 for command in (
-    prepare, check, extract, train, train_ranking, caption, rerank, evaluate, score, compare, demo,
+    prepare, check, extract, train, train_ranking, caption, rerank, evaluate, score, compare,
+    index, search, demo,
 ):  # fmt: skip
     app.command()(command)
 

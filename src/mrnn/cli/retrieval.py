@@ -41,7 +41,7 @@ class Measured(NamedTuple):
 def train_ranking(
     run: Annotated[Path, typer.Argument(help="A trained model's folder")],
     data: Annotated[Path, typer.Option(help="A dataset folder with its features extracted")],
-    steps: Annotated[int | None, typer.Option(min=1, help="Of training [default: 1200]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of training [default: 1000]")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Teach a trained model to rank; its captions stay as they are."""

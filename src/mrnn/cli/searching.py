@@ -1,0 +1,90 @@
+"""Index photos or sentences, and search them."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrnn.cli.terminal import Json, ModelFolder, progress, tell
+from mrnn.errors import OptionsError
+
+
+def index(
+    photos: Annotated[
+        list[str] | None, typer.Argument(metavar="PHOTO", help="Photos, folders of them, or globs")
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="The index folder")],
+    sentences: Annotated[
+        Path | None, typer.Option(help="Index the lines of this file instead of photos")
+    ] = None,
+    model: ModelFolder = None,
+) -> None:
+    """Make an index to search, or renew it: what is new is added, what is gone forgotten."""
+    from mrnn.checkpoint import DEFAULT_MODEL
+    from mrnn.images import find_images
+    from mrnn.retrieval import RetrievalIndex
+    from mrnn.text_files import read_lines
+
+    if bool(photos) == bool(sentences):
+        raise OptionsError("Give photos to index, or a file to --sentences")
+    run = model or DEFAULT_MODEL
+    if sentences:
+        lines = [line.strip() for _, line in read_lines(sentences)]
+        with progress("Indexing", len(lines)) as advance:
+            made = RetrievalIndex.build_sentences(lines, out, run, on_sentences=advance)
+        print(f"{out}: {len(made):,} sentences")
+        return
+    found = list(find_images(photos or ()))
+    problems = []
+
+    def refuse(problem: str) -> None:
+        problems.append(problem)
+        tell(problem)
+
+    with progress("Indexing", len(found)) as advance:
+        made = RetrievalIndex.build(found, out, run, on_photo=advance, on_problem=refuse)
+    print(f"{out}: {len(made):,} photos")
+    if problems:
+        tell(f"{len(problems):,} of {len(found):,} photos could not be indexed")
+        raise typer.Exit(1)
+
+
+def search(
+    folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder")],
+    query: Annotated[str, typer.Argument(help="A sentence, or the path of a photo")],
+    top: Annotated[int, typer.Option(min=1, help="How many finds")] = 10,
+    paths: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Only photos whose path is like '*/2024/*'"),
+    ] = None,
+    model: ModelFolder = None,
+    as_json: Json = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page of thumbnails")] = None,
+) -> None:
+    """Find photos for a sentence, sentences for a photo, or photos like a photo."""
+    from mrnn.retrieval import RetrievalIndex
+    from mrnn.search_page import search_page
+
+    opened = RetrievalIndex.load(folder, model)
+    photo = os.path.isfile(query)
+    if not photo:
+        unknown = opened.unknown_words(query)
+        if unknown and len(unknown) < len(query.split()):
+            listed = ", ".join(unknown[:10])
+            tell(f"Words that the model does not know are left out: {listed}")
+    results = opened.search(Path(query) if photo else query, top, paths=paths)
+    gone = [r.path for r in results if r.path is not None and not os.path.exists(r.path)]
+    if gone:
+        tell(f"{gone[0]} is no longer there; run mrnn index again")
+    if html:
+        sibling = html.with_name(html.name + ".new")
+        sibling.write_text(search_page(query, results), encoding="utf-8")
+        sibling.replace(html)
+    for result in results:
+        if as_json:
+            print(json.dumps(result.model_dump(exclude_none=True)))
+        elif not html:
+            print(f"{result.score:8.2f}  {result.path or result.sentence}")

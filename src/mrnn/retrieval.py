@@ -1,0 +1,347 @@
+"""Find photos for a sentence, sentences for a photo, and photos like a photo, in an index.
+
+Candidates come from the joint space by one exact matrix product; the best of them are put in order
+by the exact likelihood and the joint space together (see `ranking.py`).
+
+Letters: Q queries, W entries of the index, F image feature, D joint space.
+"""
+
+import fnmatch
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict
+
+from mrnn.captioner import Captioner
+from mrnn.checkpoint import DEFAULT_MODEL
+from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
+from mrnn.images import ImageSource, load_image
+from mrnn.index_folder import (
+    IndexConfig,
+    IndexFiles,
+    IndexWriter,
+    Kind,
+    index_writer,
+    photo_maker,
+    read_index,
+)
+from mrnn.ranking import Ranker, fingerprint
+from mrnn.scoring import log_likelihoods
+from mrnn.tokenization import tokenize
+
+BATCH = 16
+SENTENCES_AT_ONCE = 500
+CANDIDATES = 50
+"""For how many the likelihood is worked out; the others follow them by likeness."""
+MOST_WORDS = 100
+"""Of a query."""
+
+Query = str | Path | ImageSource
+"""A sentence is a plain string; anything else is a photo, a `Path` to one included."""
+
+
+class Result(BaseModel):
+    """One find."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rank: int
+    """From 1."""
+    path: str | None = None
+    sentence: str | None = None
+    score: float
+    """Compares finds of one query: nats, or for photos like a photo the cosine."""
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model that can rank, and where it is."""
+
+    run: Path
+    captioner: Captioner
+    ranker: Ranker
+
+    @classmethod
+    def load(cls, run: Path) -> "_Model":
+        captioner = Captioner.load(run)
+        return cls(run, captioner, Ranker.load(run, captioner.checkpoint))
+
+    def config(self, holds: Kind) -> IndexConfig:
+        """Of an index made by it."""
+        return IndexConfig(
+            holds=holds,
+            run=os.path.abspath(self.run),
+            model=fingerprint(self.captioner.checkpoint),
+            ranking=self.ranker.fingerprint,
+            encoder=self.captioner.encoder.identity,
+            generation=0,
+            entries=0,
+        )
+
+    def words(self, sentence: str) -> list[int]:
+        return self.captioner.checkpoint.vocabulary.encode(tokenize(sentence))
+
+
+class RetrievalIndex:
+    """Photos or sentences that can be searched; its files may be renewed while it is in use."""
+
+    def __init__(self, files: IndexFiles, model: _Model) -> None:
+        self.files, self._model = files, model
+
+    @classmethod
+    def build(
+        cls,
+        photos: Iterable[str | Path],
+        folder: str | Path,
+        model: str | Path = DEFAULT_MODEL,
+        *,
+        on_photo: Callable[[], None] = lambda: None,
+        on_problem: Callable[[str], None] = lambda _: None,
+    ) -> "RetrievalIndex":
+        """An index of just these photos. What it holds of them already is not made again.
+
+        A photo that cannot be read is left out and told to `on_problem`. Raises DataError where
+        none is left, or where the folder holds something else.
+        """
+        loaded = _Model.load(Path(model))
+        encoder, ranker = loaded.captioner.encoder, loaded.ranker
+        maker, size = photo_maker(encoder.identity), encoder.identity.feature_size
+        with index_writer(Path(folder), "photos", maker, np.dtype(np.float16), size) as writer:
+            entries = _index_photos(photos, writer, loaded.captioner, on_photo, on_problem)
+            if not entries:
+                raise DataError(f"{folder}: no photo could be read, so there is nothing to index")
+            writer.finish(
+                loaded.config("photos"),
+                entries,
+                lambda part: ranker.see(np.stack([writer.known[e] for e in entries[part]])),
+            )
+        return cls(read_index(Path(folder)), loaded)
+
+    @classmethod
+    def build_sentences(
+        cls,
+        sentences: Iterable[str],
+        folder: str | Path,
+        model: str | Path = DEFAULT_MODEL,
+        *,
+        on_sentences: Callable[[int], None] = lambda _: None,
+    ) -> "RetrievalIndex":
+        """An index of just these sentences; log P(sentence) of new ones is worked out here."""
+        loaded = _Model.load(Path(model))
+        config = loaded.config("sentences")
+        entries = list(dict.fromkeys(json.dumps({"sentence": s}) for s in sentences if tokenize(s)))
+        if not entries:
+            raise DataError(f"{folder}: there are no sentences to index")
+        words = {entry: loaded.words(json.loads(entry)["sentence"]) for entry in entries}
+        kind = np.dtype(np.float32)
+        maker = config.model + config.ranking
+        with index_writer(Path(folder), "sentences", maker, kind, 1) as writer:
+            new = [entry for entry in entries if entry not in writer.known]
+            on_sentences(len(entries) - len(new))
+            for start in range(0, len(new), SENTENCES_AT_ONCE):
+                block = new[start : start + SENTENCES_AT_ONCE]
+                marginals = loaded.ranker.marginals([words[entry] for entry in block])
+                for entry, marginal in zip(block, marginals, strict=True):
+                    writer.add(entry, np.array([marginal], dtype=kind))
+                on_sentences(len(block))
+            writer.finish(
+                config, entries, lambda part: loaded.ranker.read([words[e] for e in entries[part]])
+            )
+        return cls(read_index(Path(folder)), loaded)
+
+    @classmethod
+    def load(cls, folder: str | Path, model: str | Path | None = None) -> "RetrievalIndex":
+        """An index, with the model that made it, or that of another folder if it is the same.
+
+        Raises CheckpointError if the model is another than the index was made with.
+        """
+        files = read_index(Path(folder))
+        loaded = _Model.load(Path(model or files.config.run))
+        now = loaded.config(files.config.holds)
+        made = files.config
+        if (made.model, made.ranking, made.encoder) != (now.model, now.ranking, now.encoder):
+            raise CheckpointError(
+                f"{folder} was made with another model than {loaded.run} holds now; "
+                "run mrnn index again"
+            )
+        return cls(files, loaded)
+
+    def __len__(self) -> int:
+        return len(self.files.entries)
+
+    def unknown_words(self, sentence: str) -> list[str]:
+        """Words of a query that the model does not know; they are left out of the search."""
+        vocabulary = self._model.captioner.checkpoint.vocabulary
+        return list(dict.fromkeys(word for word in tokenize(sentence) if word not in vocabulary))
+
+    @overload
+    def search(  # type: ignore[overload-overlap]  # a string is a sequence, but of no queries
+        self, queries: Query, top: int = 10, *, paths: str | None = None
+    ) -> list[Result]: ...
+    @overload
+    def search(
+        self, queries: Sequence[Query], top: int = 10, *, paths: str | None = None
+    ) -> list[list[Result]]: ...
+    def search(
+        self, queries: Query | Sequence[Query], top: int = 10, *, paths: str | None = None
+    ) -> list[Result] | list[list[Result]]:
+        """The best `top` finds, best first, for one query or for each of a list; ties by index.
+
+        With `paths`, a pattern such as "*/2024/*", only photos whose path matches it. Raises
+        OptionsError for a query without known words, ImageError for a photo that cannot be read.
+        """
+        if not isinstance(queries, list | tuple):
+            return self.search([queries], top, paths=paths)[0]  # type: ignore[list-item]
+        asked = [self._prepare(query) for query in queries]
+        rows = self._rows(paths)
+        vectors = self.files.vectors if rows is None else self.files.vectors[rows]
+        return [self._rank(query, vectors @ query.vector, rows, top) for query in asked]
+
+    def _prepare(self, query: Query) -> "_Asked":
+        ranker = self._model.ranker
+        if isinstance(query, str):
+            words = self._known_words(query)
+            return _Asked(ranker.read([words])[0], words, None)
+        encoder = self._model.captioner.encoder
+        photo = load_image(query, least_side=encoder.identity.size)
+        feature = encoder.encode(encoder.preprocess(photo)[None])
+        return _Asked(ranker.see(feature)[0], None, feature)
+
+    def _known_words(self, query: str) -> list[int]:
+        words = tokenize(query)
+        if not words:
+            raise OptionsError("The query is empty; give a sentence, or the path of a photo")
+        if len(words) > MOST_WORDS:
+            raise OptionsError(
+                f"The query has {len(words):,} words; {MOST_WORDS} are the most that can be asked"
+            )
+        unknown = self.unknown_words(query)
+        known = [word for word in words if word not in unknown]
+        if not known:
+            listed = ", ".join(map(repr, unknown[:5]))
+            raise OptionsError(f"The model knows no word of the query ({listed}); try others")
+        return self._model.captioner.checkpoint.vocabulary.encode(known)
+
+    def _rows(self, paths: str | None) -> Int[np.ndarray, " _"] | None:
+        if paths is None:
+            return None
+        if self.files.config.holds != "photos":
+            raise OptionsError("Sentences have no paths to choose by; leave out the pattern")
+        matches = re.compile(fnmatch.translate(paths)).match
+        rows = [
+            row for row, line in enumerate(self.files.entries) if matches(json.loads(line)["path"])
+        ]
+        if not rows:
+            raise OptionsError(f"No photo of the index has a path like {paths!r}")
+        return np.array(rows)
+
+    def _rank(
+        self,
+        query: "_Asked",
+        likeness: Float[np.ndarray, " W"],
+        rows: Int[np.ndarray, " W"] | None,
+        top: int,
+    ) -> list[Result]:
+        near = _largest(likeness, max(top, CANDIDATES))
+        own = near if rows is None else rows[near]
+        scores = likeness[near].astype(np.float64)
+        if (query.feature is None) == (self.files.config.holds == "photos"):
+            both = self._likelihoods(query, own[:CANDIDATES], scores[:CANDIDATES])
+            rest = both.min() - 3 + scores[CANDIDATES:]  # a cosine: 1 at most
+            scores = np.concatenate([both, rest])
+        order = np.argsort(-scores, kind="stable")[:top]
+        return [
+            Result(
+                rank=rank,
+                score=round(float(scores[place]), 4),
+                path=(entry := json.loads(self.files.entries[own[place]])).get("path"),
+                sentence=entry.get("sentence"),
+            )
+            for rank, place in enumerate(order, start=1)
+        ]
+
+    def _likelihoods(
+        self, query: "_Asked", rows: Int[np.ndarray, " _"], likeness: Float[np.ndarray, " _"]
+    ) -> Float[np.ndarray, " _"]:
+        """Likelihood and likeness together, of the entries in these rows."""
+        model, weights = self._model.ranker.checkpoint.model, self._model.ranker.weights
+        values = np.asarray(self.files.values[rows])
+        if query.words is not None:
+            likelihoods = log_likelihoods(model, [query.words], values)[0]
+            return np.asarray(weights.sentence_to_image * likeness + likelihoods)
+        sentences = [json.loads(self.files.entries[row])["sentence"] for row in rows]
+        words = [self._model.words(sentence) for sentence in sentences]
+        assert query.feature is not None
+        likelihoods = log_likelihoods(model, words, query.feature)[:, 0] - values[:, 0]
+        return np.asarray(weights.image_to_sentence * likeness + likelihoods)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A query: its vector, and its words or its feature."""
+
+    vector: Float[np.ndarray, " D"]
+    words: list[int] | None
+    feature: Float[np.ndarray, "1 F"] | None
+
+
+def _index_photos(
+    photos: Iterable[str | Path],
+    writer: IndexWriter,
+    captioner: Captioner,
+    on_photo: Callable[[], None],
+    on_problem: Callable[[str], None],
+) -> list[str]:
+    """The entries of the photos that could be read, once their features are known."""
+    entries: list[str] = []
+    waiting: dict[str, np.ndarray] = {}
+
+    def encode() -> None:
+        if waiting:
+            features = captioner.encoder.encode(np.stack(list(waiting.values())))
+            for entry, feature in zip(waiting, features.astype(np.float16), strict=True):
+                writer.add(entry, feature)
+            waiting.clear()
+
+    for photo in photos:
+        try:
+            entry = _photo_entry(photo)
+            if entry not in writer.known:
+                loaded = load_image(photo, least_side=captioner.encoder.identity.size)
+                waiting[entry] = captioner.encoder.preprocess(loaded)
+            entries.append(entry)
+        except ImageError as error:
+            on_problem(str(error))
+        if len(waiting) == BATCH:
+            encode()
+        on_photo()
+    encode()
+    return list(dict.fromkeys(entries))
+
+
+def _photo_entry(photo: str | Path) -> str:
+    """Where a photo is and what tells one state of its file from another."""
+    try:
+        status = os.stat(photo)
+        size, changed = status.st_size, status.st_mtime_ns
+    except (OSError, ValueError):
+        size, changed = -1, -1  # reading it will say what is wrong
+    return json.dumps({"path": os.path.abspath(photo), "size": size, "changed": changed})
+
+
+def _largest(values: Float[np.ndarray, " W"], count: int) -> Int[np.ndarray, " _"]:
+    """Where the largest are, largest first, equal ones by index."""
+    if count < len(values):
+        edge = np.partition(values, len(values) - count)[len(values) - count]
+        above, equal = np.flatnonzero(values > edge), np.flatnonzero(values == edge)
+        chosen = np.concatenate([above, equal[: count - len(above)]])
+    else:
+        chosen = np.arange(len(values))
+    return chosen[np.argsort(-values[chosen], kind="stable")]

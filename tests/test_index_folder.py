@@ -1,0 +1,209 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import mrnn.index_folder as index_folder
+from mrnn.errors import DataError
+from mrnn.index_folder import CONFIG, PENDING, IndexConfig, index_writer, photo_maker, read_index
+
+HALF = np.dtype(np.float16)
+
+
+@pytest.fixture
+def identity(colour_encoder):
+    return colour_encoder.identity
+
+
+def write(folder, identity, entries, number=1.0, fail=None):
+    """An index whose values are all `number`; gives which entries were new."""
+    config = IndexConfig(
+        holds="photos", run="run", model="m", ranking="r", encoder=identity,
+        generation=0, entries=0,
+    )  # fmt: skip
+    with index_writer(folder, "photos", photo_maker(identity), HALF, 3) as writer:
+        new = [entry for entry in entries if entry not in writer.known]
+        for entry in new:
+            writer.add(entry, np.full(3, number, HALF))
+            if entry == fail:
+                raise KeyboardInterrupt
+        writer.finish(config, entries, lambda part: np.full((len(entries[part]), 2), number))
+    return new
+
+
+def test_what_is_written_is_read(tmp_path, identity):
+    folder = tmp_path / "index"
+    assert write(folder, identity, ['"a"', '"b"']) == ['"a"', '"b"']
+    files = read_index(folder)
+    assert files.entries == ['"a"', '"b"']
+    assert files.values.tolist() == [[1, 1, 1]] * 2
+    assert files.vectors.tolist() == [[1, 1]] * 2
+    assert files.config.entries == 2
+    assert isinstance(files.values, np.memmap)
+
+
+def test_many_rows_are_written_in_blocks(tmp_path, identity, monkeypatch):
+    monkeypatch.setattr(index_folder, "ROWS_AT_ONCE", 3)
+    entries = [f'"{i}"' for i in range(10)]
+    write(tmp_path / "index", identity, entries)
+    assert read_index(tmp_path / "index").vectors.shape == (10, 2)
+
+
+def test_the_new_is_added_and_the_gone_forgotten(tmp_path, identity):
+    folder = tmp_path / "index"
+    write(folder, identity, ['"a"', '"b"'])
+    old = read_index(folder)
+    assert write(folder, identity, ['"c"', '"b"'], number=2.0) == ['"c"']
+    files = read_index(folder)
+    assert files.entries == ['"c"', '"b"']
+    assert files.values[:, 0].tolist() == [2, 1]
+    assert old.values.tolist() == [[1, 1, 1]] * 2  # who opened the old index still has it
+    assert len(list(folder.iterdir())) == 5
+
+
+def test_an_interrupted_run_loses_nothing_but_a_torn_line(tmp_path, identity):
+    folder = tmp_path / "index"
+    with pytest.raises(KeyboardInterrupt):
+        write(folder, identity, ['"a"', '"b"', '"c"'], fail='"b"')
+    with pytest.raises(DataError, match=r"is not an index; make one with mrnn index$"):
+        read_index(folder)
+    with (folder / PENDING).open("ab") as pending:
+        pending.write(b'["\\"c\\"", "AA')
+    assert write(folder, identity, ['"a"', '"b"', '"c"'], number=2.0) == ['"c"']
+    assert read_index(folder).values[:, 0].tolist() == [1, 1, 2]
+    assert not (folder / PENDING).exists()
+
+
+def test_values_of_another_maker_are_not_taken_over(tmp_path, identity):
+    folder = tmp_path / "index"
+    with pytest.raises(KeyboardInterrupt):
+        write(folder, identity, ['"a"', '"b"'], fail='"a"')
+    other = identity.model_copy(update={"weights": "1" * 16})
+    assert write(folder, other, ['"a"']) == ['"a"']
+    assert write(folder, identity, ['"a"']) == ['"a"']
+
+
+def test_a_reader_retries_while_files_are_replaced(tmp_path, identity, monkeypatch):
+    folder = tmp_path / "index"
+    write(folder, identity, ['"a"'])
+    stale = index_folder._read_config(folder)
+    write(folder, identity, ['"a"', '"b"'])
+    answers = iter([stale, stale])
+    real = index_folder._read_config
+    monkeypatch.setattr(index_folder, "_read_config", lambda f: next(answers, None) or real(f))
+    assert read_index(folder).entries == ['"a"', '"b"']
+
+
+def test_a_full_disk_leaves_the_old_index(tmp_path, identity, monkeypatch):
+    folder = tmp_path / "index"
+    write(folder, identity, ['"a"'])
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    def full(file, count, rows):
+        file.write_bytes(b"half")
+        raise OSError(28, "No space left on device", str(file))
+
+    monkeypatch.setattr(index_folder, "_write_rows", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(folder, identity, ['"a"', '"b"'])
+    after = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != PENDING}
+    assert after == before
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import ColourEncoder
+from test_index_folder import write
+number = 1
+while True:
+    entries = [f'"{{i}}"' for i in range(number % 7 + 1)]
+    write(Path({folder!r}), ColourEncoder.identity, entries, float(number))
+    number += 1
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 on this system")
+def test_whatever_moment_it_is_killed_a_reader_sees_one_whole_index(tmp_path, identity):
+    folder = tmp_path / "index"
+    script = SCRIPT.format(tests=os.path.dirname(__file__), folder=str(folder))
+    for delay in (0.1, 0.23):
+        with subprocess.Popen([sys.executable, "-c", script]) as process:
+            try:
+                while not (folder / CONFIG).exists():
+                    assert process.poll() is None
+                    time.sleep(0.01)
+                end = time.monotonic() + delay
+                while time.monotonic() < end:
+                    files = read_index(folder)
+                    assert len(files.entries) == len(files.values) == len(files.vectors)
+                assert process.poll() is None
+            finally:
+                process.send_signal(signal.SIGKILL)
+        files = read_index(folder)
+        assert len(files.entries) == len(files.values) == files.config.entries
+    write(folder, identity, ['"a"'])
+    assert read_index(folder).entries == ['"a"']
+
+
+def test_one_writer_at_a_time(tmp_path, identity):
+    pytest.importorskip("fcntl")
+    folder = tmp_path / "index"
+    maker = photo_maker(identity)
+    with (
+        index_writer(folder, "photos", maker, HALF, 3),
+        pytest.raises(DataError, match=r"is being written by another mrnn index; wait$"),
+        index_writer(folder, "photos", maker, HALF, 3),
+    ):
+        pass
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path, identity):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(DataError, match=r"holds something else, 'letter\.txt'; choose another"):
+        write(tmp_path, identity, ['"a"'])
+    assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
+    with pytest.raises(DataError, match=r"Not a directory; choose another folder$"):
+        write(tmp_path / "letter.txt", identity, ['"a"'])
+
+
+def test_photos_and_sentences_do_not_mix(tmp_path, identity):
+    folder = tmp_path / "index"
+    write(folder, identity, ['"a"'])
+    with (
+        pytest.raises(DataError, match=r"is an index of photos, not of sentences; give another"),
+        index_writer(folder, "sentences", "x", HALF, 1),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"config\.json cannot be read \(.*\); run mrnn index again$"),
+        ('{"format": 2}', r"is not of an index of format 1, which this version reads; make one"),
+        ("[]", r"is not of an index of format 1"),
+        ('{"format": 1, "holds": "dust"}', r"config\.json: holds: Input should be .*; run mrnn in"),
+    ],
+)
+def test_a_bad_config(tmp_path, content, message):
+    (tmp_path / CONFIG).write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_index(tmp_path)
+
+
+def test_damaged_files(tmp_path, identity):
+    write(tmp_path, identity, ['"a"', '"b"'])
+    (tmp_path / "vectors-1.npy").write_bytes(b"")
+    with pytest.raises(DataError, match=r"is damaged \(.*\); run mrnn index again$"):
+        read_index(tmp_path)
+    write(tmp_path / "new", identity, ['"a"', '"b"'])
+    (tmp_path / "new" / "entries-1.jsonl").write_text('"a"\n')
+    with pytest.raises(DataError, match=r"is damaged \(1 entries, but config\.json says 2\)"):
+        read_index(tmp_path / "new")

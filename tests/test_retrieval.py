@@ -1,0 +1,159 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import COLOURS
+from PIL import Image
+
+from mrnn.checkpoint import Checkpoint
+from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
+from mrnn.ranking import Ranker
+from mrnn.retrieval import RetrievalIndex
+from mrnn.scoring import log_likelihoods
+
+
+@pytest.fixture
+def photos(colours):
+    return [image.path for image in colours.images]
+
+
+@pytest.fixture
+def index(photos, ranking_run, tmp_path):
+    return RetrievalIndex.build(photos, tmp_path / "index", ranking_run)
+
+
+def colours_of(results):
+    return [Path(result.path).stem.split("-")[-1] for result in results]
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_a_sentence_finds_its_photos_and_a_photo_those_like_it(index, photos, name):
+    found = index.search(f"The {name} wall.")
+    assert colours_of(found) == [name] * 10
+    assert [result.rank for result in found] == list(range(1, 11))
+    assert [result.score for result in found] == sorted((r.score for r in found), reverse=True)
+    photo = next(path for path in photos if name in path.name)
+    like = index.search(photo, top=3)
+    assert (like[0].path, like[0].score) == (str(photo), pytest.approx(1, abs=1e-3))
+    assert colours_of(like) == [name] * 3
+
+
+def test_scores_are_likeness_and_exact_likelihood(index, ranking_run):
+    ranker = Ranker.load(ranking_run, Checkpoint.load(ranking_run))
+    words = ranker.checkpoint.vocabulary.encode(["a", "red", "wall"])
+    features = np.asarray(index.files.values)
+    likelihoods = log_likelihoods(ranker.checkpoint.model, [words], features)[0]
+    scores = 100 * (index.files.vectors @ ranker.read([words])[0]) + likelihoods
+    found = index.search("a red wall", top=99)
+    assert [result.score for result in found] == pytest.approx(sorted(scores)[::-1], abs=1e-3)
+
+
+def test_beyond_the_candidates_likeness_alone_decides(index, monkeypatch):
+    monkeypatch.setattr("mrnn.retrieval.CANDIDATES", 4)
+    found = index.search("green", top=12)
+    assert len({result.path for result in found}) == 12
+    assert colours_of(found)[:10] == ["green"] * 10
+    assert [result.score for result in found] == sorted((r.score for r in found), reverse=True)
+
+
+def test_many_queries_are_searched_as_one_by_one(index, photos):
+    queries = ["a red wall", photos[1], "blue"]
+    assert index.search(queries, top=4) == [index.search(query, top=4) for query in queries]
+
+
+def test_only_paths_like_a_pattern(index):
+    found = index.search("a red wall", top=99, paths="*/dev-*")
+    assert len(found) == 6
+    assert all("/dev-" in result.path for result in found)
+    with pytest.raises(OptionsError, match=r"^No photo of the index has a path like 'nowhere/\*'$"):
+        index.search("a red wall", paths="nowhere/*")
+
+
+def test_a_photo_finds_its_sentences(ranking_run, photos, tmp_path):
+    sentences = ["A red wall", "the wall is green .", "Blue!", "a red wall", "A red wall", "..."]
+    counts = []
+    index = RetrievalIndex.build_sentences(
+        sentences, tmp_path / "index", ranking_run, on_sentences=counts.append
+    )
+    assert (len(index), sum(counts)) == (4, 4)
+    for photo in photos[:3]:
+        best = index.search(photo)[0].sentence.lower()
+        assert photo.stem.split("-")[-1] in best
+    assert index.search("green", top=1)[0].sentence == "the wall is green ."
+    ranker = Ranker.load(ranking_run, Checkpoint.load(ranking_run))
+    words = ranker.checkpoint.vocabulary.encode(["the", "wall", "is", "green"])
+    assert index.files.values[1, 0] == pytest.approx(ranker.marginals([words])[0])
+    with pytest.raises(OptionsError, match=r"^Sentences have no paths to choose by; leave out"):
+        index.search(photos[0], paths="*")
+    with pytest.raises(DataError, match=r"there are no sentences to index$"):
+        RetrievalIndex.build_sentences(["..."], tmp_path / "index", ranking_run)
+
+
+def test_only_what_changed_is_encoded_again(index, photos, ranking_run, colour_encoder, tmp_path):
+    encoded = []
+    real = type(colour_encoder).encode
+
+    def encode(self, pixels):
+        encoded.append(len(pixels))
+        return real(self, pixels)
+
+    new = photos[0].with_name("new-blue.png")
+    Image.new("RGB", (9, 9), COLOURS["blue"]).save(new)
+    Image.new("RGB", (9, 9), COLOURS["green"]).save(photos[1])
+    photos[2].unlink()
+    problems = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(colour_encoder), "encode", encode)
+        renewed = RetrievalIndex.build(
+            [*photos, new, new], tmp_path / "index", ranking_run, on_problem=problems.append
+        )
+    assert sum(encoded) == 2
+    assert problems == [f"{photos[2]}: no such file"]
+    assert len(renewed) == len(photos)
+    assert str(photos[2]) in [result.path for result in index.search("blue", top=99)]
+    assert str(new) in [result.path for result in renewed.search("blue", top=99)]
+    loaded = RetrievalIndex.load(tmp_path / "index")
+    assert loaded.search("blue") == renewed.search("blue")
+
+
+def test_another_model_is_refused(index, ranking_run, checkpoint, tmp_path):
+    with torch.no_grad():
+        checkpoint.model.output.bias.add_(1)
+    other = tmp_path / "other"
+    checkpoint.save(other)
+    ranker = Ranker.load(ranking_run, Checkpoint.load(ranking_run))
+    Ranker(checkpoint, ranker.space, ranker.sampled, ranker.weights).save(other)
+    with pytest.raises(
+        CheckpointError, match=r"index was made with another model than .*/other ho"
+    ):
+        RetrievalIndex.load(tmp_path / "index", other)
+
+
+def test_unknown_words_are_left_out(index):
+    assert index.unknown_words("A purple wall of velvet") == ["purple", "of", "velvet"]
+    assert index.search("red velvet") == index.search("red")
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("", r"^The query is empty; give a sentence, or the path of a photo$"),
+        (" . ", r"^The query is empty"),
+        ("purple velvet", r"^The model knows no word of the query \('purple', 'velvet'\); try oth"),
+        ("wall " * 10_000, r"^The query has 10,000 words; 100 are the most that can be asked$"),
+    ],
+)
+def test_queries_that_cannot_be_searched(index, query, message):
+    with pytest.raises(OptionsError, match=message):
+        index.search(query)
+
+
+def test_photos_that_cannot_be_read(index, ranking_run, tmp_path):
+    with pytest.raises(ImageError, match=r"no such file$"):
+        index.search(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"no photo could be read, so there is nothing to index$"):
+        RetrievalIndex.build([tmp_path / "nowhere.png"], tmp_path / "index", ranking_run)
+    assert len(RetrievalIndex.load(tmp_path / "index")) == len(index)
+    assert os.listdir(tmp_path / "index")

@@ -1,0 +1,126 @@
+"""`mrnn index`, `mrnn search`, `mrnn train-ranking` and the ranking part of `mrnn evaluate`."""
+
+import json
+import shutil
+import sys
+
+import pytest
+from PIL import Image
+
+from mrnn.cli import main
+from mrnn.features import extract_features
+
+
+@pytest.fixture
+def mrnn(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mrnn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return end.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def photos(colours):
+    return colours.images[0].path.parent
+
+
+def test_photos_are_indexed_and_found(mrnn, photos, ranking_run, tmp_path):
+    index = tmp_path / "index"
+    (photos / "broken.png").touch()
+    code, out, err = mrnn("index", photos, "--out", index, "--model", ranking_run)
+    assert (code, out) == (1, f"{index}: 30 photos\n")
+    assert err.splitlines() == [
+        f"{photos}/broken.png: empty, 0 bytes; copy the photo again",
+        "1 of 31 photos could not be indexed",
+    ]
+    code, out, err = mrnn("search", index, "a red velvet wall", "--top", 3, "--json")
+    assert (code, err) == (0, "Words that the model does not know are left out: velvet\n")
+    results = [json.loads(line) for line in out.splitlines()]
+    assert [sorted(result) for result in results] == [["path", "rank", "score"]] * 3
+    assert all("red" in result["path"] for result in results)
+    code, out, _ = mrnn("search", index, photos / "dev-01-green.png", "--top", 1)
+    assert (code, out.split()) == (0, ["1.00", f"{photos}/dev-01-green.png"])
+    code, out, _ = mrnn("search", index, "blue", "--paths", "*dev*", "--top", 9)
+    assert len(out.splitlines()) == 6
+
+
+def test_a_page_of_thumbnails_names_what_is_gone(mrnn, photos, ranking_run, tmp_path):
+    index, page = tmp_path / "index", tmp_path / "found.html"
+    Image.new("RGB", (900, 600), "blue").save(photos / "<b>.png")
+    assert mrnn("index", photos, "--out", index, "--model", ranking_run)[0] == 0
+    (photos / "train-02-blue.png").unlink()
+    code, out, err = mrnn("search", index, "blue & more", "--top", 30, "--html", page)
+    assert (code, out) == (0, "")
+    assert f"{photos}/train-02-blue.png is no longer there; run mrnn index again\n" in err
+    text = page.read_text(encoding="utf-8")
+    assert text.count("data:image/jpeg;base64,") == 29
+    assert text.count("(cannot be read any more)") == 1
+    assert "<h1>blue &amp; more</h1>" in text
+    assert "&lt;b&gt;.png" in text
+    assert "http" not in text
+
+
+def test_sentences_are_indexed_and_found(mrnn, photos, ranking_run, tmp_path):
+    file, index = tmp_path / "sentences.txt", tmp_path / "index"
+    file.write_text("A red wall\n\nthe wall is green\n")
+    code, out, _ = mrnn("index", "--sentences", file, "--out", index, "--model", ranking_run)
+    assert (code, out) == (0, f"{index}: 2 sentences\n")
+    code, out, _ = mrnn("search", index, photos / "dev-00-red.png", "--json")
+    assert code == 0
+    assert json.loads(out.splitlines()[0])["sentence"] == "A red wall"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["index", "--out", "index"], "mrnn: Give photos to index, or a file to --sentences\n"),
+        (["search", "nowhere", "dog"], "mrnn: nowhere is not an index; make one with mrnn index\n"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(mrnn, arguments, message):
+    assert mrnn(*arguments) == (1, "", message)
+
+
+def test_a_very_long_query_is_no_path(mrnn, photos, ranking_run, tmp_path):
+    mrnn("index", photos, "--out", tmp_path / "index", "--model", ranking_run)
+    code, out, err = mrnn("search", tmp_path / "index", "wall " * 10_000)
+    assert (code, out) == (1, "")
+    assert err == "mrnn: The query has 10,000 words; 100 are the most that can be asked\n"
+
+
+def test_a_model_is_taught_to_rank_and_measured(mrnn, colours, ranking_run, tmp_path):
+    from conftest import ColourEncoder
+
+    extract_features(colours, ColourEncoder())
+    run = tmp_path / "run"
+    shutil.copytree(ranking_run, run)
+    (run / "ranking.safetensors").unlink()
+    measure = ("evaluate", run, "--data", colours.folder, "--split", "dev", "--json")
+    code, out, _ = mrnn(*measure, "--task", "all")
+    report = json.loads(out)
+    assert (code, report["retrieval"]) == (0, None)
+    assert report["settings"]["ranking"].startswith(f"none. {run}/ranking.safetensors does not ex")
+    code, _, err = mrnn(*measure, "--task", "retrieval")
+    assert code == 1
+    assert err.startswith(f"mrnn: {run}/ranking.safetensors does not exist")
+    code, out, _ = mrnn("train-ranking", run, "--data", colours.folder, "--steps", 30)
+    assert code == 0
+    assert out.startswith(f"{run}/ranking.safetensors: likeness counts ")
+    for exact in ([], ["--exact", "--marginal-images", "4", "--folds", "2"]):
+        code, out, err = mrnn(*measure, "--task", "retrieval", *exact)
+        assert (code, err) == (0, "")
+        report = json.loads(out)
+        assert report["perplexity"] is report["generation"] is None
+        for direction in ("image_to_sentence", "sentence_to_image"):
+            assert {"r@1", "r@5", "r@10", "median_rank"} <= set(report["retrieval"][direction])
+    assert report["settings"]["ranking"] == "exact"
+    assert report["settings"]["marginal_images"] == 4
+    assert report["settings"]["candidate_images"] == 3
+    code, out, _ = mrnn(*measure[:-1], "--task", "retrieval", "--limit", 4)
+    assert code == 0
+    assert "image to sentence without marginal" in out
