@@ -35,9 +35,9 @@ fix: setup  ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## training beside a plain PyTorch loop, encoder by PyTorch beside ONNX Runtime
+bench: setup  ## speed of training beside a plain loop, and of ranking beside the exact one
 	$(BIN)/python benchmarks/training_speed.py
-	$(BIN)/python benchmarks/encoder_speed.py
+	$(BIN)/python benchmarks/retrieval_speed.py
 
 clean:  ## remove .venv and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

@@ -20,6 +20,9 @@ from mrnn.cli import app
 from mrnn.decoding import DecodingOptions
 from mrnn.encoders import EncoderIdentity
 from mrnn.evaluation import EvaluationReport
+from mrnn.index_folder import IndexConfig
+from mrnn.ranking_evaluation import RetrievalScores
+from mrnn.retrieval import Result
 from mrnn.training import EpochDone
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +60,7 @@ def commands():
 
 
 @pytest.fixture
-def example_folder(tmp_path, monkeypatch, checkpoint, colour_encoder):
+def example_folder(tmp_path, monkeypatch, ranking_run):
     """A folder with what examples may name: photo.jpg, photos/ and a trained model, runs/walls."""
     skimage = pytest.importorskip("skimage")
     with Image.open(Path(skimage.data_dir) / "astronaut.png") as image:
@@ -65,7 +68,8 @@ def example_folder(tmp_path, monkeypatch, checkpoint, colour_encoder):
     for name in ("photo.jpg", "photos/one.jpg", "photos/two.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         astronaut.save(tmp_path / name)
-    checkpoint.save(tmp_path / "runs" / "walls")
+    (tmp_path / "runs").mkdir()
+    ranking_run.rename(tmp_path / "runs" / "walls")
     monkeypatch.chdir(tmp_path)
     return astronaut
 
@@ -134,6 +138,9 @@ def test_every_public_name_is_in_the_reference():
         ("file-formats.md", EncoderIdentity),
         ("file-formats.md", EpochDone),
         ("file-formats.md", EvaluationReport),
+        ("file-formats.md", IndexConfig),
+        ("file-formats.md", RetrievalScores),
+        ("api.md", Result),
     ],
 )
 def test_every_field_is_described(page, model):
