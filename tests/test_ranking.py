@@ -57,6 +57,21 @@ def test_marginals_over_fewer_images(ranker, split):
     assert ranker.marginals(split[0], 2) == pytest.approx(log_marginals(sampled))
 
 
+def test_near_marginals_are_those_of_the_nearest_photos(ranker, split):
+    scores = log_likelihoods(ranker.checkpoint.model, split[0], ranker.sampled)
+    nearest = best_candidates(ranker.read(split[0]) @ ranker.see(ranker.sampled).T, 2)
+    expected = log_marginals(np.where(nearest, scores, -np.inf).astype(np.float32))
+    assert ranker.near_marginals(split[0], 2) == pytest.approx(expected, abs=1e-5)
+    assert (ranker.near_marginals(split[0], 2) < ranker.marginals(split[0])).all()
+    assert ranker.near_marginals(split[0], 5) == pytest.approx(ranker.marginals(split[0]), abs=1e-5)
+
+
+def test_a_sentence_near_all_photos_is_common(ranker):
+    towards = ranker.see(ranker.sampled).mean(axis=0)
+    common, rare = ranker.commonness(np.stack([towards, -towards]))
+    assert common > 0 > rare
+
+
 def test_with_all_as_candidates_both_scores_count_everywhere(ranker, split):
     sentences, images = split
     marginals = ranker.marginals(sentences)
@@ -66,7 +81,8 @@ def test_with_all_as_candidates_both_scores_count_everywhere(ranker, split):
     plain = 3 * likeness + scores
     assert found.sentence_to_image == pytest.approx(2 * likeness + scores, abs=1e-5)
     assert found.image_to_sentence_without_marginal == pytest.approx(plain, abs=1e-5)
-    assert found.image_to_sentence == pytest.approx(plain - marginals[:, None], abs=1e-5)
+    shift = marginals + 3 * ranker.commonness(ranker.read(sentences))
+    assert found.image_to_sentence == pytest.approx(plain - shift[:, None], abs=1e-4)
 
 
 def test_likelihoods_are_worked_out_for_candidates_alone(ranker, split):

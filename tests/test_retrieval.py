@@ -84,7 +84,9 @@ def test_a_photo_finds_its_sentences(ranking_run, photos, tmp_path):
     assert index.search("green", top=1)[0].sentence == "the wall is green ."
     ranker = Ranker.load(ranking_run, Checkpoint.load(ranking_run))
     words = ranker.checkpoint.vocabulary.encode(["the", "wall", "is", "green"])
-    assert index.files.values[1, 0] == pytest.approx(ranker.marginals([words])[0])
+    assert index.files.values[1, 0] == pytest.approx(ranker.near_marginals([words])[0])
+    common = ranker.commonness(ranker.read([words]))[0]
+    assert index.files.values[1, 1] == pytest.approx(common)
     with pytest.raises(OptionsError, match=r"^Sentences have no paths to choose by; leave out"):
         index.search(photos[0], paths="*")
     with pytest.raises(DataError, match=r"there are no sentences to index$"):

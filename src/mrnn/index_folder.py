@@ -2,7 +2,7 @@
 
 INDEX/config.json      what the index holds, and which files are its present ones
 INDEX/entries-7.jsonl  a photo or a sentence a line
-INDEX/values-7.npy     float16 image features, or log P(sentence) as float32: a row an entry
+INDEX/values-7.npy     float16 image features, or float32 marginals of sentences: a row an entry
 INDEX/vectors-7.npy    float32, the joint space: a row an entry
 INDEX/pending.jsonl    values that an interrupted run has worked out already
 

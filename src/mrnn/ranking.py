@@ -33,6 +33,10 @@ RANKING = "ranking.safetensors"
 SAMPLED = "sampled_images"
 CANDIDATES = 10
 """For how many of a query's candidates the exact likelihood is worked out."""
+NEAREST = 10
+"""Sampled photos that P(sentence) is taken over where it must be quick."""
+SOFTNESS, SHARE = 0.05, 0.5
+"""Of `Ranker.commonness`: how soft its maximum is, and how much of it counts."""
 
 
 class Weights(BaseModel):
@@ -127,6 +131,31 @@ class Ranker:
         sampled = self.sampled[:count]
         return log_marginals(log_likelihoods(self.checkpoint.model, sentences, sampled, **options))
 
+    def near_marginals(
+        self,
+        sentences: Sequence[Words],
+        count: int = NEAREST,
+        **options: Any,  # noqa: ANN401
+    ) -> Float[np.ndarray, " S"]:
+        """As `marginals` over all, but the photos that are not nearest count nothing.
+
+        A bound from below, and a near one: P(sentence) is mostly that of the photos that fit best.
+        """
+        near = best_candidates(self.read(sentences) @ self.see(self.sampled).T, count)
+        model = self.checkpoint.model
+        return log_marginals(
+            log_likelihoods(model, sentences, self.sampled, wanted=near, **options)
+        )
+
+    def commonness(self, sentences: Float[np.ndarray, "S D"]) -> Float[np.ndarray, " S"]:
+        """How near sentences lie to any photo, by their vectors: the marginal of the joint space.
+
+        What fits every photo a little would else come up for every photo.
+        """
+        likeness = sentences @ self.see(self.sampled).T / SOFTNESS
+        marginals: np.ndarray = SHARE * SOFTNESS * log_marginals(likeness)
+        return marginals
+
 
 def fingerprint(checkpoint: Checkpoint) -> str:
     """16 digits that change with any weight, word or setting of the encoder."""
@@ -172,9 +201,11 @@ def rank_fast(
     candidates: int = CANDIDATES,
 ) -> Rankings:
     """By the joint space, and the best `candidates` of each query by the likelihood too."""
-    likeness = ranker.read(sentences) @ ranker.see(images).T
+    vectors = ranker.read(sentences)
+    likeness = vectors @ ranker.see(images).T
     for_sentence = best_candidates(likeness, candidates)
-    for_image = best_candidates(likeness.T, candidates)
+    distinct = (likeness - ranker.commonness(vectors)[:, None]).T
+    for_image = best_candidates(distinct, candidates)
     scores = log_likelihoods(
         ranker.checkpoint.model,
         sentences,
@@ -184,10 +215,11 @@ def rank_fast(
         on_pairs=on_pairs,
     )
     weights = ranker.weights
-    plain = (weights.image_to_sentence * likeness + scores).T
+    both = weights.image_to_sentence * distinct + scores.T - marginals
+    plain = weights.image_to_sentence * likeness.T + scores.T
     return Rankings(
         first_by_score(for_sentence, weights.sentence_to_image * likeness + scores, likeness),
-        first_by_score(for_image, plain - marginals, likeness.T).T,
+        first_by_score(for_image, both, distinct).T,
         first_by_score(for_image, plain, likeness.T).T,
     )
 

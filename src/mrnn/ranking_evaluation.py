@@ -19,7 +19,7 @@ from mrnn.metrics.ranking import (
     ranking_scores,
     sentence_to_image_ranks,
 )
-from mrnn.ranking import CANDIDATES, Ranker, Rankings, rank_exactly, rank_fast
+from mrnn.ranking import CANDIDATES, NEAREST, Ranker, Rankings, rank_exactly, rank_fast
 
 
 class RetrievalScores(BaseModel):
@@ -40,20 +40,21 @@ def evaluate_retrieval(
     features: Float[np.ndarray, "N F"],
     *,
     exact: bool = False,
-    marginal_images: int | None = None,
+    marginal_images: int = NEAREST,
     fold_count: int = 1,
     precision: torch.dtype = torch.float32,
     on_pairs: Callable[[int], None] = lambda _: None,
 ) -> RetrievalScores:
     """The figures of a split, whose captions name rows of `features`; means over the folds.
 
-    P(sentence) is taken over the first `marginal_images` of the ranker's sampled photos, or all.
+    P(sentence) is taken over the first `marginal_images` of the ranker's sampled photos; over the
+    nearest of them where it is not `exact`.
     """
     rows, count = captions.image_rows, len(features)
     found = []
     for sentences, images in folds(rows, count, fold_count):
         chosen = [captions.sentences[i] for i in sentences]
-        marginals = ranker.marginals(
+        marginals = (ranker.marginals if exact else ranker.near_marginals)(
             chosen, marginal_images, precision=precision, on_pairs=on_pairs
         )
         rank = rank_exactly if exact else rank_fast

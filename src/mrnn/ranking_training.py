@@ -21,9 +21,9 @@ from mrnn.scoring import log_likelihoods
 from mrnn.tokenization import tokenize
 
 SAMPLED_IMAGES = 200
-QUERIES, CANDIDATES, MARGINAL_IMAGES = 200, 20, 20
+QUERIES, CANDIDATES = 200, 20
 """Of what the weights are chosen on: every other photo of dev, so many at most."""
-WEIGHTS = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, 200.0)
+WEIGHTS = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, 160.0, 200.0, 300.0)
 
 
 def train_ranker(
@@ -65,29 +65,29 @@ def _choose_weights(
     features: Float[np.ndarray, "N F"],
 ) -> Weights:
     """The weights under which the mean reciprocal rank of some of dev's queries is best."""
-    likeness = ranker.read(captions.sentences) @ ranker.see(features).T
+    vectors = ranker.read(captions.sentences)
+    likeness = vectors @ ranker.see(features).T
     images = np.arange(0, len(features), 2)[:QUERIES]
     owned = np.isin(captions.image_rows, images)
     _, firsts = np.unique(captions.image_rows[owned], return_index=True)
     sentences = np.flatnonzero(owned)[firsts]  # one of each photo
     wanted = np.zeros(likeness.shape, dtype=bool)
     wanted[sentences] = best_candidates(likeness[sentences], CANDIDATES)
-    by_image = best_candidates(likeness.T[images], CANDIDATES)
+    distinct = (likeness - ranker.commonness(vectors)[:, None]).T[images]
+    by_image = best_candidates(distinct, CANDIDATES)
     wanted[:, images] |= by_image.T
     model = ranker.checkpoint.model
     scores = log_likelihoods(model, captions.sentences, features, wanted=wanted)
     rivals = np.flatnonzero(by_image.any(axis=0))
     marginals = np.zeros(len(captions), dtype=np.float32)
-    marginals[rivals] = ranker.marginals(
-        [captions.sentences[i] for i in rivals.tolist()], MARGINAL_IMAGES
-    )
+    marginals[rivals] = ranker.near_marginals([captions.sentences[i] for i in rivals.tolist()])
     truth = captions.image_rows[:, None] == np.arange(len(features))
     return Weights(
         sentence_to_image=_best_weight(
             likeness[sentences], scores[sentences], wanted[sentences], truth[sentences]
         ),
         image_to_sentence=_best_weight(
-            likeness.T[images], scores.T[images] - marginals, by_image, truth.T[images]
+            distinct, scores.T[images] - marginals, by_image, truth.T[images]
         ),
     )
 

@@ -142,14 +142,16 @@ class RetrievalIndex:
         words = {entry: loaded.words(json.loads(entry)["sentence"]) for entry in entries}
         kind = np.dtype(np.float32)
         maker = config.model + config.ranking
-        with index_writer(Path(folder), "sentences", maker, kind, 1) as writer:
+        with index_writer(Path(folder), "sentences", maker, kind, 2) as writer:
             new = [entry for entry in entries if entry not in writer.known]
             on_sentences(len(entries) - len(new))
             for start in range(0, len(new), SENTENCES_AT_ONCE):
                 block = new[start : start + SENTENCES_AT_ONCE]
-                marginals = loaded.ranker.marginals([words[entry] for entry in block])
-                for entry, marginal in zip(block, marginals, strict=True):
-                    writer.add(entry, np.array([marginal], dtype=kind))
+                chosen = [words[entry] for entry in block]
+                marginals = loaded.ranker.near_marginals(chosen)
+                common = loaded.ranker.commonness(loaded.ranker.read(chosen))
+                for entry, values in zip(block, np.stack([marginals, common], 1), strict=True):
+                    writer.add(entry, values)
                 on_sentences(len(block))
             writer.finish(
                 config, entries, lambda part: loaded.ranker.read([words[e] for e in entries[part]])
@@ -249,10 +251,13 @@ class RetrievalIndex:
         rows: Int[np.ndarray, " W"] | None,
         top: int,
     ) -> list[Result]:
+        crossed = (query.feature is None) == (self.files.config.holds == "photos")
+        if crossed and query.feature is not None:
+            likeness = likeness - self.files.values[:, 1]
         near = _largest(likeness, max(top, CANDIDATES))
         own = near if rows is None else rows[near]
         scores = likeness[near].astype(np.float64)
-        if (query.feature is None) == (self.files.config.holds == "photos"):
+        if crossed:
             both = self._likelihoods(query, own[:CANDIDATES], scores[:CANDIDATES])
             rest = both.min() - 3 + scores[CANDIDATES:]  # a cosine: 1 at most
             scores = np.concatenate([both, rest])

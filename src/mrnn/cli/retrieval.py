@@ -22,7 +22,8 @@ Exact = Annotated[
 MarginalImages = Annotated[
     int | None,
     typer.Option(
-        min=1, help="retrieval: sampled training images for P(sentence) [default: 10, exact: all]"
+        min=1,
+        help="retrieval: training images for P(sentence) [default: the 10 nearest; exact: 200]",
     ),
 ]
 Folds = Annotated[
@@ -79,7 +80,7 @@ def measure_retrieval(
     import torch
 
     from mrnn.batching import EncodedCaptions
-    from mrnn.ranking import Ranker
+    from mrnn.ranking import NEAREST, Ranker
     from mrnn.ranking_evaluation import evaluate_retrieval, pairs_to_score
     from mrnn.recipe import TrainingOptions
     from mrnn.tokenization import tokenize
@@ -93,7 +94,7 @@ def measure_retrieval(
         return Measured(None, {}, [f"retrieval: {error}"])
     words = [[tokenize(caption) for caption in image.captions] for image in images]
     captions = EncodedCaptions.of(words, checkpoint.vocabulary)
-    count = min(marginal_images or (len(ranker.sampled) if exact else 10), len(ranker.sampled))
+    count = min(marginal_images or (len(ranker.sampled) if exact else NEAREST), len(ranker.sampled))
     total = pairs_to_score(len(captions), len(images), count, fold_count, exact=exact)
     precision = "float32" if exact else chosen_precision(TrainingOptions())
     with progress("Ranking", total) as advance:
