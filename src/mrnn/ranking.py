@@ -31,7 +31,7 @@ from mrnn.scoring import Words, log_likelihoods, log_marginals
 FORMAT = 1
 RANKING = "ranking.safetensors"
 SAMPLED = "sampled_images"
-CANDIDATES = 10
+CANDIDATES = 7
 """For how many of a query's candidates the exact likelihood is worked out."""
 NEAREST = 10
 """Sampled photos that P(sentence) is taken over where it must be quick."""
