@@ -80,7 +80,7 @@ def measure_retrieval(
     import torch
 
     from mrnn.batching import EncodedCaptions
-    from mrnn.ranking import NEAREST, Ranker
+    from mrnn.ranking import CANDIDATES, NEAREST, Ranker
     from mrnn.ranking_evaluation import evaluate_retrieval, pairs_to_score
     from mrnn.recipe import TrainingOptions
     from mrnn.tokenization import tokenize
@@ -104,6 +104,7 @@ def measure_retrieval(
         )  # fmt: skip
     settings = {
         "ranking": "exact" if exact else "fast",
+        "likelihoods": "all" if exact else f"of {CANDIDATES} candidates a query",
         "marginal_images": count,
         "candidate_images": len(images) // fold_count,
         "candidate_sentences": len(captions) // fold_count,
