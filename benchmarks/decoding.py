@@ -8,10 +8,11 @@ import argparse
 import time
 from pathlib import Path
 
+from mrnn.caption_scores import score_generation
 from mrnn.captioner import Captioner
 from mrnn.checkpoint import DEFAULT_MODEL
 from mrnn.dataset import Dataset
-from mrnn.evaluation import generate, references_of, score_generation
+from mrnn.evaluation import generate, references_of
 from mrnn.features import load_features
 
 BEAM_SIZES = (1, 2, 3, 5, 10)

@@ -12,10 +12,11 @@ import statistics
 import sys
 from pathlib import Path
 
+from mrnn.caption_scores import score_generation
 from mrnn.captioner import Captioner
 from mrnn.dataset import Dataset
 from mrnn.errors import MRNNError
-from mrnn.evaluation import generate, references_of, score_generation
+from mrnn.evaluation import generate, references_of
 from mrnn.features import load_features
 from mrnn.recipe import load_recipe
 from mrnn.training import METRICS, EpochDone, RunFinished, RunStarted, train

@@ -104,7 +104,7 @@ def test_a_model_is_taught_to_rank_and_measured(mrnn, colours, ranking_run, tmp_
     code, out, _ = mrnn(*measure, "--task", "all")
     report = json.loads(out)
     assert (code, report["retrieval"]) == (0, None)
-    assert report["settings"]["ranking"].startswith(f"none. {run}/ranking.safetensors does not ex")
+    assert report["notes"][-1].startswith(f"retrieval: {run}/ranking.safetensors does not exist")
     code, _, err = mrnn(*measure, "--task", "retrieval")
     assert code == 1
     assert err.startswith(f"mrnn: {run}/ranking.safetensors does not exist")
