@@ -13,7 +13,7 @@ import time
 import numpy as np
 import torch
 
-from mrnn.encoders import DEFAULT_ENCODER, ENCODERS, Encoder, load_encoder
+from mrnn.encoders import ENCODERS, Encoder, load_encoder
 from mrnn.encoders.onnx_runtime import WORTH_EXPORTING
 
 
@@ -33,7 +33,7 @@ def seconds_a_photo(encoder: Encoder, batch: int, photos: int) -> float:
 def main() -> None:
     """One photo at a time, then sixteen; how far the features are apart; when an export pays."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", default=DEFAULT_ENCODER, choices=list(ENCODERS))
+    parser.add_argument("--encoder", default="efficientnet-lite2", choices=list(ENCODERS))
     parser.add_argument("--photos", type=int, default=64)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

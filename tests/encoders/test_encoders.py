@@ -8,7 +8,7 @@ from mrnn.errors import OptionsError
 
 def test_names():
     assert list(ENCODERS) == [f"efficientnet-lite{variant}" for variant in (0, 1, 2)]
-    assert DEFAULT_ENCODER in ENCODERS
+    assert DEFAULT_ENCODER == "+".join(ENCODERS)
     assert set(PRETRAINED) == {
         *("alexnet", "vgg16", "vgg19", "resnet50", "resnet101", "resnet152")
     }  # fmt: skip
@@ -30,7 +30,7 @@ def test_weights_for_an_encoder_that_has_its_own(tmp_path):
     with pytest.raises(
         OptionsError, match=r"^The weights of efficientnet-lite2 install with the package: no"
     ):
-        load_encoder(weights=tmp_path / "x.pth")
+        load_encoder("efficientnet-lite2", weights=tmp_path / "x.pth")
 
 
 def test_identities_in_words():

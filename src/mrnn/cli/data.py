@@ -115,7 +115,7 @@ def extract(
     data: DataFolder,
     encoder: Annotated[
         str | None,
-        typer.Option(help="Image encoder, as vgg16 or timm:NAME [default: efficientnet-lite2]"),
+        typer.Option(help="Image encoder, as vgg16 or timm:NAME [default: the shipped model's]"),
     ] = None,
     fit: Annotated[
         str | None,

@@ -92,7 +92,8 @@ PRETRAINED = {
 }
 JOINT = "+"
 """Between the names of encoders whose features are joined, end to end."""
-DEFAULT_ENCODER = "efficientnet-lite2"
+DEFAULT_ENCODER = JOINT.join(ENCODERS)
+"""All that install with the package: what one misses another sees."""
 DEFAULT_FIT: Fit = "squash"
 
 
