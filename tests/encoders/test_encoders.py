@@ -8,7 +8,7 @@ from mrnn.errors import OptionsError
 
 def test_names():
     assert list(ENCODERS) == [f"efficientnet-lite{variant}" for variant in (0, 1, 2)]
-    assert DEFAULT_ENCODER == "+".join(ENCODERS)
+    assert "+".join(ENCODERS) == DEFAULT_ENCODER
     assert set(PRETRAINED) == {
         *("alexnet", "vgg16", "vgg19", "resnet50", "resnet101", "resnet152")
     }  # fmt: skip
