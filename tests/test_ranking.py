@@ -19,6 +19,7 @@ from mrnn.ranking import (
     first_by_score,
     rank_exactly,
     rank_fast,
+    rounded,
 )
 from mrnn.scoring import log_likelihoods, log_marginals
 
@@ -27,9 +28,9 @@ from mrnn.scoring import log_likelihoods, log_marginals
 def ranker(checkpoint):
     torch.manual_seed(1)
     space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=4).eval()
-    sampled = np.random.default_rng(1).normal(size=(5, 7)).astype(np.float16).astype(np.float32)
-    half = {name: tensor.half().float() for name, tensor in space.state_dict().items()}
-    space.load_state_dict(half)
+    sampled = rounded(torch.randn(5, 7)).numpy()
+    state = space.state_dict()
+    space.load_state_dict({n: rounded(t) if t.ndim == 2 else t.half() for n, t in state.items()})
     return Ranker(checkpoint, space, sampled, Weights(sentence_to_image=2, image_to_sentence=3))
 
 
@@ -114,6 +115,16 @@ def test_what_is_saved_is_loaded(ranker, tmp_path, split):
     assert (loaded.sampled == ranker.sampled).all()
     assert (loaded.read(split[0]) == ranker.read(split[0])).all()
     assert (loaded.see(split[1]) == ranker.see(split[1])).all()
+
+
+def test_rounding_is_near_and_rounds_no_further():
+    matrix = torch.randn(40, 30) * torch.logspace(-6, 3, 40)[:, None]
+    matrix[0] = 0
+    once = rounded(matrix)
+    assert torch.equal(rounded(once), once)
+    assert torch.equal(once.half().float(), once)
+    largest = matrix.abs().amax(dim=1, keepdim=True)
+    assert ((once - matrix).abs() <= largest.clamp(min=2**-17) / 127).all()
 
 
 def test_a_fingerprint_tells_models_apart(checkpoint):

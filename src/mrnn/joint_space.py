@@ -31,7 +31,7 @@ class JointSpaceOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(default=512, ge=1)
+    size: int = Field(default=320, ge=1)
     steps: int = Field(default=1000, ge=1)
     batch_size: int = Field(default=500, ge=2)
     """Photos that compete with each other, each with one of its captions."""

@@ -11,7 +11,7 @@ Letters: S sentences, N images, F image feature, D joint space, K sampled images
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from mrnn.checkpoint import Checkpoint
 from mrnn.errors import CheckpointError
@@ -31,6 +32,7 @@ from mrnn.scoring import Words, log_likelihoods, log_marginals
 FORMAT = 1
 RANKING = "ranking.safetensors"
 SAMPLED = "sampled_images"
+SCALE = ".scale"
 CANDIDATES = 7
 """For how many of a query's candidates the exact likelihood is worked out."""
 NEAREST = 10
@@ -70,12 +72,11 @@ class Ranker:
     weights: Weights
 
     def save(self, folder: Path) -> None:
-        """To a sibling, then renamed; float16."""
+        """To a sibling, then renamed; matrices are rounded to a byte a number."""
         tensors = {**self.space.state_dict(), SAMPLED: torch.from_numpy(self.sampled)}
         header = _Header(model=fingerprint(self.checkpoint), weights=self.weights)
         sibling = folder / f"{RANKING}.new"
-        half = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
-        sibling.write_bytes(save(half, {"header": header.model_dump_json()}))
+        sibling.write_bytes(save(_packed(tensors), {"header": header.model_dump_json()}))
         sibling.replace(folder / RANKING)
 
     @classmethod
@@ -88,10 +89,11 @@ class Ranker:
         try:
             with safe_open(file, framework="pt") as opened:
                 content = json.loads((opened.metadata() or {}).get("header", "null"))
-                tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
+                packed = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             header = _read_header(content, file, mend)
             if header.model != fingerprint(checkpoint):
                 raise CheckpointError(f"{file} was made for another model. {mend}")
+            tensors = _unpacked(packed)
             sampled = tensors.pop(SAMPLED).numpy()
             size = tensors["image.weight"].shape[0]
             config = checkpoint.model.config
@@ -155,6 +157,33 @@ class Ranker:
         likeness = sentences @ self.see(self.sampled).T / SOFTNESS
         marginals: np.ndarray = SHARE * SOFTNESS * log_marginals(likeness)
         return marginals
+
+
+def rounded(matrix: Float[Tensor, "R C"]) -> Float[Tensor, "R C"]:
+    """To what a file keeps: of each row, whole multiples, -127 to 127, of a power of two."""
+    return _unpacked(_packed({"": matrix}))[""]
+
+
+def _packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A byte a number, and for each row of a matrix their unit; vectors in float16."""
+    packed = {}
+    for name, tensor in tensors.items():
+        if tensor.ndim < 2:
+            packed[name] = tensor.half()
+            continue
+        largest = tensor.abs().amax(dim=1, keepdim=True)
+        unit = (largest / 127).clamp(min=2.0**-24).log2().ceil().exp2()
+        packed[name] = (tensor / unit).round().to(torch.int8)
+        packed[name + SCALE] = unit
+    return packed
+
+
+def _unpacked(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: tensor * packed[name + SCALE] if tensor.dtype == torch.int8 else tensor.float()
+        for name, tensor in packed.items()
+        if not name.endswith(SCALE)
+    }
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

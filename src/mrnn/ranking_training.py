@@ -16,7 +16,7 @@ from mrnn.checkpoint import Checkpoint
 from mrnn.dataset import Dataset
 from mrnn.features import load_features
 from mrnn.joint_space import JointSpaceOptions, train_joint_space
-from mrnn.ranking import Ranker, Weights, best_candidates, first_by_score
+from mrnn.ranking import Ranker, Weights, best_candidates, first_by_score, rounded
 from mrnn.scoring import log_likelihoods
 from mrnn.tokenization import tokenize
 
@@ -40,10 +40,13 @@ def train_ranker(
     train, features = _split(checkpoint, dataset, "train")
     size = len(checkpoint.vocabulary)
     space = train_joint_space(features, train, size, options, on_step)
+    space.load_state_dict(
+        {name: rounded(t) if t.ndim == 2 else t.half() for name, t in space.state_dict().items()}
+    )
     random = torch.Generator().manual_seed(options.seed)
     drawn = torch.randperm(len(features), generator=random)[:SAMPLED_IMAGES]
     ranker = Ranker(
-        checkpoint, space, features[drawn.numpy()],
+        checkpoint, space, rounded(torch.from_numpy(features[drawn.numpy()])).numpy(),
         Weights(sentence_to_image=0.0, image_to_sentence=0.0),
     )  # fmt: skip
     weights = _choose_weights(ranker, *_split(checkpoint, dataset, "dev"))
