@@ -181,11 +181,17 @@ def test_an_extraction_killed_at_ten_random_moments_ends_as_one_left_alone(
     assert kills >= 10
 
 
-def test_a_full_disk_is_told_before_the_first_photo(dataset, colour_encoder, monkeypatch):
-    def full(*_):
+@pytest.mark.parametrize("where", ["at the header", "after it"])
+def test_a_full_disk_is_told_before_the_first_photo(dataset, colour_encoder, monkeypatch, where):
+    def full(file, *_, **__):
+        if where == "at the header":
+            file.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(features.os, "posix_fallocate", full)
+    if where == "at the header":
+        monkeypatch.setattr(np.lib.format, "open_memmap", full)
+    else:
+        monkeypatch.setattr(features.os, "posix_fallocate", full)
     encoder = CountingEncoder(colour_encoder)
     with pytest.raises(
         DataError, match=r"partial\.npy: no room for the features \(No space left on device\)$"

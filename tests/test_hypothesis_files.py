@@ -175,7 +175,7 @@ def test_references_are_drawn_by_image_and_seed(write):
         ("h.jsonl", '{"image": "a"}\n', r"h\.jsonl:1: expected a caption, .*, not None; there are"),
         ("h.jsonl", '{"image": "a", "caption": 3}', r"h\.jsonl:1: expected a caption, .*, not 3; "),
         ("h.jsonl", '{"image": "a", "captions": [{}]}', r"h\.jsonl:1: expected a caption, "),
-        ("h.jsonl", '{"image": "a", "caption": "x"}\n[]', r"h\.jsonl:2: : Input should be"),
+        ("h.jsonl", '{"image": "a", "caption": "x"}\n[]', r"h\.jsonl:2: Input should be an object"),
         ("h.jsonl", '{"image": "a", "caption": "x"}\n{', r"h\.jsonl:2: Invalid JSON"),
         ("h.jsonl", '{"caption": "x"}', r"h\.jsonl:1: no image; expected image or image_id"),
         ("h.csv", "image,caption\na,x\nb\n", r"h\.csv:3: 1 cells, but 2 in the header$"),
@@ -204,6 +204,12 @@ def test_what_does_not_belong_together(write):
     other = write("r.json", [{"image_id": 8, "caption": "x"}])
     with pytest.raises(DataError, match=r"h\.json: no image has both .*: '7' here, '8' there$"):
         match_files([results], [other])
+    eight = write("h8.json", [{"image_id": 8, "caption": "x"}])
+    with pytest.raises(DataError, match=r"h\.json: no image has both .*: '7' here, '8' there$"):
+        match_files([eight, results], [other])
+    both = write("both.json", [{"image_id": 7, "caption": "x"}, {"image_id": 8, "caption": "x"}])
+    with pytest.raises(DataError, match=r"h8\.json and .*h\.json: no image with references has a"):
+        match_files([eight, results], [both])
     twice = write("t.csv", "image,caption\n7,x\na/7.jpg,y")
     with pytest.raises(DataError, match=r"t\.csv: '7' and 'a/7\.jpg' are one image, '7'$"):
         match_files([twice], [results])

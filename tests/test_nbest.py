@@ -84,6 +84,11 @@ def test_plain_text_will_do_for_a_hypothesis():
         ('{"image": "a", "captions": [{"txt": "a"}]}', r"captions\.0\.text: Field required"),
         ('{"image": "a", "captions": "a dog"}', "captions: Input should be a valid "),
         ('{"image": "a", "captions": [], "feature": ["x"]}', r"feature\.0: Input should be"),
+        (
+            '{"image": "a", "captions": [], "feature": [NaN]}',
+            r"feature\.0: .* finite number, not nan",
+        ),
+        ("[1]", r"Input should be an object, not \[1\]"),
         ("a dog", "Invalid JSON: "),
     ],
 )

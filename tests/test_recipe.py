@@ -115,5 +115,11 @@ def test_a_recipe_that_is_not_there(tmp_path):
         OptionsError, match=rf"^There is no recipe nonsense; give a file, or one of {SHIPPED[0]}"
     ):
         load_recipe("nonsense")
-    with pytest.raises(OptionsError, match=r"is not a recipe: .*Is a directory"):
+    with pytest.raises(OptionsError, match=r"is not a recipe: Is a directory$"):
         load_recipe(tmp_path)
+
+
+def test_a_dataset_folder_of_the_same_name_hides_no_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flickr8k").mkdir()
+    assert load_recipe("flickr8k") == load_recipe(RECIPES / "flickr8k.toml")

@@ -174,8 +174,12 @@ def _open_partial(file: Path, provenance: Provenance) -> tuple[np.memmap, int]:
         pass  # nothing to go on from
     file.parent.mkdir(parents=True, exist_ok=True)
     progress.unlink(missing_ok=True)
-    matrix = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
-    _reserve(partial)
+    try:
+        matrix = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+        _reserve(partial)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(f"{partial}: no room for the features ({error.strerror})") from error
     _write(sidecar, provenance.model_dump_json())
     return matrix, 0
 
@@ -185,11 +189,7 @@ def _reserve(file: Path) -> None:
     if not hasattr(os, "posix_fallocate"):
         return
     with file.open("r+b") as stream:
-        try:
-            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
-        except OSError as error:
-            file.unlink()
-            raise DataError(f"{file}: no room for the features ({error.strerror})") from error
+        os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
 
 
 def _read_provenance(file: Path, mend: str) -> Provenance:

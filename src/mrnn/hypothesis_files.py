@@ -148,9 +148,17 @@ def match(systems: Sequence[tuple[str, Mapping[str, str]]], references: Referenc
         notes.append(_left_out("images without references", bare))
     images = [image for image in captioned if all(image in by_image for by_image in found)]
     if not images:
-        ours, theirs = next(iter(systems[0][1])), next(iter(captioned))
+        pairs = zip(systems, found, strict=True)
+        alone = next(
+            (system for system, by_image in pairs if not by_image.keys() & captioned), None
+        )
+        if alone is None:
+            labels = " and ".join(label for label, _ in systems)
+            raise DataError(f"{labels}: no image with references has a caption in each")
+        label, hypotheses = alone
+        ours, theirs = next(iter(hypotheses)), next(iter(captioned))
         problem = f"no image has both a caption and references: {ours!r} here, {theirs!r} there"
-        raise DataError(f"{systems[0][0]}: {problem}")
+        raise DataError(f"{label}: {problem}")
     return Matched(
         images,
         [[by_image[image] for image in images] for by_image in found],

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, ValidationError
 
 from mrnn.consensus import (
     ConsensusOptions,
@@ -73,7 +73,7 @@ class NBest(BaseModel):
     captions: tuple[Annotated[Ranked, BeforeValidator(_with_text)], ...]
     neighbours: tuple[str, ...] | None = None
     """Names of training images, nearest first."""
-    feature: tuple[float, ...] | None = None
+    feature: tuple[FiniteFloat, ...] | None = None
     """By the encoder of the model."""
     evidence: tuple[Evidence, ...] | None = None
 

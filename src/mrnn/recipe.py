@@ -71,15 +71,16 @@ class Recipe(BaseModel):
 def load_recipe(file: str | Path, settings: Sequence[str] = ()) -> Recipe:
     """The recipe in a TOML file, or of a name that ships; each setting is a "table.key=value"."""
     path = Path(file)
-    if not path.exists() and (RECIPES / f"{file}.toml").exists():
-        path = RECIPES / f"{file}.toml"
+    if not path.is_file() and (RECIPES / f"{file}.toml").exists():
+        path = RECIPES / f"{file}.toml"  # even beside a dataset folder of that name
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         shipped = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.toml")))
         raise OptionsError(f"There is no recipe {file}; give a file, or one of {shipped}") from None
     except (OSError, ValueError) as error:
-        raise OptionsError(f"{path} is not a recipe: {error}") from error
+        problem = getattr(error, "strerror", None) or error
+        raise OptionsError(f"{path} is not a recipe: {problem}") from error
     for setting in settings:
         _apply(content, setting)
     try:

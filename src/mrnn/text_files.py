@@ -45,4 +45,5 @@ def first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     if problem["type"] == "json_invalid":
         return problem["msg"]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, not {problem['input']!r:.80}"
+    place = f"{'.'.join(map(str, problem['loc']))}: " if problem["loc"] else ""
+    return f"{place}{problem['msg']}, not {problem['input']!r:.80}"
