@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 480, 280
-LEFT, RIGHT, TOP, BOTTOM = 52, 466, 14, 234
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 466.0, 14.0, 234.0
 TICKS = 5
 BINS = 24
 
@@ -69,7 +69,7 @@ def histogram(values: Sequence[float], low: float, high: float) -> list[Point]:
 def _ticks(values: Sequence[float]) -> list[float]:
     """Round numbers, from the least value or below to the greatest or above."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    if high == low:
+    if high - low < 1e-9 * max(1.0, abs(low)):  # but one value, to the eye
         high = low + 1
     step = 10.0 ** math.floor(math.log10((high - low) / TICKS))
     step = next((step * m for m in (1, 2, 5) if (high - low) / (step * m) <= TICKS), step * 10)
@@ -85,17 +85,17 @@ def _axes(across: Sequence[float], up: Sequence[float], x: str, y: str) -> list[
     parts = []
     for tick in up:
         place = _scale(tick, up, BOTTOM, TOP)
-        parts.append(f'<path class="grid" d="M{LEFT} {place:.1f}H{RIGHT}"/>')
-        parts.append(f'<text class="end" x="{LEFT - 6}" y="{place + 4:.1f}">{tick:.6g}</text>')
+        parts.append(f'<path class="grid" d="M{LEFT:g} {place:.1f}H{RIGHT:g}"/>')
+        parts.append(f'<text class="end" x="{LEFT - 6:g}" y="{place + 4:.1f}">{tick:.6g}</text>')
     for tick in across:
         place = _scale(tick, across, LEFT, RIGHT)
-        parts.append(f'<path class="axis" d="M{place:.1f} {BOTTOM}v4"/>')
-        parts.append(f'<text class="mid" x="{place:.1f}" y="{BOTTOM + 18}">{tick:.6g}</text>')
+        parts.append(f'<path class="axis" d="M{place:.1f} {BOTTOM:g}v4"/>')
+        parts.append(f'<text class="mid" x="{place:.1f}" y="{BOTTOM + 18:g}">{tick:.6g}</text>')
     middle = (LEFT + RIGHT) / 2
     parts += [
-        f'<path class="axis" d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}"/>',
-        f'<text class="mid" x="{middle}" y="{HEIGHT - 8}">{html.escape(x)}</text>',
-        f'<text class="mid" transform="rotate(-90)" x="{-(TOP + BOTTOM) / 2}" y="12">'
+        f'<path class="axis" d="M{LEFT:g} {TOP:g}V{BOTTOM:g}H{RIGHT:g}"/>',
+        f'<text class="mid" x="{middle:g}" y="{HEIGHT - 8}">{html.escape(x)}</text>',
+        f'<text class="mid" transform="rotate(-90)" x="{-(TOP + BOTTOM) / 2:g}" y="12">'
         f"{html.escape(y)}</text>",
     ]
     return parts

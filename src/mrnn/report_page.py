@@ -22,6 +22,10 @@ from mrnn.tokenization import join_words
 TEMPLATE = Path(__file__).with_suffix(".html")
 SCRIPT = Path(__file__).with_suffix(".js")
 LETTERS = "AB"
+PERPLEXITIES = (
+    ("perplexity", "perplexity", "words of the references, unknown ones and end signs counted"),
+    ("perplexity_without_end", "of words alone", "the same, without end signs"),
+)
 LEVELS = (0.5, 0.2, 0.05, 0.01)
 """A word less likely than the first is marked, and more strongly below each that follows."""
 
@@ -92,19 +96,21 @@ def _figures(report: Report) -> str:
         heads.append('<th class="number">95 % interval</th>')
     if pair:
         heads += ['<th class="number">A &minus; B</th>', '<th class="number">95 % interval</th>']
-        heads.append("<th>better</th><th>photos where ahead</th>")
+        heads += ["<th>better</th>", '<th class="number">photos A</th>']
+        heads.append('<th class="number">photos B</th>')
     rows = [*_perplexity_rows(report, pair), *_measure_rows(report)]
     settings = report.runs[0].figures.settings
     notes = dict.fromkeys(note for run in report.runs for note in run.figures.notes)
     notes |= dict.fromkeys(report.comparison.notes if report.comparison else ())
-    caption = (
+    context = (
         f"References: {settings['protocol']}. Words: {settings['tokenizer']}. Intervals: over "
         f"photos{', differences paired' if pair else ''}, {settings['resamples']:,} resamples, "
         f"seed {settings['resampling_seed']}, document frequencies fixed."
+        f"{' Photos A, B: where that one is ahead.' if pair else ''}"
     )
     return (
+        f'<p class="soft">{_text(context)}</p>'
         '<div class="scroll" role="region" aria-label="Table of figures" tabindex="0"><table>'
-        f"<caption>{_text(caption)}</caption>"
         f"<thead><tr>{''.join(heads)}<th>depends on</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         + "".join(f'<p class="soft">Note: {_text(note)}</p>' for note in notes)
@@ -112,16 +118,12 @@ def _figures(report: Report) -> str:
 
 
 def _perplexity_rows(report: Report, pair: bool) -> Iterator[str]:
-    names = {
-        "perplexity": "words of the references, unknown ones and end signs counted",
-        "perplexity_without_end": "the same, without end signs",
-    }
-    for key, what in names.items():
+    for key, name, what in PERPLEXITIES:
         cells = [
             f'<td class="number">{getattr(run.figures, key):.2f}</td><td></td>'
             for run in report.runs
         ]
-        yield _row("perplexity", [*cells, "<td></td>" * 4 * pair], what)
+        yield _row(name, [*cells, "<td></td>" * 5 * pair], what)
 
 
 def _measure_rows(report: Report) -> Iterator[str]:
@@ -149,13 +151,14 @@ def _interval(interval: tuple[float, float] | None, sign: str = "") -> str:
 
 def _difference(found: Difference | None) -> str:
     if found is None:
-        return "<td></td>" * 4
+        return "<td></td>" * 5
     low, high = found.interval
-    better = "no difference beyond chance" if low <= 0 <= high else "AB"[found.difference < 0]
+    better = "neither, beyond chance" if low <= 0 <= high else "AB"[found.difference < 0]
     return (
         f'<td class="number">{found.difference:+.3f}</td>'
         f'<td class="number">{_interval(found.interval, "+")}</td>'
-        f"<td>{better}</td><td>A {found.wins_a:,}, B {found.wins_b:,}</td>"
+        f'<td>{better}</td><td class="number">{found.wins_a:,}</td>'
+        f'<td class="number">{found.wins_b:,}</td>'
     )
 
 
@@ -163,12 +166,15 @@ def _charts(report: Report) -> Iterator[str]:
     curves = []
     for number, run in enumerate(report.runs):
         for key, dashed in (("train", True), ("dev", False)):
-            points = [(float(e.epoch), getattr(e, f"{key}_perplexity")) for e in run.epochs]
+            points = [
+                (float(epoch.epoch), math.log2(getattr(epoch, f"{key}_perplexity")))
+                for epoch in run.epochs
+            ]
             if points:
                 name = f"{_name(report, number)}{key}"
                 curves.append(Line(name, points, number, dashed=dashed))
     if curves:
-        yield chart(curves, title="Training: perplexity", x="epoch", y="perplexity")
+        yield chart(curves, title="Training", x="epoch", y="bits a word (log2 perplexity)")
     for number, run in enumerate(report.runs):
         if not run.epochs:
             yield (
@@ -302,7 +308,7 @@ def _captions_of(image: ShownImage, run: int, winner: str) -> str:
 def _caption(scored: ScoredCaption) -> str:
     caption = scored.caption
     return (
-        f'<li><span class="text">{"".join(_words(caption))}</span><span class="scores">'
+        f'<li><span class="text">{"".join(_words(caption))}</span> <span class="scores">'
         f"log P {caption.log_probability:.2f}, P a word {math.exp(_surety(caption)):.2f}, "
         f"CIDEr-D {scored.cider:.2f}, BLEU-4 {scored.bleu_4:.2f}</span></li>"
     )
