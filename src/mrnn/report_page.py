@@ -106,8 +106,12 @@ def _figures(report: Report) -> str:
         f"References: {settings['protocol']}. Words: {settings['tokenizer']}. Intervals: over "
         f"photos{', differences paired' if pair else ''}, {settings['resamples']:,} resamples, "
         f"seed {settings['resampling_seed']}, document frequencies fixed."
-        f"{' Photos A, B: where that one is ahead.' if pair else ''}"
     )
+    if pair:
+        context += (
+            " Neither is better where the interval of the difference holds 0. "
+            "Photos A, B: where that one is ahead."
+        )
     return (
         f'<p class="soft">{_text(context)}</p>'
         '<div class="scroll" role="region" aria-label="Table of figures" tabindex="0"><table>'
@@ -153,7 +157,7 @@ def _difference(found: Difference | None) -> str:
     if found is None:
         return "<td></td>" * 5
     low, high = found.interval
-    better = "neither, beyond chance" if low <= 0 <= high else "AB"[found.difference < 0]
+    better = "neither" if low <= 0 <= high else "AB"[found.difference < 0]
     return (
         f'<td class="number">{found.difference:+.3f}</td>'
         f'<td class="number">{_interval(found.interval, "+")}</td>'
@@ -178,8 +182,8 @@ def _charts(report: Report) -> Iterator[str]:
     for number, run in enumerate(report.runs):
         if not run.epochs:
             yield (
-                f'<p class="soft">{_text(run.name)} holds no metrics.jsonl, so its training curve '
-                f"is not shown {_label(report, number)}</p>"
+                f'<p class="soft">{_label(report, number)} {_text(run.name)} holds no '
+                "metrics.jsonl, so its training curve is not shown.</p>"
             )
     ciders = [run.ciders for run in report.runs]
     yield _histograms(report, ciders, "CIDEr-D of the first caption", "CIDEr-D of a photo")
