@@ -31,6 +31,7 @@ def mrnn(monkeypatch, capsys, tmp_path, colours, colour_encoder, checkpoint):
 def test_a_page_is_written(mrnn, tmp_path):
     code, err = mrnn("run", "run", "--data", "data", "--limit", "4", "--out", "page.html")
     assert code == 0
+    assert err.count("so nothing can be ranked. Run: mrnn train-ranking run") == 2
     assert "Wrote page.html (0.0 MB)" in err
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert text.count("<article>") == 4

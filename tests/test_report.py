@@ -2,15 +2,29 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from mrnn.batching import EncodedCaptions
 from mrnn.captioner import Captioner
 from mrnn.comparison import compare
 from mrnn.errors import OptionsError
 from mrnn.evaluation import evaluate, references_of
 from mrnn.features import extract_features, load_features
+from mrnn.joint_space import JointSpace
 from mrnn.metrics.cider import cider_d
-from mrnn.report import SIDE, Ranks, Run, evenly_spaced, make_report, n_best, read_epochs
+from mrnn.ranking import Ranker, Weights
+from mrnn.ranking_evaluation import evaluate_retrieval
+from mrnn.report import (
+    SIDE,
+    Ranks,
+    Run,
+    evenly_spaced,
+    make_report,
+    n_best,
+    rank_split,
+    read_epochs,
+)
 
 EPOCH = {"epoch": 1, "train_perplexity": 9.5, "dev_perplexity": 8.5, "shuffled_perplexity": None,
          "distinct": 0.5, "bleu_4": 0.1, "cider": 0.2, "best": True, "words_per_second": 1.0,
@@ -72,6 +86,22 @@ def test_ranks_go_with_their_photos(run, images):
     ranked = Run("ranked", run.captioner, run.features, run.options, ranks=ranks)
     report = report_on([run, ranked], images, limit=2)
     assert [image.ranks for image in report.images] == [(None, ranks[0]), (None, ranks[15])]
+
+
+def test_figures_of_retrieval_are_those_of_evaluate(run, images, checkpoint):
+    torch.manual_seed(1)
+    space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=4).eval()
+    weights = Weights(sentence_to_image=2, image_to_sentence=3)
+    ranker = Ranker(checkpoint, space, torch.rand(5, 7).numpy(), weights)
+    ranks = rank_split(ranker, images, run.features)
+    captions = EncodedCaptions.of(references_of(images), checkpoint.vocabulary)
+    expected = evaluate_retrieval(ranker, captions, run.features.astype(np.float32))
+    ranked = Run("ranked", run.captioner, run.features, run.options, ranks=ranks)
+    without, found = report_on([run, ranked], images).runs
+    assert found.sentences_of_photos == expected.image_to_sentence
+    assert found.photos_of_sentences == expected.sentence_to_image
+    assert without.sentences_of_photos is without.photos_of_sentences is None
+    assert 1 < expected.sentence_to_image.mean_rank < len(images)
 
 
 def test_thumbnails_are_small_and_a_photo_that_is_gone_says_why(run, images):

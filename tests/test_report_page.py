@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from mrnn.caption_scores import score
 from mrnn.captioner import Caption, Word
 from mrnn.comparison import compare
 from mrnn.evaluation import EvaluationReport
+from mrnn.metrics.ranking import ranking_scores
 from mrnn.report import Ranks, Report, RunReport, ScoredCaption, ShownImage, Thumbnail
 from mrnn.report_page import report_page
 from mrnn.tokenization import tokenize
@@ -211,8 +213,22 @@ def test_pictures_have_a_text_and_one_that_is_missing_says_why():
     assert "No picture: photo1: no such file" in page.text
 
 
+def test_figures_of_retrieval_are_shown_where_there_are_any():
+    report = make(2)
+    figures = ranking_scores(np.array([1, 3, 8, 40]))
+    ranked = report.runs[1].model_copy(
+        update={"sentences_of_photos": figures, "photos_of_sentences": figures}
+    )
+    page = Page(report_page(report.model_copy(update={"runs": (report.runs[0], ranked)})))
+    text = page.text.replace(" ", "")
+    for row in ("R@1,sentencesn/a25.0", "R@10,photosn/a75.0", "medianrank,photosn/a5.5"):
+        assert row in text
+    assert "photo-0 has not learned to rank" in page.text
+    assert "photo-1 has not learned to rank" not in page.text
+
+
 def test_ranks_are_shown_where_there_are_any():
-    assert "Retrieval" not in Page(report_page(make())).text
+    assert "Retrieval:" not in Page(report_page(make())).text
     page = Page(report_page(make(ranks=Ranks(sentence=3, photos=(1, 1204)))))
     assert page.text.count("first sentence has rank 3; for its sentences it has rank 1, 1,204") == 3
 

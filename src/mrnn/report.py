@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float16
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mrnn.batching import EncodedCaptions
 from mrnn.caption_scores import CaptionStatistics
 from mrnn.captioner import Caption, Captioner
 from mrnn.comparison import ComparisonReport, compare
@@ -24,6 +25,13 @@ from mrnn.evaluation import EvaluationReport, evaluate, references_of
 from mrnn.images import load_image
 from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.metrics.ngrams import Words
+from mrnn.metrics.ranking import (
+    RankingScores,
+    image_to_sentence_ranks,
+    ranking_scores,
+    sentence_to_image_ranks,
+)
+from mrnn.ranking import Ranker, rank_fast
 from mrnn.tokenization import tokenize
 from mrnn.training import METRICS, EpochDone
 
@@ -92,6 +100,9 @@ class RunReport(BaseModel):
     """CIDEr-D of each photo."""
     epochs: tuple[EpochDone, ...]
     """Of its training; empty where the run does not hold them."""
+    sentences_of_photos: RankingScores | None = None
+    """Retrieval: a sentence for each photo; None where nothing was ranked."""
+    photos_of_sentences: RankingScores | None = None
 
 
 class Report(BaseModel):
@@ -181,6 +192,23 @@ def make_report(
     )
 
 
+def rank_split(
+    ranker: Ranker, images: Sequence[CaptionedImage], features: Float16[np.ndarray, "N F"]
+) -> tuple[Ranks, ...]:
+    """The ranks of all images of a split, found as `mrnn evaluate` finds them."""
+    vocabulary = ranker.checkpoint.vocabulary
+    captions = EncodedCaptions.of(references_of(images), vocabulary)
+    marginals = ranker.near_marginals(captions.sentences)
+    rankings = rank_fast(ranker, captions.sentences, features, marginals)
+    rows = captions.image_rows
+    first = image_to_sentence_ranks(rankings.image_to_sentence, rows)
+    photos = sentence_to_image_ranks(rankings.sentence_to_image, rows)
+    return tuple(
+        Ranks(sentence=int(rank), photos=tuple(photos[rows == row].tolist()))
+        for row, rank in enumerate(first)
+    )
+
+
 def n_best(options: DecodingOptions) -> DecodingOptions:
     """All that the beam holds at the end: the first of them stays what it is without the others."""
     wide = 1 if options.temperature else options.beam_size
@@ -229,12 +257,18 @@ def _picture(image: CaptionedImage) -> dict[str, Any]:
 def _run_report(
     run: Run, figures: EvaluationReport, references: Sequence[Sequence[Words]]
 ) -> RunReport:
+    found, photos = None, None
+    if run.ranks:
+        found = ranking_scores(np.array([ranks.sentence for ranks in run.ranks]))
+        photos = ranking_scores(np.array([rank for ranks in run.ranks for rank in ranks.photos]))
     statistics = CaptionStatistics.of([tokenize(text) for text in figures.captions], references)
     return RunReport(
         name=run.name,
         figures=figures,
         ciders=tuple(statistics.cider.tolist()),
         epochs=run.epochs,
+        sentences_of_photos=found,
+        photos_of_sentences=photos,
     )
 
 

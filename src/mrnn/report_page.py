@@ -98,7 +98,11 @@ def _figures(report: Report) -> str:
         heads += ['<th class="number">A &minus; B</th>', '<th class="number">95 % interval</th>']
         heads += ["<th>better</th>", '<th class="number">photos A</th>']
         heads.append('<th class="number">photos B</th>')
-    rows = [*_perplexity_rows(report, pair), *_measure_rows(report)]
+    rows = [
+        *_perplexity_rows(report, pair),
+        *_measure_rows(report),
+        *_retrieval_rows(report, pair),
+    ]
     settings = report.runs[0].figures.settings
     notes = dict.fromkeys(note for run in report.runs for note in run.figures.notes)
     notes |= dict.fromkeys(report.comparison.notes if report.comparison else ())
@@ -118,6 +122,12 @@ def _figures(report: Report) -> str:
         f"<thead><tr>{''.join(heads)}<th>depends on</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         + "".join(f'<p class="soft">Note: {_text(note)}</p>' for note in notes)
+        + "".join(
+            f'<p class="soft">{_label(report, number)} {_text(run.name)} has not learned to rank, '
+            "so it has no figures of retrieval. mrnn train-ranking teaches it.</p>"
+            for number, run in enumerate(report.runs)
+            if run.sentences_of_photos is None
+        )
     )
 
 
@@ -141,6 +151,28 @@ def _measure_rows(report: Report) -> Iterator[str]:
         if report.comparison:
             cells.append(_difference(report.comparison.differences.get(key)))
         yield _row(name, cells, depends_on(key, settings))
+
+
+def _retrieval_rows(report: Report, pair: bool) -> Iterator[str]:
+    settings = report.runs[0].figures.settings
+    directions = {
+        "sentences_of_photos": f"percent of photos; {settings['references']:,} sentences compete",
+        "photos_of_sentences": f"percent of sentences; {settings['images']:,} photos compete",
+    }
+    figures = {"r_at_1": "R@1", "r_at_5": "R@5", "r_at_10": "R@10", "median_rank": "median rank"}
+    for direction, what in directions.items():
+        found = [getattr(run, direction) for run in report.runs]
+        if not any(found):
+            continue
+        for key, name in figures.items():
+            cells = [
+                f'<td class="number">{f"{getattr(one, key):.1f}" if one else "n/a"}</td><td></td>'
+                for one in found
+            ]
+            of = what if key != "median_rank" else what.partition("; ")[2]
+            yield _row(
+                f"{name}, {direction.partition('_')[0]}", [*cells, "<td></td>" * 5 * pair], of
+            )
 
 
 def _row(name: str, cells: Sequence[str], what: str) -> str:

@@ -1,5 +1,6 @@
 """Report on a model, or on two, as a page of HTML."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,10 +9,14 @@ import typer
 from mrnn.cli.decoding_flags import BeamSize, decoding_options
 from mrnn.cli.scores import Meteor
 from mrnn.cli.terminal import progress, tell
-from mrnn.errors import OptionsError
+from mrnn.errors import CheckpointError, OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.report import ShownImage
+    import numpy as np
+
+    from mrnn.checkpoint import Checkpoint
+    from mrnn.dataset import CaptionedImage
+    from mrnn.report import Ranks, ShownImage
 
 
 def report(
@@ -48,7 +53,8 @@ def report(
         features = load_features(dataset, checkpoint.encoder).of(images)
         options = decoding_options(checkpoint.decoding, asked)
         name = "the shipped model" if folder == DEFAULT_MODEL else str(folder)
-        runs.append(Run(name, Captioner(checkpoint), features, options, read_epochs(folder)))
+        epochs, ranks = read_epochs(folder), _ranks(folder, checkpoint, images, features)
+        runs.append(Run(name, Captioner(checkpoint), features, options, epochs, ranks))
     with progress("Captioning", len(images) * len(runs)) as advance:
         found = make_report(
             runs, images,
@@ -61,6 +67,21 @@ def report(
     sibling.write_text(report_page(found), encoding="utf-8")
     sibling.replace(out)
     tell(f"Wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+def _ranks(
+    run: Path, checkpoint: "Checkpoint", images: "Sequence[CaptionedImage]", features: "np.ndarray"
+) -> "tuple[Ranks, ...]":
+    """None, with a note, for a model that has not learned to rank."""
+    from mrnn.ranking import Ranker
+    from mrnn.report import rank_split
+
+    try:
+        ranker = Ranker.load(run, checkpoint)
+    except CheckpointError as error:
+        tell(f"Note: retrieval: {error}")
+        return ()
+    return rank_split(ranker, images, features)
 
 
 def _tell_of_missing(images: "tuple[ShownImage, ...]") -> None:
