@@ -193,13 +193,16 @@ def make_report(
 
 
 def rank_split(
-    ranker: Ranker, images: Sequence[CaptionedImage], features: Float16[np.ndarray, "N F"]
+    ranker: Ranker,
+    images: Sequence[CaptionedImage],
+    features: Float16[np.ndarray, "N F"],
+    precision: torch.dtype = torch.float32,
 ) -> tuple[Ranks, ...]:
-    """The ranks of all images of a split, found as `mrnn evaluate` finds them."""
+    """The ranks of all images of a split, by `rank_fast`."""
     vocabulary = ranker.checkpoint.vocabulary
     captions = EncodedCaptions.of(references_of(images), vocabulary)
-    marginals = ranker.near_marginals(captions.sentences)
-    rankings = rank_fast(ranker, captions.sentences, features, marginals)
+    marginals = ranker.near_marginals(captions.sentences, precision=precision)
+    rankings = rank_fast(ranker, captions.sentences, features, marginals, precision)
     rows = captions.image_rows
     first = image_to_sentence_ranks(rankings.image_to_sentence, rows)
     photos = sentence_to_image_ranks(rankings.sentence_to_image, rows)

@@ -72,16 +72,21 @@ def report(
 def _ranks(
     run: Path, checkpoint: "Checkpoint", images: "Sequence[CaptionedImage]", features: "np.ndarray"
 ) -> "tuple[Ranks, ...]":
-    """None, with a note, for a model that has not learned to rank."""
+    """As `mrnn evaluate` ranks; none, with a note, for a model that has not learned to."""
+    import torch
+
     from mrnn.ranking import Ranker
+    from mrnn.recipe import TrainingOptions
     from mrnn.report import rank_split
+    from mrnn.training import chosen_precision
 
     try:
         ranker = Ranker.load(run, checkpoint)
     except CheckpointError as error:
         tell(f"Note: retrieval: {error}")
         return ()
-    return rank_split(ranker, images, features)
+    precision = getattr(torch, chosen_precision(TrainingOptions()))
+    return rank_split(ranker, images, features, precision)
 
 
 def _tell_of_missing(images: "tuple[ShownImage, ...]") -> None:
