@@ -218,6 +218,20 @@ def settings_of(
     }
 
 
+def depends_on(key: str, settings: dict[str, Setting]) -> str:
+    """What one measure, or `distinct`, depends on beside the words."""
+    if key.startswith("bleu"):
+        return "corpus, nearest reference length"
+    frequencies = f"document frequencies of {settings['document_frequencies_of']}"
+    return {
+        "meteor": "corpus, METEOR 1.5 for English",
+        "rouge_l": "mean, beta 1.2",
+        "cider": f"mean, {frequencies}",
+        "cider_plain": "as CIDEr-D, neither clipped nor punished for length",
+        "distinct": "share of different captions",
+    }[key]
+
+
 def intervals_of(measures: list[str], values: Float[np.ndarray, "R K"]) -> dict[str, Interval]:
     """The interval of each measure, from its values on many sets of images."""
     rows = percentile_intervals(values).tolist()

@@ -12,6 +12,7 @@ from mrnn.cli.captioning import caption, demo
 from mrnn.cli.consensus import rerank
 from mrnn.cli.data import check, extract, prepare
 from mrnn.cli.evaluation import evaluate
+from mrnn.cli.report import report
 from mrnn.cli.retrieval import train_ranking
 from mrnn.cli.scores import compare, score
 from mrnn.cli.searching import index, search
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 for command in (
     prepare, check, extract, train, train_ranking, caption, rerank, evaluate, score, compare,
-    index, search, demo,
+    report, index, search, demo,
 ):  # fmt: skip
     app.command()(command)
 

@@ -10,7 +10,7 @@ import typer
 from mrnn.cli.terminal import Json, tell
 
 if TYPE_CHECKING:
-    from mrnn.caption_scores import CaptionStatistics, ScoreReport, Setting
+    from mrnn.caption_scores import CaptionStatistics, ScoreReport
     from mrnn.comparison import ComparisonReport, Difference
     from mrnn.evaluation import EvaluationReport
     from mrnn.hypothesis_files import Matched
@@ -149,7 +149,7 @@ def _write_per_image(file: Path, matched: "Matched", statistics: "CaptionStatist
 
 def score_table(report: "ScoreReport | EvaluationReport") -> str:
     """The scores of captions, each with its interval and what it depends on."""
-    from mrnn.caption_scores import MEASURES
+    from mrnn.caption_scores import MEASURES, depends_on
 
     assert report.generation is not None
     settings = report.settings
@@ -160,7 +160,7 @@ def score_table(report: "ScoreReport | EvaluationReport") -> str:
         figure = "    n/a" if value is None else f"{value:7.3f}"
         low, high = report.intervals.get(key, (None, None))
         interval = f"{low:.3f} to {high:.3f}" if low is not None else ""
-        lines.append(f"{name:<10} {figure}   {interval:<16} {_depends_on(key, settings)}".rstrip())
+        lines.append(f"{name:<10} {figure}   {interval:<16} {depends_on(key, settings)}".rstrip())
     lines += [
         f"images: {settings['images']:,}; references: {settings['references']:,} ({protocol}); "
         f"words: {settings['tokenizer']}",
@@ -168,19 +168,6 @@ def score_table(report: "ScoreReport | EvaluationReport") -> str:
         f"seed {settings['resampling_seed']}, document frequencies fixed",
     ]
     return "\n".join(lines)
-
-
-def _depends_on(key: str, settings: dict[str, "Setting"]) -> str:
-    if key.startswith("bleu"):
-        return "corpus, nearest reference length"
-    frequencies = f"document frequencies of {settings['document_frequencies_of']}"
-    return {
-        "meteor": "corpus, METEOR 1.5 for English",
-        "rouge_l": "mean, beta 1.2",
-        "cider": f"mean, {frequencies}",
-        "cider_plain": "as CIDEr-D, neither clipped nor punished for length",
-        "distinct": "share of different captions",
-    }[key]
 
 
 def _comparison(report: "ComparisonReport") -> str:
