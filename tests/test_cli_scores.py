@@ -139,7 +139,7 @@ def test_compare_as_json(mrnn):
     [
         ("score none.json r.json", "none.json: cannot be read (No such file or directory)"),
         ("score a.json none", "none: expected a .json, .jsonl, .csv, .tsv or .txt file, or a"),
-        ("score a.json r.json --frequencies a.json", "a.json: : Input should be"),
+        ("score a.json r.json --frequencies a.json", "a.json: Input should be"),
         ("compare a.json b.json a.txt", "a.txt: cannot be read"),
         ("score a.json r.json --no-meteor --per-image no/where.csv", "No such file"),
     ],
