@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 
@@ -13,6 +14,7 @@ from hypothesis import settings
 from PIL import Image
 
 from mrnn.checkpoint import Checkpoint
+from mrnn.cli import main
 from mrnn.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.decoding import DecodingOptions
 from mrnn.encoders import ENCODERS, EncoderIdentity
@@ -148,3 +150,18 @@ def ranking_run(checkpoint, colour_encoder, tmp_path):
     checkpoint.save(tmp_path / "ranking-run")
     Ranker(checkpoint, space, sampled, weights).save(tmp_path / "ranking-run")
     return tmp_path / "ranking-run"
+
+
+@pytest.fixture
+def mrnn(monkeypatch, capsys):
+    """The command line in this process: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mrnn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return end.value.code or 0, out, err
+
+    return run

@@ -25,21 +25,6 @@ from mrnn.features import extract_features
 
 
 @pytest.fixture
-def mrnn(monkeypatch, capsys):
-    """The command line in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mrnn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return end.value.code or 0, out, err
-
-    return run
-
-
-@pytest.fixture
 def model(checkpoint, colour_encoder, tmp_path):
     """The folder of an untrained model of colours."""
     checkpoint.save(tmp_path / "model")

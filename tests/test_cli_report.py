@@ -1,35 +1,29 @@
 """`mrnn report` from end to end, and what it refuses."""
 
 import shutil
-import sys
 
 import pytest
 
-from mrnn.cli import main
 from mrnn.features import extract_features
 
 
 @pytest.fixture
-def mrnn(monkeypatch, capsys, tmp_path, colours, colour_encoder, checkpoint):
-    """The command line in this process, beside a dataset and a model: exit code and stderr."""
+def report(mrnn, monkeypatch, tmp_path, colours, colour_encoder, checkpoint):
+    """`mrnn report` beside a dataset and a model: exit code and stderr."""
     extract_features(colours, colour_encoder)
     checkpoint.save(tmp_path / "run")
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mrnn", "report", *arguments, "--no-meteor"])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
+        code, out, err = mrnn("report", *arguments, "--no-meteor")
         assert out == ""
-        assert "Traceback" not in err
-        return end.value.code or 0, err
+        return code, err
 
     return run
 
 
-def test_a_page_is_written(mrnn, tmp_path):
-    code, err = mrnn("run", "run", "--data", "data", "--limit", "4", "--out", "page.html")
+def test_a_page_is_written(report, tmp_path):
+    code, err = report("run", "run", "--data", "data", "--limit", "4", "--out", "page.html")
     assert code == 0
     assert err.count("so nothing can be ranked. Run: mrnn train-ranking run") == 2
     assert "Wrote page.html (0.0 MB)" in err
@@ -40,9 +34,9 @@ def test_a_page_is_written(mrnn, tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"data", "page.html", "photos", "run"}
 
 
-def test_photos_that_are_gone_do_not_stop_it(mrnn, tmp_path):
+def test_photos_that_are_gone_do_not_stop_it(report, tmp_path):
     shutil.rmtree(tmp_path / "photos")
-    code, err = mrnn("run", "--data", "data")
+    code, err = report("run", "--data", "data")
     assert code == 0
     assert "Note: 6 of 6 photos have no picture in the report; the first: " in err
     assert "dev-00-red.png: no such file" in err
@@ -57,6 +51,6 @@ def test_photos_that_are_gone_do_not_stop_it(mrnn, tmp_path):
         (["--out", "no/page.html"], "--out no/page.html: there is no folder no; make it first"),
     ],
 )
-def test_what_cannot_be_is_one_line(mrnn, tmp_path, arguments, message):
-    assert mrnn("run", "--data", "data", *arguments) == (1, f"mrnn: {message}\n")
+def test_what_cannot_be_is_one_line(report, tmp_path, arguments, message):
+    assert report("run", "--data", "data", *arguments) == (1, f"mrnn: {message}\n")
     assert not list(tmp_path.glob("*.html*"))

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from mrnn.cli import main
 from mrnn.features import extract_features
 
 IMAGES = range(8)
@@ -20,22 +19,12 @@ A = [{"image_id": i, "caption": f"a red wall number{i}"} for i in IMAGES]
 B = [{"image_id": i, "caption": "a red wall in the sun"} for i in IMAGES]
 
 
-@pytest.fixture
-def mrnn(monkeypatch, capsys, tmp_path):
-    """The command line in this process, in a folder of its own: exit code, stdout, stderr."""
+@pytest.fixture(autouse=True)
+def files(monkeypatch, tmp_path):
+    """A folder of captions, in which commands run."""
     for name, content in {"r": REFERENCES, "a": A, "b": B, "one": A[:1]}.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mrnn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return end.value.code or 0, out, err
-
-    return run
 
 
 def test_score_prints_each_measure_with_what_it_depends_on(mrnn):

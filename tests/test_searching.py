@@ -2,26 +2,11 @@
 
 import json
 import shutil
-import sys
 
 import pytest
 from PIL import Image
 
-from mrnn.cli import main
 from mrnn.features import extract_features
-
-
-@pytest.fixture
-def mrnn(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mrnn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return end.value.code or 0, out, err
-
-    return run
 
 
 @pytest.fixture

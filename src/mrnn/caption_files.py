@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mrnn.captioner import ImageCaptions
 from mrnn.errors import DataError, OptionsError
+from mrnn.whole_files import write_whole
 
 CSV_COLUMNS = ("image", "rank", "text", "log_probability", "familiarity", "error")
 
@@ -53,9 +54,7 @@ class CaptionFile:
         if not content:
             self._write(kept)
         elif kept != content:
-            sibling = self._path.with_name(self._path.name + ".new")
-            sibling.write_bytes(kept)
-            sibling.replace(self._path)
+            write_whole(self._path, kept)
 
     def write(self, result: ImageCaptions) -> None:
         """Add a photo."""
@@ -79,9 +78,7 @@ def write_sidecar(photo: Path, result: ImageCaptions, *, overwrite: bool = False
     text = result.captions[0].text + "\n"
     if sidecar == photo or (sidecar.exists() and not overwrite):
         return sidecar.read_text(encoding="utf-8", errors="replace") == text
-    sibling = sidecar.with_name(sidecar.name + ".new")
-    sibling.write_text(text, encoding="utf-8")
-    sibling.replace(sidecar)
+    write_whole(sidecar, text)
     return True
 
 
@@ -109,9 +106,7 @@ def write_coco_results(file: Path, ids: Sequence[int], captions: Sequence[str]) 
         {"image_id": number, "caption": caption}
         for number, caption in zip(ids, captions, strict=True)
     ]
-    sibling = file.with_name(file.name + ".new")
-    sibling.write_text(json.dumps(results, ensure_ascii=False) + "\n", encoding="utf-8")
-    sibling.replace(file)
+    write_whole(file, json.dumps(results, ensure_ascii=False) + "\n")
 
 
 def _jsonl_rows(content: bytes) -> list[_Row]:

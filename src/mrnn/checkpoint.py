@@ -20,6 +20,7 @@ from mrnn.errors import CheckpointError
 from mrnn.familiarity import Familiarity
 from mrnn.model import ModelConfig, Network, network_of
 from mrnn.vocabulary import Vocabulary
+from mrnn.whole_files import write_whole
 
 FORMAT = 1
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "vocabulary.txt"
@@ -57,9 +58,7 @@ class Checkpoint:
     def save(self, folder: Path) -> None:
         """Each file is written to a sibling, then renamed; the weights come last."""
         folder.mkdir(parents=True, exist_ok=True)
-        sibling = folder / f"{VOCABULARY}.new"
-        self.vocabulary.save(sibling)
-        sibling.replace(folder / VOCABULARY)
+        self.vocabulary.save(folder / VOCABULARY)
         config = CheckpointConfig(
             recipe=self.recipe,
             model=self.model.config,
@@ -68,18 +67,14 @@ class Checkpoint:
             familiarity_middle=self.familiarity.middle,
             familiarity_edge=self.familiarity.edge,
         )
-        sibling = folder / f"{CONFIG}.new"
-        sibling.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        sibling.replace(folder / CONFIG)
+        write_whole(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
         tensors = {
             **dict(self.model.named_parameters()),
             MEAN: self.familiarity.mean,
             DIRECTIONS: self.familiarity.directions,
         }
-        sibling = folder / f"{WEIGHTS}.new"
         half = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
-        sibling.write_bytes(save(half))  # unlike save_file, says OSError when the disk is full
-        sibling.replace(folder / WEIGHTS)
+        write_whole(folder / WEIGHTS, save(half))
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint":

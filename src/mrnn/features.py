@@ -23,6 +23,7 @@ from mrnn.dataset import CaptionedImage, Dataset
 from mrnn.encoders import Encoder, EncoderIdentity, Fit, is_encoder
 from mrnn.errors import DataError, ImageError
 from mrnn.images import load_image
+from mrnn.whole_files import write_whole
 
 FORMAT = 1
 BATCH = 16
@@ -145,7 +146,7 @@ def extract_features(
             on_image()
         matrix[start : start + len(pixels)] = encoder.encode(np.stack(pixels))
         matrix.flush()
-        _write(file.with_suffix(".progress"), str(start + len(pixels)))
+        write_whole(file.with_suffix(".progress"), str(start + len(pixels)))
     del matrix
     return finish_features(file, provenance)
 
@@ -154,7 +155,7 @@ def finish_features(file: Path, provenance: Provenance) -> Path:
     """Give a filled matrix, FILE.partial.npy, its name and its sidecar."""
     partial = file.with_suffix(".partial.npy")
     partial.replace(file)  # the sidecar comes last: it must never vouch for older features
-    _write(file.with_suffix(".json"), provenance.model_dump_json())
+    write_whole(file.with_suffix(".json"), provenance.model_dump_json())
     file.with_suffix(".partial.json").unlink(missing_ok=True)
     file.with_suffix(".progress").unlink(missing_ok=True)
     return file
@@ -180,7 +181,7 @@ def _open_partial(file: Path, provenance: Provenance) -> tuple[np.memmap, int]:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise DataError(f"{partial}: no room for the features ({error.strerror})") from error
-    _write(sidecar, provenance.model_dump_json())
+    write_whole(sidecar, provenance.model_dump_json())
     return matrix, 0
 
 
@@ -206,13 +207,6 @@ def _read_provenance(file: Path, mend: str) -> Provenance:
         raise DataError(f"{file} is not what `mrnn extract` writes ({problem}). {mend}") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({_line(error)}). {mend}") from error
-
-
-def _write(file: Path, text: str) -> None:
-    """All of it or nothing: to a sibling, then renamed."""
-    sibling = file.with_name(file.name + ".new")
-    sibling.write_text(text, encoding="utf-8")
-    sibling.replace(file)
 
 
 def _line(error: Exception) -> str:

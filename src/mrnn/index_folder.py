@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mrnn.encoders import EncoderIdentity
 from mrnn.errors import DataError
 from mrnn.text_files import first_problem
+from mrnn.whole_files import write_whole
 
 FORMAT = 1
 CONFIG, PENDING, LOCK = "config.json", "pending.jsonl", "lock"
@@ -115,11 +116,9 @@ class IndexWriter:
                 lambda part: np.stack([self.known[entry] for entry in entries[part]]),
             )
             _write_rows(self.folder / names[2], len(entries), vectors_of)
-            sibling = self.folder / f"{CONFIG}.new"
-            sibling.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            sibling.replace(self.folder / CONFIG)
+            write_whole(self.folder / CONFIG, config.model_dump_json(indent=2) + "\n")
         except OSError:
-            for name in (*names, f"{CONFIG}.new"):
+            for name in names:
                 (self.folder / name).unlink(missing_ok=True)
             raise
         self.pending.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mrnn.checkpoint import Checkpoint
 from mrnn.recipe import Recipe
+from mrnn.whole_files import write_whole
 
 MODEL_CARD = "MODEL_CARD.md"
 
@@ -68,6 +69,4 @@ to 10.
 mrnn evaluate RUN --data {data} --split dev --beam-size 1
 ```
 """
-    sibling = folder / f"{MODEL_CARD}.new"
-    sibling.write_text(text, encoding="utf-8")
-    sibling.replace(folder / MODEL_CARD)
+    write_whole(folder / MODEL_CARD, text)

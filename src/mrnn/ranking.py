@@ -28,12 +28,13 @@ from mrnn.checkpoint import Checkpoint
 from mrnn.errors import CheckpointError
 from mrnn.joint_space import JointSpace
 from mrnn.scoring import Words, log_likelihoods, log_marginals
+from mrnn.whole_files import write_whole
 
 FORMAT = 1
 RANKING = "ranking.safetensors"
 SAMPLED = "sampled_images"
 SCALE = ".scale"
-CANDIDATES = 7
+CANDIDATES = 15
 """For how many of a query's candidates the exact likelihood is worked out."""
 NEAREST = 10
 """Sampled photos that P(sentence) is taken over where it must be quick."""
@@ -75,9 +76,8 @@ class Ranker:
         """To a sibling, then renamed; matrices are rounded to a byte a number."""
         tensors = {**self.space.state_dict(), SAMPLED: torch.from_numpy(self.sampled)}
         header = _Header(model=fingerprint(self.checkpoint), weights=self.weights)
-        sibling = folder / f"{RANKING}.new"
-        sibling.write_bytes(save(_packed(tensors), {"header": header.model_dump_json()}))
-        sibling.replace(folder / RANKING)
+        packed = save(_packed(tensors), {"header": header.model_dump_json()})
+        write_whole(folder / RANKING, packed)
 
     @classmethod
     def load(cls, folder: Path, checkpoint: Checkpoint) -> "Ranker":

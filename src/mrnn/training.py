@@ -35,6 +35,7 @@ from mrnn.model_card import write_model_card
 from mrnn.recipe import Recipe, TrainingOptions
 from mrnn.scoring import perplexity, perplexity_of
 from mrnn.vocabulary import SIGNS, Vocabulary
+from mrnn.whole_files import write_whole
 
 METRICS, RESUME = "metrics.jsonl", Path("resume", "state.safetensors")
 BATCH_OF_DEV = 128
@@ -366,14 +367,12 @@ class _Run:
         tensors["random.batches"] = self.generator.get_state()
         file = self.out / RESUME
         file.parent.mkdir(parents=True, exist_ok=True)
-        sibling = file.with_name(file.name + ".new")
         metadata = {
             "progress": json.dumps(vars(self.progress)),
             "recipe": self._fingerprint(),
             "precision": "bfloat16" if self.low_precision else "float32",
         }
-        sibling.write_bytes(save(tensors, metadata))
-        sibling.replace(file)
+        write_whole(file, save(tensors, metadata))
 
     def _restore(self) -> None:
         try:
@@ -459,6 +458,4 @@ def _cut_metrics(out: Path, epochs: int) -> None:
     file = out / METRICS
     if file.exists():
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        sibling = file.with_name(file.name + ".new")
-        sibling.write_text("".join(lines[:epochs]), encoding="utf-8")
-        sibling.replace(file)
+        write_whole(file, "".join(lines[:epochs]))

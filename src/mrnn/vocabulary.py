@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mrnn.errors import CheckpointError, DataError
+from mrnn.whole_files import write_whole
 
 SIGNS = ("<start>", "<end>", "<unk>")
 
@@ -56,7 +57,7 @@ class Vocabulary:
 
     def save(self, path: Path | str) -> None:
         """Write one word a line, the signs first, in UTF-8."""
-        Path(path).write_bytes("".join(f"{word}\n" for word in self._words).encode())
+        write_whole(Path(path), "".join(f"{word}\n" for word in self._words))
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import BeamSize, decoding_options
 from mrnn.cli.retrieval import Exact, Folds, MarginalImages, measure_retrieval, retrieval_lines
 from mrnn.cli.scores import Meteor, score_table
-from mrnn.cli.terminal import Json, progress, tell
+from mrnn.cli.terminal import Json, progress, show, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -90,12 +90,7 @@ def evaluate(
             "notes": [*report.notes, *ranked.notes],
         }
         report = report.model_copy(update=changes)
-    for note in report.notes:
-        tell(f"Note: {note}")
-    if as_json:
-        print(report.model_dump_json())
-    else:
-        print(f"{split} of {data}\n{_tables(report)}")
+    show(report, lambda: f"{split} of {data}\n{_tables(report)}", as_json=as_json)
 
 
 def _tables(report: "EvaluationReport") -> str:

@@ -10,6 +10,7 @@ from mrnn.cli.decoding_flags import BeamSize, decoding_options
 from mrnn.cli.scores import Meteor
 from mrnn.cli.terminal import progress, tell
 from mrnn.errors import CheckpointError, OptionsError
+from mrnn.whole_files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,9 +64,7 @@ def report(
     for note in dict.fromkeys(note for one in found.runs for note in one.figures.notes):
         tell(f"Note: {note}")
     _tell_of_missing(found.images)
-    sibling = out.with_name(out.name + ".new")
-    sibling.write_text(report_page(found), encoding="utf-8")
-    sibling.replace(out)
+    write_whole(out, report_page(found))
     tell(f"Wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -1,13 +1,15 @@
 """Score captions of any system, and compare two."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import Json, tell
+from mrnn.cli.terminal import Json, show
+from mrnn.whole_files import write_whole
 
 if TYPE_CHECKING:
     from mrnn.caption_scores import CaptionStatistics, ScoreReport
@@ -72,12 +74,7 @@ def score(
     report = report.model_copy(update={"notes": matched.notes + report.notes})
     if per_image:
         _write_per_image(per_image, matched, statistics)
-    for note in report.notes:
-        tell(f"Note: {note}")
-    if as_json:
-        print(report.model_dump_json())
-    else:
-        print(f"{hypotheses}\n{score_table(report)}")
+    show(report, lambda: f"{hypotheses}\n{score_table(report)}", as_json=as_json)
 
 
 def compare(
@@ -110,12 +107,8 @@ def compare(
         seed=seed,
     )
     report = report.model_copy(update={"notes": matched.notes + report.notes})
-    for note in report.notes:
-        tell(f"Note: {note}")
-    if as_json:
-        print(report.model_dump_json())
-    else:
-        print(f"A  {hypotheses_a}\nB  {hypotheses_b}\n{_comparison(report)}")
+    head = f"A  {hypotheses_a}\nB  {hypotheses_b}"
+    show(report, lambda: f"{head}\n{_comparison(report)}", as_json=as_json)
 
 
 def _matched(
@@ -138,13 +131,11 @@ def _matched(
 
 def _write_per_image(file: Path, matched: "Matched", statistics: "CaptionStatistics") -> None:
     scores = statistics.of_images()
-    sibling = file.with_name(file.name + ".new")
-    with sibling.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        writer.writerow(["image", "caption", *scores])
-        for row in zip(matched.images, matched.systems[0], *scores.values(), strict=True):
-            writer.writerow(row)
-    sibling.replace(file)
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(["image", "caption", *scores])
+    writer.writerows(zip(matched.images, matched.systems[0], *scores.values(), strict=True))
+    write_whole(file, content.getvalue())
 
 
 def score_table(report: "ScoreReport | EvaluationReport") -> str:

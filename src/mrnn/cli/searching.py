@@ -9,6 +9,7 @@ import typer
 
 from mrnn.cli.terminal import Json, ModelFolder, progress, tell
 from mrnn.errors import OptionsError
+from mrnn.whole_files import write_whole
 
 
 def index(
@@ -80,9 +81,7 @@ def search(
     if gone:
         tell(f"{gone[0]} is no longer there; run mrnn index again")
     if html:
-        sibling = html.with_name(html.name + ".new")
-        sibling.write_text(search_page(query, results), encoding="utf-8")
-        sibling.replace(html)
+        write_whole(html, search_page(query, results))
     for result in results:
         if as_json:
             print(json.dumps(result.model_dump(exclude_none=True)))

@@ -1,10 +1,10 @@
-"""What every command says on stderr: progress and messages; and the arguments that many share."""
+"""What many commands share: progress and messages on stderr, reports on stdout, arguments."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +16,11 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+if TYPE_CHECKING:
+    from mrnn.caption_scores import ScoreReport
+    from mrnn.comparison import ComparisonReport
+    from mrnn.evaluation import EvaluationReport
 
 ModelFolder = Annotated[
     Path | None, typer.Option("--model", help="A trained model's folder [default: the shipped one]")
@@ -39,6 +44,18 @@ def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
     with bar() as shown:
         task = shown.add_task(what, total=total)
         yield lambda count=1: shown.update(task, advance=count)
+
+
+def show(
+    report: "ScoreReport | ComparisonReport | EvaluationReport",
+    text: Callable[[], str],
+    *,
+    as_json: bool,
+) -> None:
+    """A report: its notes on stderr, and itself as JSON or as text."""
+    for note in report.notes:
+        tell(f"Note: {note}")
+    print(report.model_dump_json() if as_json else text())
 
 
 def tell(line: str) -> None:

@@ -65,10 +65,3 @@ def corpus_bleu(
     """BLEU-1 to BLEU-4, from 0 to 1, of all captions together."""
     one, two, three, four = bleu(match_counts(hypotheses, references).sum(axis=0)).tolist()
     return one, two, three, four
-
-
-def sentence_bleu(
-    hypotheses: Sequence[Words], references: Sequence[Sequence[Words]]
-) -> Float[np.ndarray, "N 4"]:
-    """BLEU-1 to BLEU-4, from 0 to 1, of each caption by itself."""
-    return bleu(match_counts(hypotheses, references))

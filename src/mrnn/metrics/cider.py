@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from mrnn.errors import DataError
 from mrnn.metrics.ngrams import LONGEST, NGram, NGrams, Words
 from mrnn.text_files import read_json
+from mrnn.whole_files import write_whole
 
 SIGMA = 6.0  # width of the penalty on a difference of length, in words
 SCALE = 10.0
@@ -62,10 +63,8 @@ class DocumentFrequencies:
     def save(self, file: Path) -> None:
         """As JSON. N-grams of one image are left out: one and none weigh the same."""
         counts = {" ".join(ngram): count for ngram, count in self.counts.items() if count > 1}
-        sibling = file.with_name(file.name + ".new")
         content = _File(format=FORMAT, images=self.images, counts=counts)
-        sibling.write_text(content.model_dump_json() + "\n", encoding="utf-8")
-        sibling.replace(file)
+        write_whole(file, content.model_dump_json() + "\n")
 
 
 def cider_d(

@@ -1,0 +1,38 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from mrnn.whole_files import write_whole
+
+
+@pytest.mark.parametrize("content", ["an émigré\n", b"\x00\xff"])
+def test_a_file_is_written_and_replaced(tmp_path, content):
+    file = tmp_path / "a b.txt"
+    for _ in range(2):
+        write_whole(file, content)
+        assert file.read_bytes() == (content if isinstance(content, bytes) else content.encode())
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+    file = tmp_path / "figures.json"
+    file.write_text("old")
+
+    def half(self, content):
+        with self.open("wb") as opened:
+            opened.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")  # as Python does, without a name
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_whole(file, "new and longer")
+    assert caught.value.filename == str(file)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write_whole(tmp_path / "no" / "file", b"")
+    assert caught.value.filename == str(tmp_path / "no" / "file")
