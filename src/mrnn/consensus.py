@@ -44,8 +44,8 @@ class ConsensusOptions(BaseModel):
     """Nearest training photos whose captions are compared with; all, if there are fewer."""
     references: int | None = Field(default=None, ge=1)
     """Of these captions, the most similar that count; by default 125 by CIDEr, 175 by BLEU."""
-    features: Literal["refined", "raw"] = "refined"
-    """Neighbours are found by what the model sees in a photo, or by the encoder's feature."""
+    features: Literal["raw", "refined"] = "raw"
+    """Neighbours are found by the encoder's feature, or by what the model sees of it, V_I I."""
     distance: Distance = "cosine"
     hypotheses: int = Field(default=10, ge=1, le=1000)
     """What a captioner finds for each photo, at least, before they are re-ranked."""

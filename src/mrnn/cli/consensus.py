@@ -38,8 +38,8 @@ class By(StrEnum):
 class Space(StrEnum):
     """Features that neighbours are found by."""
 
-    refined = "refined"
     raw = "raw"
+    refined = "refined"
 
 
 class Distance(StrEnum):
@@ -73,8 +73,8 @@ def rerank(
         ),
     ] = "self",
     features: Annotated[
-        Space, typer.Option(help="Find neighbours by what the model sees, or the encoder")
-    ] = Space.refined,
+        Space, typer.Option(help="Find neighbours by the encoder, or what the model sees")
+    ] = Space.raw,
     distance: Annotated[Distance, typer.Option(help="How features are compared")] = Distance.cosine,
     model: ModelFolder = None,
     evidence: Annotated[
