@@ -139,6 +139,9 @@ def test_from_raw_text_equal_to_the_reference_scorer(reference_scorer):
     np.testing.assert_allclose(images_["bleu_4"][same], np.array(bleus[3])[same], rtol=0, atol=1e-9)
 
 
+# The reference scorer leaves its pipes open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_meteor_of_real_captions_equals_the_reference_scorer(reference_scorer):
     from pycocoevalcap.meteor.meteor import Meteor as Reference
 
