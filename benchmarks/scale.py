@@ -94,7 +94,8 @@ def train_some(data: Path, out: Path, steps: int, *, in_memory: bool) -> dict[st
     from mrnn.dataset import Dataset
     from mrnn.encoders import ENCODERS
     from mrnn.recipe import load_recipe
-    from mrnn.training import StepDone, train
+    from mrnn.training import train
+    from mrnn.training_events import StepDone
 
     begin = time.perf_counter()
     ENCODERS["synthetic"] = lambda _: SyntheticEncoder()

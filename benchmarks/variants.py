@@ -19,7 +19,9 @@ from mrnn.errors import MRNNError
 from mrnn.evaluation import generate, references_of
 from mrnn.features import load_features
 from mrnn.recipe import load_recipe
-from mrnn.training import METRICS, EpochDone, RunFinished, RunStarted, train
+from mrnn.saved_run import METRICS
+from mrnn.training import train
+from mrnn.training_events import EpochDone, RunFinished, RunStarted
 
 VARIANTS = {
     "the paper's: ReLU-256, scaled tanh, two embeddings": "",

@@ -23,7 +23,7 @@ from mrnn.evaluation import EvaluationReport
 from mrnn.index_folder import IndexConfig
 from mrnn.ranking_evaluation import RetrievalScores
 from mrnn.retrieval import Result
-from mrnn.training import EpochDone
+from mrnn.training_events import EpochDone
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

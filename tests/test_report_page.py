@@ -22,7 +22,7 @@ from mrnn.metrics.ranking import ranking_scores
 from mrnn.report import Ranks, Report, RunReport, ScoredCaption, ShownImage, Thumbnail
 from mrnn.report_page import report_page
 from mrnn.tokenization import tokenize
-from mrnn.training import EpochDone
+from mrnn.training_events import EpochDone
 
 REFERENCES = [("a red wall", "the wall is red"), ("a green wall",), ("a blue wall", "blue")]
 ALONE = {"br", "hr", "img", "input", "link", "meta"}

@@ -6,7 +6,8 @@ from test_training import epochs_of, recipe
 from mrnn.errors import OptionsError
 from mrnn.features import extract_features
 from mrnn.tensorboard import FIGURES, log_to_tensorboard
-from mrnn.training import RunFinished, StepDone, train
+from mrnn.training import train
+from mrnn.training_events import RunFinished, StepDone
 
 
 @pytest.fixture

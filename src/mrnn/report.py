@@ -32,8 +32,9 @@ from mrnn.metrics.ranking import (
     sentence_to_image_ranks,
 )
 from mrnn.ranking import Ranker, rank_fast
+from mrnn.saved_run import METRICS
 from mrnn.tokenization import tokenize
-from mrnn.training import METRICS, EpochDone
+from mrnn.training_events import EpochDone
 
 SHOWN = 200
 """Photos that a report shows, unless asked for more or fewer."""

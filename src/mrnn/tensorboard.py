@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mrnn.errors import OptionsError
-from mrnn.training import EpochDone, Event, RunStarted, StepDone
+from mrnn.training_events import EpochDone, Event, RunStarted, StepDone
 
 FIGURES = (
     *("train_perplexity", "dev_perplexity", "shuffled_perplexity"),

@@ -1,142 +1,46 @@
 """Training: `train` yields what happens, and leaves a checkpoint folder.
 
-RUN/ is the best checkpoint so far by dev perplexity, with its card; metrics.jsonl (a line an
-epoch); and resume/ (all that an interrupted run needs to end as if it had not been).
+RUN/ is the best checkpoint so far by dev perplexity, with its card, and what `saved_run` keeps.
 """
 
-import hashlib
 import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from mrnn.batching import Batch, EncodedCaptions, batches
 from mrnn.caption_scores import score_generation
 from mrnn.captioner import Captioner
-from mrnn.checkpoint import CONFIG, Checkpoint
+from mrnn.checkpoint import Checkpoint
 from mrnn.dataset import Dataset
 from mrnn.decoding import DecodingOptions
-from mrnn.errors import DataError, TrainingError
-from mrnn.evaluation import generate, references_of
+from mrnn.errors import TrainingError
+from mrnn.evaluation import generate
 from mrnn.familiarity import Familiarity, evenly_spaced
-from mrnn.features import Features, load_features, recorded_encoder
+from mrnn.features import load_features, recorded_encoder
 from mrnn.model import ModelConfig, network_of
 from mrnn.model_card import write_model_card
 from mrnn.recipe import Recipe, TrainingOptions
+from mrnn.saved_run import (
+    RESUME,
+    Progress,
+    SavedRun,
+    add_metrics,
+    check_folder,
+    cut_metrics,
+    load_run,
+    save_run,
+)
 from mrnn.scoring import perplexity, perplexity_of
-from mrnn.vocabulary import SIGNS, Vocabulary
-from mrnn.whole_files import write_whole
+from mrnn.training_data import TrainingData, read_training_data
+from mrnn.training_events import EpochDone, Event, RunFinished, RunStarted, StepDone
 
-METRICS, RESUME = "metrics.jsonl", Path("resume", "state.safetensors")
 BATCH_OF_DEV = 128
-
-
-@dataclass(frozen=True)
-class RunStarted:
-    """What is about to be trained."""
-
-    folder: Path
-    parameters: int
-    vocabulary_size: int
-    epochs: int
-    steps_per_epoch: int
-    precision: str
-    done_epochs: int
-    """Of an interrupted run that this one goes on with."""
-
-
-@dataclass(frozen=True)
-class StepDone:
-    """One batch later."""
-
-    epoch: int
-    bits: float
-    """Mean bits a word, without the regulariser."""
-    words: int
-
-
-class EpochDone(BaseModel):
-    """A line of metrics.jsonl."""
-
-    model_config = ConfigDict(frozen=True)
-
-    epoch: int
-    train_perplexity: float
-    """Over the epoch, with dropout."""
-    dev_perplexity: float
-    shuffled_perplexity: float | None
-    """Dev's when each caption is given another photo: no higher, and the image is ignored.
-    None for a model that sees none, and for a single photo."""
-    distinct: float
-    """Share of different captions among dev's, by greedy search."""
-    bleu_4: float
-    cider: float
-    best: bool
-    words_per_second: float
-    seconds: float
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What goes wrong, in plain words."""
-        found = []
-        shuffled = self.shuffled_perplexity
-        if shuffled is not None and shuffled < 1.02 * self.dev_perplexity:
-            found.append("the model ignores the image: shuffled photos do not raise perplexity")
-        if self.distinct < 0.1:
-            found.append(f"only {self.distinct:.0%} of the dev captions are distinct")
-        return tuple(found)
-
-
-@dataclass(frozen=True)
-class RunFinished:
-    """The run is over; the folder holds its best epoch."""
-
-    folder: Path
-    best_epoch: int
-    best_perplexity: float
-
-
-Event = RunStarted | StepDone | EpochDone | RunFinished
-
-
-@dataclass(frozen=True)
-class _Data:
-    """What a model is trained and chosen on."""
-
-    train: EncodedCaptions
-    """Their image rows are those of `features`."""
-    features: np.ndarray
-    """Of all photos, on disk: a batch reads its own."""
-    names: tuple[str, ...]
-    """Of the photos, in the order of `features`."""
-    dev: EncodedCaptions
-    dev_features: np.ndarray
-    dev_references: list[list[list[str]]]
-    hash: str
-    """Of all captions."""
-    folder: str
-    """Name of the dataset folder."""
-    sizes: dict[str, tuple[int, int]]
-    """Images and captions of each split."""
-
-
-@dataclass
-class _Progress:
-    """Where a run stands: what is neither weights nor the optimizer's."""
-
-    epoch: int = 0
-    best_epoch: int = 0
-    best_perplexity: float = math.inf
 
 
 def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) -> Iterator[Event]:
@@ -145,10 +49,10 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
     The same recipe, data, machine and number of threads give the same weights, bit for bit; so does
     a run that was interrupted, at whatever moment, and resumed.
     """
-    _check_folder(out, resume)
+    check_folder(out, resume=resume)
     encoder = recorded_encoder(dataset, recipe.encoder.name, recipe.encoder.fit)
     features = load_features(dataset, encoder)
-    data, vocabulary = _read_data(dataset, features, recipe.training.minimum_count)
+    data, vocabulary = read_training_data(dataset, features, recipe.training.minimum_count)
     torch.manual_seed(recipe.training.seed)
     config = ModelConfig(
         **recipe.model.model_dump(),
@@ -166,47 +70,16 @@ def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) 
     yield from _Run(recipe, checkpoint, data, out).events(resume)
 
 
-def _read_data(
-    dataset: Dataset, features: Features, minimum_count: int
-) -> tuple[_Data, Vocabulary]:
-    """Refuses what there is nothing to learn from."""
-    train, dev = dataset.split("train"), dataset.split("dev")
-    references, dev_references = references_of(train), references_of(dev)
-    vocabulary = Vocabulary.build(
-        (words for sentences in references for words in sentences), minimum_count
-    )
-    if len(vocabulary) == len(SIGNS):
-        raise DataError(
-            f"No word is {minimum_count} times in the training captions of "
-            f"{dataset.folder}; lower training.minimum_count"
-        )
-    if len(train) < 2:
-        raise DataError(f"{dataset.folder} has fewer than two training images")
-    data = _Data(
-        EncodedCaptions.of(references, vocabulary, features.rows_of(train)),
-        features.matrix,
-        tuple(features.rows),
-        EncodedCaptions.of(dev_references, vocabulary),
-        features.of(dev),
-        dev_references,
-        hashlib.sha256(json.dumps([references, dev_references]).encode()).hexdigest(),
-        dataset.folder.resolve().name,
-        {
-            split: (len(said), sum(map(len, said)))
-            for split, said in (("train", references), ("dev", dev_references))
-        },
-    )
-    return data, vocabulary
-
-
 class _Run:
     """A model in training: its optimizer, its averaged weights and where it stands."""
 
-    def __init__(self, recipe: Recipe, checkpoint: Checkpoint, data: _Data, out: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, checkpoint: Checkpoint, data: TrainingData, out: Path
+    ) -> None:
         self.recipe, self.options, self.out = recipe, recipe.training, out
         self.checkpoint, self.data = checkpoint, data
         self.model = checkpoint.model
-        self.average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self.average = {name: weight.clone() for name, weight in self._weights().items()}
         self.optimizer = torch.optim.AdamW(  # without decay the same as Adam
             self.model.parameters(),
             lr=self.options.learning_rate,
@@ -214,7 +87,7 @@ class _Run:
             fused=True,
         )
         self.generator = torch.Generator().manual_seed(self.options.seed)
-        self.progress = _Progress()
+        self.progress = Progress()
         self.low_precision = chosen_precision(self.options) == "bfloat16"
         self.steps_per_epoch = math.ceil(len(data.train) / self.options.batch_size)
 
@@ -224,7 +97,7 @@ class _Run:
             self._restore()
         else:
             self._save()  # before the first checkpoint, so that none is ever without
-        _cut_metrics(self.out, self.progress.epoch)
+        cut_metrics(self.out, self.progress.epoch)
         yield RunStarted(
             self.out,
             sum(parameter.numel() for parameter in self.model.parameters()),
@@ -291,7 +164,7 @@ class _Run:
 
     def _finish_epoch(self, train_perplexity: float, speed: float, start: float) -> EpochDone:
         """Measure on dev, keep the best, and save where the run stands, in this order."""
-        raw = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        raw = {name: weight.clone() for name, weight in self._weights().items()}
         self._set_weights(self.average)
         self.model.eval()
         figures = self._measure()
@@ -318,8 +191,7 @@ class _Run:
             words_per_second=speed,
             seconds=time.perf_counter() - start,
         )
-        with (self.out / METRICS).open("a", encoding="utf-8") as file:
-            file.write(done.model_dump_json() + "\n")
+        add_metrics(self.out, done.model_dump_json())
         self._save()
         return done
 
@@ -352,54 +224,36 @@ class _Run:
         shifted = EncodedCaptions(captions.sentences, next_photo)
         return perplexity(self.model, batches(shifted, features, BATCH_OF_DEV))
 
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+
     def _set_weights(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(weights[name])
 
     def _save(self) -> None:
-        """All that decides the rest of the run, in one file that is replaced at once."""
-        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
-        tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-        tensors["random.dropout"] = torch.get_rng_state()
-        tensors["random.batches"] = self.generator.get_state()
-        file = self.out / RESUME
-        file.parent.mkdir(parents=True, exist_ok=True)
-        metadata = {
-            "progress": json.dumps(vars(self.progress)),
-            "recipe": self._fingerprint(),
-            "precision": "bfloat16" if self.low_precision else "float32",
-        }
-        write_whole(file, save(tensors, metadata))
+        state = SavedRun(
+            self.progress,
+            self._fingerprint(),
+            "bfloat16" if self.low_precision else "float32",
+            self._weights(),
+            self.average,
+            self.optimizer.state_dict()["state"],
+            torch.get_rng_state(),
+            self.generator.get_state(),
+        )
+        save_run(self.out, state)
 
     def _restore(self) -> None:
-        try:
-            with safe_open(self.out / RESUME, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise TrainingError(
-                f"{self.out / RESUME} is damaged ({error}); train into another folder"
-            ) from error
-        if metadata.get("recipe") != self._fingerprint():
-            raise TrainingError(
-                f"{self.out} was begun with another recipe or other data; "
-                "go on with those, or train into another folder"
-            )
-        self.progress = _Progress(**json.loads(metadata["progress"]))
-        self.low_precision = metadata["precision"] == "bfloat16"
-        self._set_weights(_below("model.", tensors))
-        self.average = _below("average.", tensors)
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _below("optimizer.", tensors).items():
-            index, _, key = name.partition(".")
-            state.setdefault(int(index), {})[key] = tensor
+        state = load_run(self.out, self._fingerprint())
+        self.progress, self.average = state.progress, state.average
+        self.low_precision = state.precision == "bfloat16"
+        self._set_weights(state.weights)
         groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        torch.set_rng_state(tensors["random.dropout"])
-        self.generator.set_state(tensors["random.batches"])
+        self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
+        torch.set_rng_state(state.dropout_state)
+        self.generator.set_state(state.batches_state)
 
     def _fingerprint(self) -> str:
         """What must not change while a run is interrupted."""
@@ -433,29 +287,3 @@ def _product_seconds(precision: torch.dtype) -> float:
         matrix @ matrix
         least = min(least, time.perf_counter() - start)
     return least
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _check_folder(out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise TrainingError(f"{out} is a file; give a folder to --out")
-    if not resume and (out / CONFIG).exists():
-        raise TrainingError(
-            f"{out} already holds a model; add --resume to go on, or give another folder to --out"
-        )
-    if resume and (out / CONFIG).exists() and not (out / RESUME).exists():
-        raise TrainingError(
-            f"{out} holds a model, but no {RESUME} to go on from; give another folder to --out"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-
-
-def _cut_metrics(out: Path, epochs: int) -> None:
-    """Forget the lines of epochs that will be trained again."""
-    file = out / METRICS
-    if file.exists():
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_whole(file, "".join(lines[:epochs]))

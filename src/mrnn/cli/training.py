@@ -11,7 +11,7 @@ from rich.progress import TaskID, TextColumn
 from mrnn.cli.terminal import bar, tell
 
 if TYPE_CHECKING:
-    from mrnn.training import EpochDone, Event
+    from mrnn.training_events import EpochDone, Event
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
 
 
 def _show_training(events: Iterable["Event"]) -> None:
-    from mrnn.training import EpochDone, RunFinished, RunStarted, StepDone
+    from mrnn.training_events import EpochDone, RunFinished, RunStarted, StepDone
 
     started = time.monotonic()
     words, task = 0, TaskID(0)
