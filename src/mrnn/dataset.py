@@ -1,4 +1,4 @@
-"""The dataset folder: captioned images in splits, written, read and checked.
+"""The dataset folder: captioned images in splits, written and read.
 
 DATA/dataset.json     format, source, images root, what each split holds
 DATA/captions.jsonl   one image a line: name, path below the images root, split, captions
@@ -7,29 +7,22 @@ DATA/features/        what encoders saw (see features.py)
 The images stay where they lie.
 """
 
-import hashlib
 import json
 import os
-import statistics
 import tempfile
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mrnn.errors import DataError, ImageError
-from mrnn.images import load_image
+from mrnn.errors import DataError
 from mrnn.text_files import first_problem
-from mrnn.tokenization import tokenize
 
 FORMAT = 1
 HEADER, CAPTIONS = "dataset.json", "captions.jsonl"
-
-Finding = tuple[bool, str]
-"""Whether it would make training, or the measures that steer it, wrong; and what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +49,7 @@ class Dataset:
         """Raises DataError, with file and line, for whatever is wrong. Needs no image file."""
         header = _read_header(folder)
         images = tuple(_read_captions(folder / CAPTIONS, Path(header.images)))
-        if (splits := _count(images)) != header.splits:
+        if (splits := count_splits(images)) != header.splits:
             problem = f"holds {splits}, but {HEADER} says {header.splits}; run mrnn prepare again"
             raise DataError(f"{folder / CAPTIONS}: {problem}")
         return cls(folder, images)
@@ -121,7 +114,8 @@ def write_dataset(
         path = Path(os.path.abspath(image.path))
         below = path.relative_to(root) if path.is_relative_to(root) else path
         lines.append(_to_json({**asdict(image), "path": below.as_posix()}, source))
-    header = {"format": FORMAT, "source": source, "images": str(root), "splits": _count(every)}
+    splits = count_splits(every)
+    header = {"format": FORMAT, "source": source, "images": str(root), "splits": splits}
     _write_folder({CAPTIONS: b"".join(lines), HEADER: _to_json(header, source, indent=2)}, folder)
 
 
@@ -160,7 +154,8 @@ def _write_folder(files: dict[str, bytes], folder: Path) -> None:
         raise DataError(f"{folder}: {problem}") from None
 
 
-def _count(images: Iterable[CaptionedImage]) -> dict[str, dict[str, int]]:
+def count_splits(images: Iterable[CaptionedImage]) -> dict[str, dict[str, int]]:
+    """Images and captions of each split, in order of appearance."""
     sizes: dict[str, dict[str, int]] = {}
     for image in images:
         size = sizes.setdefault(image.split, {"images": 0, "captions": 0})
@@ -205,148 +200,3 @@ def _read_captions(file: Path, root: Path) -> Iterator[CaptionedImage]:
             raise DataError(f"{file}:{number}: name {record.name!r}: {before}")
         line_of[record.name] = number
         yield CaptionedImage(record.name, root / record.path, record.split, record.captions)
-
-
-class SplitReport(BaseModel):
-    """What a split holds; the lengths of its captions in words."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    images: int
-    captions: int
-    shortest: int
-    median: float
-    mean: float
-    percentile_95: int
-    longest: int
-
-
-class CheckReport(BaseModel):
-    """What a dataset holds, and what is wrong with it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    splits: dict[str, SplitReport]
-    words: int
-    """Different words in train."""
-    minimum_count: int
-    rare_words: float
-    """Share of them that occur less than `minimum_count` times."""
-    rare_tokens: float
-    """Share of the running words of train that are rare."""
-    unknown_tokens: float
-    """Share of the running words of dev that are rare in train or not there."""
-    errors: tuple[str, ...]
-    """What would make training, or the measures that steer it, wrong."""
-    warnings: tuple[str, ...]
-
-    def lines(self) -> Iterator[str]:
-        """The report for people."""
-        for name, split in self.splits.items():
-            yield (
-                f"{name}: {split.images} images, {split.captions} captions of {split.shortest} to "
-                f"{split.longest} words (median {split.median:g}, mean {split.mean:.1f}, "
-                f"95 % within {split.percentile_95})"
-            )
-        yield (
-            f"words: {self.words} in train, {self.rare_words:.1%} of them rare (less than "
-            f"{self.minimum_count} times), {self.rare_tokens:.2%} of its text; "
-            f"{self.unknown_tokens:.2%} of the text of dev is outside the vocabulary"
-        )
-        yield from (f"error: {error}" for error in self.errors)
-        yield from (f"warning: {warning}" for warning in self.warnings)
-        yield f"errors: {len(self.errors)}, warnings: {len(self.warnings)}"
-
-
-def check_dataset(
-    dataset: Dataset, *, minimum_count: int = 3, on_image: Callable[[], None] | None = None
-) -> CheckReport:
-    """Decode every image, compare splits, count words. `on_image` is called after each image."""
-    words = {
-        split: [tokenize(caption) for image in dataset.split(split) for caption in image.captions]
-        for split in dataset.splits
-    }
-    counts = Counter(word for caption in words.get("train", []) for word in caption)
-    rare = {word: count for word, count in counts.items() if count < minimum_count}
-    dev = [word for caption in words.get("dev", []) for word in caption]
-    findings = (*_check_images(dataset, on_image), *_check_captions(dataset, words))
-    return CheckReport(
-        splits={
-            name: SplitReport(**size, **_lengths(words[name]))
-            for name, size in _count(dataset.images).items()
-        },
-        words=len(counts),
-        minimum_count=minimum_count,
-        rare_words=len(rare) / max(1, len(counts)),
-        rare_tokens=sum(rare.values()) / max(1, counts.total()),
-        unknown_tokens=sum(counts[word] < minimum_count for word in dev) / max(1, len(dev)),
-        errors=tuple(text for wrong, text in findings if wrong),
-        warnings=tuple(text for wrong, text in findings if not wrong),
-    )
-
-
-def _lengths(captions: Sequence[Sequence[str]]) -> dict[str, Any]:
-    lengths = sorted(map(len, captions)) or [0]
-    return {
-        "shortest": lengths[0],
-        "median": statistics.median(lengths),
-        "mean": statistics.fmean(lengths),
-        "percentile_95": lengths[(len(lengths) * 95 - 1) // 100],
-        "longest": lengths[-1],
-    }
-
-
-def _check_images(dataset: Dataset, on_image: Callable[[], None] | None) -> Iterator[Finding]:
-    bad: dict[tuple[str, str], list[str]] = defaultdict(list)
-    same: dict[str, list[CaptionedImage]] = defaultdict(list)
-    for image in dataset.images:
-        state, content = _examine(image.path)
-        same[content].append(image)
-        if state:
-            bad[image.split, state].append(content)
-        if on_image:
-            on_image()
-    for (split, state), reasons in bad.items():
-        yield True, _some(f"images of {split} {state}", reasons)
-    twins: dict[bool, list[str]] = {True: [], False: []}
-    for images in same.values():
-        if len(images) > 1:
-            leak = len({image.split for image in images}) > 1
-            twins[leak].append(" = ".join(f"{image.name} ({image.split})" for image in images))
-    for leak, names in twins.items():
-        if names:
-            where = "in more than one split" if leak else "more than once in a split"
-            yield leak, _some(f"the same image {where}", names)
-
-
-def _examine(path: Path) -> tuple[str, str]:
-    """Whether an image is missing, broken or neither (""), then why, or the file's hash."""
-    if not os.path.exists(path):
-        return "missing", str(path)
-    try:
-        load_image(path, least_side=32)
-        with path.open("rb") as file:
-            return "", hashlib.file_digest(file, "sha256").hexdigest()
-    except (ImageError, OSError) as error:
-        return "broken", str(error)
-
-
-def _check_captions(dataset: Dataset, words: dict[str, list[list[str]]]) -> Iterator[Finding]:
-    for split in ("train", "dev"):
-        if split not in words:
-            yield True, f"no {split} split; there are: {', '.join(words)}"
-    for split in words:
-        images = dataset.split(split)
-        if bare := [image.name for image in images if not image.captions]:
-            yield True, _some(f"images of {split} without captions", bare)
-        if empty := [i.name for i in images if not all(map(tokenize, i.captions))]:
-            yield True, _some(f"images of {split} with a caption that has no words", empty)
-    splits_of = Counter(text for said in words.values() for text in {" ".join(w) for w in said})
-    if repeated := [text for text, splits in splits_of.items() if text and splits > 1]:
-        yield False, _some("captions in more than one split", sorted(repeated))
-
-
-def _some(what: str, examples: Sequence[str]) -> str:
-    """A finding on one line, with three examples."""
-    more = f"; and {len(examples) - 3} more" if len(examples) > 3 else ""
-    return f"{what} ({len(examples)}): {'; '.join(examples[:3])}{more}"

@@ -5,27 +5,20 @@ All that comes from data is escaped, and the page allows no script but its own.
 
 import base64
 import hashlib
-import html
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from string import Template
 
-from mrnn.caption_scores import MEASURES, depends_on
 from mrnn.captioner import Caption
 from mrnn.charts import Line, chart, histogram
-from mrnn.comparison import Difference
 from mrnn.decoding import DecodingOptions
 from mrnn.report import Report, RunReport, ScoredCaption, ShownImage
+from mrnn.report_figures import LETTERS, escaped, figures_table, label
 from mrnn.tokenization import join_words
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 SCRIPT = Path(__file__).with_suffix(".js")
-LETTERS = "AB"
-PERPLEXITIES = (
-    ("perplexity", "perplexity", "words of the references, unknown ones and end signs counted"),
-    ("perplexity_without_end", "of words alone", "the same, without end signs"),
-)
 LEVELS = (0.5, 0.2, 0.05, 0.01)
 """A word less likely than the first is marked, and more strongly below each that follows."""
 
@@ -37,9 +30,9 @@ def report_page(report: Report) -> str:
     orders = _orders(report)
     images = _in_order(report)
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=_text(f"Captions of {report.split}, {Path(report.data).name}"),
+        title=escaped(f"Captions of {report.split}, {Path(report.data).name}"),
         summary=_summary(report),
-        figures=_figures(report),
+        figures=figures_table(report),
         charts="\n".join(_charts(report)),
         legend=_legend(orders[0][1]),
         orders="\n".join(f'<option value="{key}">{name}</option>' for key, name in orders),
@@ -50,27 +43,17 @@ def report_page(report: Report) -> str:
     )
 
 
-def _text(value: str) -> str:
-    """Safe as content and as the value of an attribute."""
-    return html.escape(value.encode("utf-8", "backslashreplace").decode())
-
-
-def _label(report: Report, run: int) -> str:
-    """What figures of a run are headed by; nothing where there is but one."""
-    return f'<span class="run{run}">{LETTERS[run]}</span>' if len(report.runs) > 1 else ""
-
-
 def _summary(report: Report) -> str:
     settings = report.runs[0].figures.settings
     runs = "".join(
-        f"<li>{_label(report, number)} <strong>{_text(run.name)}</strong>: recipe "
-        f"{_text(str(run.figures.settings['recipe']))}; image features: "
-        f"{_text(str(run.figures.settings['encoder']))}; captions: "
-        f"{_text(_decoding(run))}</li>"
+        f"<li>{label(report, number)} <strong>{escaped(run.name)}</strong>: recipe "
+        f"{escaped(str(run.figures.settings['recipe']))}; image features: "
+        f"{escaped(str(run.figures.settings['encoder']))}; captions: "
+        f"{escaped(_decoding(run))}</li>"
         for number, run in enumerate(report.runs)
     )
     return (
-        f"<p>Data: {_text(report.data)}, split {_text(report.split)}: {settings['images']:,} "
+        f"<p>Data: {escaped(report.data)}, split {escaped(report.split)}: {settings['images']:,} "
         f"photos, {settings['references']:,} captions. Figures and the chart of CIDEr-D are of "
         f"all of them; {len(report.images):,} photos are shown, evenly spaced.</p><ul>{runs}</ul>"
     )
@@ -85,117 +68,6 @@ def _decoding(run: RunReport) -> str:
         or (name != "n_best" and run.figures.settings[name] != default[name])
     ]
     return ", ".join(said)
-
-
-def _figures(report: Report) -> str:
-    """The table of all measures, and beneath it what they depend on."""
-    pair = report.comparison is not None
-    heads = ["<th>measure</th>"]
-    for number in range(len(report.runs)):
-        heads.append(f'<th class="number">{_label(report, number) or "figure"}</th>')
-        heads.append('<th class="number">95 % interval</th>')
-    if pair:
-        heads += ['<th class="number">A &minus; B</th>', '<th class="number">95 % interval</th>']
-        heads += ["<th>better</th>", '<th class="number">photos A</th>']
-        heads.append('<th class="number">photos B</th>')
-    rows = [
-        *_perplexity_rows(report, pair),
-        *_measure_rows(report),
-        *_retrieval_rows(report, pair),
-    ]
-    settings = report.runs[0].figures.settings
-    notes = dict.fromkeys(note for run in report.runs for note in run.figures.notes)
-    notes |= dict.fromkeys(report.comparison.notes if report.comparison else ())
-    context = (
-        f"References: {settings['protocol']}. Words: {settings['tokenizer']}. Intervals: over "
-        f"photos{', differences paired' if pair else ''}, {settings['resamples']:,} resamples, "
-        f"seed {settings['resampling_seed']}, document frequencies fixed."
-    )
-    if pair:
-        context += (
-            " Neither is better where the interval of the difference holds 0. "
-            "Photos A, B: where that one is ahead."
-        )
-    return (
-        f'<p class="soft">{_text(context)}</p>'
-        '<div class="scroll" role="region" aria-label="Table of figures" tabindex="0"><table>'
-        f"<thead><tr>{''.join(heads)}<th>depends on</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-        + "".join(f'<p class="soft">Note: {_text(note)}</p>' for note in notes)
-        + "".join(
-            f'<p class="soft">{_label(report, number)} {_text(run.name)} has not learned to rank, '
-            "so it has no figures of retrieval. mrnn train-ranking teaches it.</p>"
-            for number, run in enumerate(report.runs)
-            if run.sentences_of_photos is None
-        )
-    )
-
-
-def _perplexity_rows(report: Report, pair: bool) -> Iterator[str]:
-    for key, name, what in PERPLEXITIES:
-        cells = [
-            f'<td class="number">{getattr(run.figures, key):.2f}</td><td></td>'
-            for run in report.runs
-        ]
-        yield _row(name, [*cells, "<td></td>" * 5 * pair], what)
-
-
-def _measure_rows(report: Report) -> Iterator[str]:
-    settings = report.runs[0].figures.settings
-    for key, name in (MEASURES | {"distinct": "distinct"}).items():
-        cells = []
-        for run in report.runs:
-            value, interval = getattr(run.figures.generation, key), run.figures.intervals.get(key)
-            cells.append(f'<td class="number">{"n/a" if value is None else f"{value:.3f}"}</td>')
-            cells.append(f'<td class="number">{_interval(interval)}</td>')
-        if report.comparison:
-            cells.append(_difference(report.comparison.differences.get(key)))
-        yield _row(name, cells, depends_on(key, settings))
-
-
-def _retrieval_rows(report: Report, pair: bool) -> Iterator[str]:
-    settings = report.runs[0].figures.settings
-    directions = {
-        "sentences_of_photos": f"percent of photos; {settings['references']:,} sentences compete",
-        "photos_of_sentences": f"percent of sentences; {settings['images']:,} photos compete",
-    }
-    figures = {"r_at_1": "R@1", "r_at_5": "R@5", "r_at_10": "R@10", "median_rank": "median rank"}
-    for direction, what in directions.items():
-        found = [getattr(run, direction) for run in report.runs]
-        if not any(found):
-            continue
-        for key, name in figures.items():
-            cells = [
-                f'<td class="number">{f"{getattr(one, key):.1f}" if one else "n/a"}</td><td></td>'
-                for one in found
-            ]
-            of = what if key != "median_rank" else what.partition("; ")[2]
-            yield _row(
-                f"{name}, {direction.partition('_')[0]}", [*cells, "<td></td>" * 5 * pair], of
-            )
-
-
-def _row(name: str, cells: Sequence[str], what: str) -> str:
-    return (
-        f'<tr><th scope="row">{name}</th>{"".join(cells)}<td class="soft">{_text(what)}</td></tr>'
-    )
-
-
-def _interval(interval: tuple[float, float] | None, sign: str = "") -> str:
-    return "" if interval is None else f"{interval[0]:{sign}.3f} to {interval[1]:{sign}.3f}"
-
-
-def _difference(found: Difference | None) -> str:
-    if found is None:
-        return "<td></td>" * 5
-    low, high = found.interval
-    better = "neither" if low <= 0 <= high else "AB"[found.difference < 0]
-    return (
-        f'<td class="number">{found.difference:+.3f}</td>'
-        f'<td class="number">{_interval(found.interval, "+")}</td>'
-        f'<td>{better}</td><td class="number">{found.wins_a:,}</td>'
-        f'<td class="number">{found.wins_b:,}</td>'
-    )
 
 
 def _charts(report: Report) -> Iterator[str]:
@@ -214,7 +86,7 @@ def _charts(report: Report) -> Iterator[str]:
     for number, run in enumerate(report.runs):
         if not run.epochs:
             yield (
-                f'<p class="soft">{_label(report, number)} {_text(run.name)} holds no '
+                f'<p class="soft">{label(report, number)} {escaped(run.name)} holds no '
                 "metrics.jsonl, so its training curve is not shown.</p>"
             )
     ciders = [run.ciders for run in report.runs]
@@ -281,7 +153,7 @@ def _legend(order: str) -> str:
         for level, name in enumerate([*names, f"below {LEVELS[-1]:g}"])
     )
     return (
-        f'<p>Order: {_text(order)}; <a href="#end">to the other end</a>. Under each caption: '
+        f'<p>Order: {escaped(order)}; <a href="#end">to the other end</a>. Under each caption: '
         "log P of the sentence in nats, P a word (the geometric mean), CIDEr-D and BLEU-4 of this "
         f"photo alone. The probability of each word: {marks}.</p>"
     )
@@ -306,20 +178,20 @@ def _photo(image: ShownImage, place: int) -> str:
         data[f"sure{number}"] = f"{_surety(found[0].caption):.6f}"
     attributes = " ".join(f'data-{name}="{value}"' for name, value in data.items())
     runs = "".join(_captions_of(image, number, winner) for number in range(len(image.captions)))
-    references = "".join(f"<li>{_text(text)}</li>" for text in image.references)
+    references = "".join(f"<li>{escaped(text)}</li>" for text in image.references)
     return (
         f"<li {attributes}><article><div>{_picture(image)}</div><div>"
-        f'<h3>{_text(image.name)}</h3><div class="runs">{runs}</div>'
+        f'<h3>{escaped(image.name)}</h3><div class="runs">{runs}</div>'
         f'<h4>References</h4><ul class="references">{references}</ul></div></article></li>'
     )
 
 
 def _picture(image: ShownImage) -> str:
     if image.thumbnail is None:
-        return f'<div class="missing">No picture: {_text(image.problem)}</div>'
+        return f'<div class="missing">No picture: {escaped(image.problem)}</div>'
     data = base64.b64encode(image.thumbnail.jpeg).decode()
     return (
-        f'<img alt="{_text(image.references[0])}" width="{image.thumbnail.width}" '
+        f'<img alt="{escaped(image.references[0])}" width="{image.thumbnail.width}" '
         f'height="{image.thumbnail.height}" src="data:image/jpeg;base64,{data}">'
     )
 
@@ -360,5 +232,5 @@ def _words(caption: Caption) -> Iterator[str]:
         probability = math.exp(word.log_probability)
         level = sum(probability < bound for bound in LEVELS)
         yield " " * (len(piece) - len(bare))
-        yield f'<span class="p{level}" title="P = {probability:.3g}">{_text(bare)}</span>'
+        yield f'<span class="p{level}" title="P = {probability:.3g}">{escaped(bare)}</span>'
         start = end

@@ -100,7 +100,8 @@ def prepare(
 
 def check(data: DataFolder) -> None:
     """Look for what would make training wrong: broken images, leaks, odd captions."""
-    from mrnn.dataset import Dataset, check_dataset
+    from mrnn.dataset import Dataset
+    from mrnn.dataset_check import check_dataset
 
     dataset = Dataset.load(data)
     with progress("Checking", len(dataset.images)) as advance:
