@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -101,6 +102,23 @@ def checkpoint(vocabulary):
         decoding=DecodingOptions(maximum_words=6),
         familiarity=Familiarity.of(features),
     )
+
+
+@pytest.fixture
+def limited():
+    """Within `limited(size)` no file grows beyond so many bytes, as on a disk that is full."""
+    resource = pytest.importorskip("resource", reason="the system has no limits")
+
+    @contextmanager
+    def limit(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit
 
 
 @pytest.fixture(scope="session")

@@ -227,3 +227,15 @@ def test_a_photo_that_is_called_txt_is_not_written_over(tmp_path):
     photo.write_bytes(b"\x89PNG")
     assert not write_sidecar(photo, result("x"), overwrite=True)
     assert Path(photo).read_bytes() == b"\x89PNG"
+
+
+def test_a_full_disk_is_told_and_the_file_goes_on(path, limited, tmp_path):
+    write(whole := path.with_stem("whole"), GOOD)
+    size = len(whole.read_bytes())
+    with (
+        pytest.raises(OSError, match=rf"File too large: '.*{path.name}'"),
+        limited(size * 2 // 3),
+    ):
+        write(path, GOOD)
+    write(path, GOOD)
+    assert path.read_bytes() == whole.read_bytes()

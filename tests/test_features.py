@@ -194,7 +194,8 @@ def test_a_full_disk_is_told_before_the_first_photo(dataset, colour_encoder, mon
         monkeypatch.setattr(features.os, "posix_fallocate", full)
     encoder = CountingEncoder(colour_encoder)
     with pytest.raises(
-        DataError, match=r"partial\.npy: no room for the features \(No space left on device\)$"
+        DataError,
+        match=r"partial\.npy: the features cannot be written \(No space left on device\)$",
     ):
         extract_features(dataset, encoder)
     assert encoder.encoded == 0

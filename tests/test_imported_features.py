@@ -43,6 +43,23 @@ def taken(walls, source, ids, name="vgg16-fc7"):
     return load_features(walls, encoder), note
 
 
+def test_a_full_disk_is_told_and_leaves_what_was_there(walls, ids, tmp_path, limited):
+    source = tmp_path / "features.npy"
+    np.save(source, matrix_of(3, 5))
+    before, _ = taken(walls, source, ids)
+    np.save(source, matrix_of(3, 2000) + 1)
+    for size in (0, 1000):  # no room for the header, none for the rows
+        with (
+            pytest.raises(
+                DataError, match=r"partial\.npy: the features cannot be written \((no s|Fil)"
+            ),
+            limited(size),
+        ):
+            import_features(walls, source, ids, "vgg16-fc7")
+        assert len(list(walls.features_folder.iterdir())) == 2
+        np.testing.assert_array_equal(load_features(walls, before.encoder).matrix, before.matrix)
+
+
 # What is taken
 
 

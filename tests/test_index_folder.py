@@ -207,3 +207,18 @@ def test_damaged_files(tmp_path, identity):
     (tmp_path / "new" / "entries-1.jsonl").write_text('"a"\n')
     with pytest.raises(DataError, match=r"is damaged \(1 entries, but config\.json says 2\)"):
         read_index(tmp_path / "new")
+
+
+@pytest.mark.parametrize("size", [20, 250, 600])
+def test_the_file_that_does_not_fit_is_named(tmp_path, identity, limited, size):
+    """What was there is kept, and what was worked out before the disk was full."""
+    folder = tmp_path / "index"
+    write(folder, identity, ['"old"'])
+    with (
+        pytest.raises(OSError, match=rf"File too large: '{folder}/(pending\.jsonl|\w+-2\.\w+)'"),
+        limited(size),
+    ):
+        write(folder, identity, [f'"{n}"' for n in range(100)])
+    assert read_index(folder).entries == ['"old"']
+    assert len(write(folder, identity, [f'"{n}"' for n in range(100)])) <= 100
+    assert read_index(folder).config.entries == 100

@@ -14,6 +14,7 @@ from mrnn.dataset import Dataset
 from mrnn.encoders import ENCODERS
 from mrnn.errors import TrainingError
 from mrnn.features import extract_features
+from mrnn.saved_run import add_metrics, cut_metrics
 from mrnn.training import train
 
 
@@ -63,6 +64,30 @@ def test_a_damaged_state_is_not_gone_on_with(dataset, tmp_path):
     state.write_bytes(state.read_bytes()[:-9])
     with pytest.raises(TrainingError, match=r"state\.safetensors is damaged \(.*\); train into an"):
         run(dataset, out, epochs=1, resume=True)
+
+
+# A full disk
+
+
+@pytest.mark.parametrize("size", [2_000, 25_000])  # of no state, of the first alone
+def test_a_full_disk_leaves_a_run_that_can_go_on(dataset, tmp_path, limited, size):
+    left, whole, options = tmp_path / "left", tmp_path / "whole", {"epochs": 3, "average": 0.9}
+    run(dataset, whole, **options)
+    with pytest.raises(OSError, match=r"File too large: '.*state\.safetensors'"), limited(size):
+        run(dataset, left, **options)
+    assert (left / "resume" / "state.safetensors").exists() == (size > 2_000)
+    run(dataset, left, resume=True, **options)
+    assert weights(left) == weights(whole)
+    assert metrics(left) == metrics(whole)
+
+
+def test_figures_that_do_not_fit_are_forgotten(tmp_path, limited):
+    add_metrics(tmp_path, '{"epoch": 1}')
+    with pytest.raises(OSError, match=r"File too large: '.*metrics\.jsonl'"), limited(20):
+        add_metrics(tmp_path, '{"epoch": 2}')
+    cut_metrics(tmp_path, 1)
+    add_metrics(tmp_path, '{"epoch": 2}')
+    assert [line["epoch"] for line in metrics(tmp_path, timed=True)] == [1, 2]
 
 
 # Interrupted and resumed

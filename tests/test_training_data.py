@@ -1,3 +1,5 @@
+import gc
+
 import numpy as np
 import pytest
 from test_training import run
@@ -51,3 +53,15 @@ def test_one_training_image_is_too_few(dataset, tmp_path, colour_encoder):
 def test_no_dev_split(dataset, tmp_path):
     with pytest.raises(DataError, match="data: no split 'dev'; there are: train"):
         run(Dataset(dataset.folder, dataset.split("train")), tmp_path / "run")
+
+
+def test_garbage_is_collected_after_as_before(dataset, colour_encoder):
+    features = load_features(dataset, colour_encoder.identity)
+    read_training_data(dataset, features, 1)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        read_training_data(dataset, features, 1)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

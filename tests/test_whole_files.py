@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mrnn.whole_files import write_whole
+from mrnn.whole_files import naming, write_whole
 
 
 @pytest.mark.parametrize("content", ["an émigré\n", b"\x00\xff"])
@@ -36,3 +36,19 @@ def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         write_whole(tmp_path / "no" / "file", b"")
     assert caught.value.filename == str(tmp_path / "no" / "file")
+
+
+def test_a_write_that_fails_tells_the_file(tmp_path, limited):
+    file = tmp_path / "log.txt"
+    with (
+        pytest.raises(OSError, match=r"File too large: '.*log\.txt'") as caught,
+        naming(file), limited(100),
+    ):  # fmt: skip
+        file.write_bytes(bytes(200))
+    assert caught.value.errno == errno.EFBIG
+    with pytest.raises(FileNotFoundError) as caught, naming(file):
+        (tmp_path / "other").read_bytes()
+    assert caught.value.filename == str(tmp_path / "other")
+    with pytest.raises(OSError, match="3 requested and 2 written") as caught, naming(file):
+        raise OSError("3 requested and 2 written")  # as numpy does
+    assert caught.value.filename == str(file)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mrnn.captioner import ImageCaptions
 from mrnn.errors import DataError, OptionsError
-from mrnn.whole_files import write_whole
+from mrnn.whole_files import naming, write_whole
 
 CSV_COLUMNS = ("image", "rank", "text", "log_probability", "familiarity", "error")
 
@@ -68,7 +68,7 @@ class CaptionFile:
         self._write(_csv_lines(rows or [(result.image, "", "", "", "", result.error)]))
 
     def _write(self, content: bytes) -> None:
-        with self._path.open("ab") as file:
+        with naming(self._path), self._path.open("ab") as file:
             file.write(content)
 
 

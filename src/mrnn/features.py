@@ -173,24 +173,29 @@ def _open_partial(file: Path, provenance: Provenance) -> tuple[np.memmap, int]:
                 return matrix, int(progress.read_text())
     except Exception:  # noqa: S110 (as above)
         pass  # nothing to go on from
-    file.parent.mkdir(parents=True, exist_ok=True)
     progress.unlink(missing_ok=True)
-    try:
-        matrix = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
-        _reserve(partial)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(f"{partial}: no room for the features ({error.strerror})") from error
+    matrix = new_matrix(partial, shape)
     write_whole(sidecar, provenance.model_dump_json())
     return matrix, 0
 
 
-def _reserve(file: Path) -> None:
-    """Take all of its space now: a memory map on a disk that fills up would kill the process."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with file.open("r+b") as stream:
-        os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+def new_matrix(file: Path, shape: tuple[int, int]) -> np.memmap:
+    """A matrix to fill, on disk. Raises DataError, and leaves no file, where there is no room.
+
+    All of its space is taken now: a memory map on a disk that fills up would kill the process.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        matrix = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            with file.open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+    except OSError as error:
+        with suppress(OSError):
+            file.unlink()
+        problem = error.strerror or "no space left"  # numpy's have no number
+        raise DataError(f"{file}: the features cannot be written ({problem})") from error
+    return matrix
 
 
 def _read_provenance(file: Path, mend: str) -> Provenance:

@@ -15,7 +15,7 @@ import numpy as np
 from mrnn.dataset import CaptionedImage, Dataset
 from mrnn.encoders import EncoderIdentity, is_encoder
 from mrnn.errors import DataError, OptionsError
-from mrnn.features import Provenance, features_file, finish_features
+from mrnn.features import Provenance, features_file, finish_features, new_matrix
 from mrnn.splits import places_by_name
 from mrnn.text_files import read_lines
 
@@ -44,11 +44,8 @@ def import_features(
         name=name, layer="imported", fit=None, size=0, feature_size=matrix.shape[-1], weights=""
     )
     file = features_file(dataset, identity)
-    file.parent.mkdir(parents=True, exist_ok=True)
     names = tuple(image.name for image in dataset.images)
-    filled = np.lib.format.open_memmap(
-        file.with_suffix(".partial.npy"), "w+", np.float16, (len(names), matrix.shape[-1])
-    )
+    filled = new_matrix(file.with_suffix(".partial.npy"), (len(names), matrix.shape[-1]))
     try:
         for start, block in _blocks(matrix, [rows[name] for name in names]):
             _refuse_bad(block, names[start : start + len(block)], rows, source)

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mrnn.encoders import EncoderIdentity
 from mrnn.errors import DataError
 from mrnn.text_files import first_problem
-from mrnn.whole_files import write_whole
+from mrnn.whole_files import naming, write_whole
 
 FORMAT = 1
 CONFIG, PENDING, LOCK = "config.json", "pending.jsonl", "lock"
@@ -109,7 +109,7 @@ class IndexWriter:
         names = _names(config.generation)
         try:
             lines = "".join(f"{entry}\n" for entry in entries)
-            (self.folder / names[0]).write_text(lines, encoding="utf-8")
+            write_whole(self.folder / names[0], lines)
             _write_rows(
                 self.folder / names[1],
                 len(entries),
@@ -153,7 +153,7 @@ def index_writer(
             known = dict(zip(files.entries, files.values, strict=True))
         header = json.dumps([holds, maker]).encode() + b"\n"
         known |= dict(_read_pending(folder / PENDING, header, kind, width))
-        with (folder / PENDING).open("ab") as pending:
+        with naming(folder / PENDING), (folder / PENDING).open("ab") as pending:
             if not pending.tell():
                 pending.write(header)
             yield IndexWriter(folder, known, pending, files.config.generation + 1 if files else 1)
@@ -231,7 +231,7 @@ def _read_pending(
 
 def _write_rows(file: Path, count: int, rows: Callable[[slice], Float[np.ndarray, "_ P"]]) -> None:
     """An .npy file, some rows at a time: a memory map would crash on a full disk."""
-    with file.open("wb") as opened:
+    with naming(file), file.open("wb") as opened:
         for start in range(0, count, ROWS_AT_ONCE):
             block = np.ascontiguousarray(rows(slice(start, start + ROWS_AT_ONCE)))
             if not start:

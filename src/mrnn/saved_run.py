@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mrnn.checkpoint import CONFIG
 from mrnn.errors import TrainingError
-from mrnn.whole_files import write_whole
+from mrnn.whole_files import naming, write_whole
 
 METRICS, RESUME = "metrics.jsonl", Path("resume", "state.safetensors")
 
@@ -116,8 +116,9 @@ def check_folder(out: Path, *, resume: bool) -> None:
 
 def add_metrics(out: Path, line: str) -> None:
     """The line of an epoch."""
-    with (out / METRICS).open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    file = out / METRICS
+    with naming(file), file.open("a", encoding="utf-8") as lines:
+        lines.write(line + "\n")
 
 
 def cut_metrics(out: Path, epochs: int) -> None:

@@ -1,7 +1,10 @@
 """What a model is trained and chosen on."""
 
+import gc
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +43,8 @@ def read_training_data(
 ) -> tuple[TrainingData, Vocabulary]:
     """Refuses what there is nothing to learn from."""
     train, dev = dataset.split("train"), dataset.split("dev")
-    references, dev_references = references_of(train), references_of(dev)
+    with _no_garbage():
+        references, dev_references = references_of(train), references_of(dev)
     vocabulary = Vocabulary.build(
         (words for sentences in references for words in sentences), minimum_count
     )
@@ -66,3 +70,15 @@ def read_training_data(
         },
     )
     return data, vocabulary
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Where millions of small things are made that all stay: to look for garbage takes long."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()

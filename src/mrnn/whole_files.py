@@ -1,6 +1,7 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and the name of one that cannot be written."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -17,3 +18,14 @@ def write_whole(file: Path, content: str | bytes) -> None:
         with suppress(OSError):
             sibling.unlink()
         raise OSError(error.errno, error.strerror, str(file)) from error
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Gives an OSError the name of the file: a write that fails does not know it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
