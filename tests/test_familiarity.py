@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from mrnn.familiarity import BYTES, DIRECTIONS, HELD_OUT, STORED, UNFAMILIAR, Familiarity, evenly_spaced
+from mrnn.familiarity import (
+    BYTES,
+    DIRECTIONS,
+    HELD_OUT,
+    STORED,
+    UNFAMILIAR,
+    Familiarity,
+    evenly_spaced,
+)
 
 
 @pytest.fixture

@@ -71,7 +71,9 @@ class Checkpoint:
         weights = {name: weight.detach().half() for name, weight in self.model.named_parameters()}
         statistics = {MEAN: self.familiarity.mean, DIRECTIONS: self.familiarity.directions}
         tensors = weights | {name: tensor.to(STORED) for name, tensor in statistics.items()}
-        write_whole(folder / WEIGHTS, save({n: tensor.contiguous() for n, tensor in tensors.items()}))
+        write_whole(
+            folder / WEIGHTS, save({n: tensor.contiguous() for n, tensor in tensors.items()})
+        )
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint":
