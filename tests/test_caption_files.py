@@ -227,3 +227,14 @@ def test_a_photo_that_is_called_txt_is_not_written_over(tmp_path):
     photo.write_bytes(b"\x89PNG")
     assert not write_sidecar(photo, result("x"), overwrite=True)
     assert Path(photo).read_bytes() == b"\x89PNG"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    out = tmp_path / "captions.jsonl"
+    captions = CaptionFile(out, 1)
+    out.unlink(missing_ok=True)
+    out.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        captions.write(result("a.png"))
+    assert raised.value.filename == str(out)

@@ -68,8 +68,11 @@ class CaptionFile:
         self._write(_csv_lines(rows or [(result.image, "", "", "", "", result.error)]))
 
     def _write(self, content: bytes) -> None:
-        with self._path.open("ab") as file:
-            file.write(content)
+        try:
+            with self._path.open("ab") as file:
+                file.write(content)
+        except OSError as error:  # a full disk has no name of its own
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
 def write_sidecar(photo: Path, result: ImageCaptions, *, overwrite: bool = False) -> bool:
