@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mrnn.checkpoint import CONFIG, DIRECTIONS, MEAN, VOCABULARY, WEIGHTS, Checkpoint
+from mrnn.checkpoint import CONFIG, DIRECTIONS, FORMAT, MEAN, VOCABULARY, WEIGHTS, Checkpoint
 from mrnn.errors import CheckpointError
 from mrnn.model import IGNORED, MRNN, ModelConfig, network_of
 from mrnn.vocabulary import Vocabulary
@@ -103,6 +103,11 @@ def test_familiarity_survives_exactly(checkpoint, run):
     )
 
 
+def test_familiarity_takes_a_byte_a_value(run):
+    statistics = [load_file(run / WEIGHTS)[name] for name in FAMILIARITY]
+    assert [tensor.element_size() for tensor in statistics] == [1, 1]
+
+
 def test_the_loaded_model_says_nearly_the_same(checkpoint, run):
     words, images = torch.tensor([[0, 3, 4, 5]]), torch.rand(1, 7)
     targets = torch.tensor([[3, 4, 1, IGNORED]])
@@ -122,7 +127,7 @@ def test_a_second_save_gives_the_same_bytes_and_nothing_else_is_left(run, checkp
 
 def test_config_is_for_people_too(run):
     config = json.loads((run / CONFIG).read_text())
-    assert config["format"] == 1
+    assert config["format"] == FORMAT
     assert config["encoder"]["name"] == "colour"
     assert config["model"]["recurrent_size"] == 6
     assert (run / CONFIG).read_text().count("\n") > 20
@@ -149,9 +154,10 @@ def test_a_file_instead_of_a_folder(run):
     [
         ("{", r"config\.json cannot be read: Expecting property name"),
         (b"\xff", r"config\.json cannot be read: 'utf-8' codec"),
-        ("[]", r"config\.json has format None; this version reads 1\. Upgrade mrnn, or train"),
-        ('{"format": 2, "weights": 0}', r"config\.json has format 2; this version reads 1\."),
-        ('{"format": 1, "recipe": "x"}', r"config\.json: model: Field required"),
+        ("[]", r"config\.json has format None; this version reads 2\. Upgrade mrnn, or train"),
+        ('{"format": 1, "weights": 0}', r"config\.json has format 1; this version reads 2\."),
+        ('{"format": 3, "weights": 0}', r"config\.json has format 3; this version reads 2\."),
+        ('{"format": 2, "recipe": "x"}', r"config\.json: model: Field required"),
     ],
 )
 def test_a_bad_config(run, content, message):

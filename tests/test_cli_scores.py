@@ -179,6 +179,13 @@ def test_coco_results_of_evaluate_score_the_same(mrnn, numbered, tmp_path):
     assert again["settings"].items() <= report["settings"].items()
 
 
+def test_coco_results_into_no_folder(mrnn, numbered, tmp_path):
+    arguments = ("evaluate", "model", "--data", "data", "--coco-results", "none/x.json")
+    code, out, err = mrnn(*arguments)
+    assert (code, out) == (1, "")
+    assert err == "mrnn: --coco-results none/x.json: there is no folder none\n"
+
+
 def test_coco_results_are_refused_before_the_work(mrnn, numbered, colours, colour_encoder):
     extract_features(colours, colour_encoder)
     arguments = ("evaluate", "model", "--data", colours.folder, "--split", "dev")

@@ -7,7 +7,7 @@ import pytest
 
 from mrnn.captioner import Captioner
 from mrnn.checkpoint import DEFAULT_MODEL
-from mrnn.familiarity import UNFAMILIAR
+from mrnn.familiarity import BYTES, UNFAMILIAR
 
 pytestmark = pytest.mark.skipif(
     not DEFAULT_MODEL.exists(), reason=f"no model ships in this tree: {DEFAULT_MODEL} is missing"
@@ -34,6 +34,11 @@ def test_it_is_small_enough_to_ship():
     assert size <= 15 * 2**20
     assert not (DEFAULT_MODEL / "resume").exists()
     assert (DEFAULT_MODEL / "MODEL_CARD.md").exists()
+
+
+def test_its_familiarity_takes_a_few_kilobytes(captioner):
+    familiarity = captioner.checkpoint.familiarity
+    assert familiarity.mean.numel() + familiarity.directions.numel() <= BYTES
 
 
 def test_it_sees_a_person_in_a_portrait(captioner, pictures):

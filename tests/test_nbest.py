@@ -89,7 +89,7 @@ def test_plain_text_will_do_for_a_hypothesis():
             r"feature\.0: .* finite number, not nan",
         ),
         ("[1]", r"Input should be an object, not \[1\]"),
-        ("a dog", "Invalid JSON: "),
+        ("a dog", "Invalid JSON: expected value at column 1"),
     ],
 )
 def test_a_bad_line_is_told_with_its_number(tmp_path, line, problem):
@@ -98,6 +98,14 @@ def test_a_bad_line_is_told_with_its_number(tmp_path, line, problem):
         DataError, match=rf'nbest\.jsonl:2: {problem}.*; expected a line such as {{"'
     ):
         read_nbest(file)
+
+
+def test_an_image_with_two_lines(tmp_path):
+    a, b = (json.dumps({"image": name, "captions": ["a dog"]}) for name in "ab")
+    with pytest.raises(
+        DataError, match=r"nbest\.jsonl:4: image 'a' is on line 1 already; expected"
+    ):
+        read_nbest(file_of(tmp_path, a, "", b, a))
 
 
 def test_a_file_without_lists(tmp_path):

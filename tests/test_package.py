@@ -1,10 +1,12 @@
 import subprocess
 import sys
 import time
+from types import ModuleType
 
 import pytest
 
 import mrnn
+from mrnn.__main__ import main
 
 
 def imported_by(code, *arguments):
@@ -52,3 +54,16 @@ def test_all_that_is_promised_is_there():
 def test_what_is_not_there():
     with pytest.raises(AttributeError, match=r"^module 'mrnn' has no attribute 'nonsense'$"):
         mrnn.nonsense  # noqa: B018
+
+
+def test_ctrl_c_while_the_command_starts(monkeypatch, capsys):
+    class Interrupted(ModuleType):
+        @property
+        def main(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "mrnn.cli", Interrupted("mrnn.cli"))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "mrnn: interrupted\n"

@@ -17,12 +17,12 @@ from torch import Tensor
 from mrnn.decoding import DecodingOptions
 from mrnn.encoders import EncoderIdentity
 from mrnn.errors import CheckpointError
-from mrnn.familiarity import Familiarity
+from mrnn.familiarity import STORED, Familiarity
 from mrnn.model import ModelConfig, Network, network_of
 from mrnn.vocabulary import Vocabulary
 from mrnn.whole_files import write_whole
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "vocabulary.txt"
 MEAN, DIRECTIONS = "familiarity.mean", "familiarity.directions"
 DEFAULT_MODEL = Path(__file__).parent / "models" / "flickr8k"
@@ -68,13 +68,12 @@ class Checkpoint:
             familiarity_edge=self.familiarity.edge,
         )
         write_whole(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
-        tensors = {
-            **dict(self.model.named_parameters()),
-            MEAN: self.familiarity.mean,
-            DIRECTIONS: self.familiarity.directions,
-        }
-        half = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
-        write_whole(folder / WEIGHTS, save(half))
+        weights = {name: weight.detach().half() for name, weight in self.model.named_parameters()}
+        statistics = {MEAN: self.familiarity.mean, DIRECTIONS: self.familiarity.directions}
+        tensors = weights | {name: tensor.to(STORED) for name, tensor in statistics.items()}
+        write_whole(
+            folder / WEIGHTS, save({n: tensor.contiguous() for n, tensor in tensors.items()})
+        )
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint":

@@ -1,7 +1,7 @@
 """How familiar a photo is to a model: a word of honesty to go with each caption.
 
-Photos of the kind that a model learned from vary along few directions of the feature space;
-what lies outside them is what the model knows nothing of.
+Photos of the kind that a model learned from lie around their mean, and most of all along a few
+directions; a page of text lies far off.
 
 Letters: N images, F image feature, K directions.
 """
@@ -19,7 +19,11 @@ from torch.nn import functional
 
 Photo = TypeVar("Photo")
 
-DIRECTIONS = 64
+DIRECTIONS = 7
+BYTES = 10_240
+"""That the statistics take at most: of long features they hold fewer directions."""
+STORED = torch.float8_e5m2
+"""A byte a value is enough: its rounding is lost in the sum over a feature."""
 HELD_OUT = 10
 MOST_PHOTOS = 6_000
 """That the statistics need; see `evenly_spaced`."""
@@ -32,9 +36,9 @@ class Familiarity:
     """Statistics of the training photos' features, small enough to go with the checkpoint."""
 
     mean: Float[Tensor, " F"]
-    """Of the training features, each scaled to unit length."""
+    """Of the training features, each as `_normalize` makes it."""
     directions: Float[Tensor, "K F"]
-    """The principal directions of these, orthonormal."""
+    """Those that these vary along most, orthonormal but for rounding."""
     middle: float
     """The median distance of the training photos."""
     edge: float
@@ -45,21 +49,20 @@ class Familiarity:
         """Of the training photos: one in ten says how far photos lie that gave no direction."""
         matrix = torch.from_numpy(np.asarray(features, dtype=np.float32))
         held_out = torch.arange(len(matrix)) % HELD_OUT == 0
-        unit = functional.normalize(matrix[~held_out])
-        mean = unit.mean(0)
-        directions = _principal_directions(unit - mean)[: min(DIRECTIONS, len(unit) - 1)]
-        mean, directions = mean.half().float(), directions.half().float()  # as they are saved
+        normal = _normalize(matrix[~held_out])
+        mean = normal.mean(0)
+        directions = _principal_directions(normal - mean)
+        mean, directions = (tensor.to(STORED).float() for tensor in (mean, directions))
         distances = cls(mean, directions, 0.0, 1.0).distance(matrix[held_out])
         middle, edge = distances.quantile(torch.tensor([0.5, 0.99])).tolist()
         return cls(mean, directions, middle, max(edge, middle + 1e-3))
 
     def distance(self, features: Float[Tensor, "N F"]) -> Float[Tensor, " N"]:
-        """The share, 0..1, of a feature's departure from the mean that no direction explains."""
-        centred = functional.normalize(features) - self.mean
-        total = centred.norm(dim=1)
-        explained = (centred @ self.directions.t()).norm(dim=1)
-        left = (total.square() - explained.square()).clamp(min=0).sqrt()
-        distance: Tensor = left / total.clamp(min=1e-6)
+        """From the mean, across the directions: a step along them is free."""
+        departure = _normalize(features) - self.mean
+        along = departure @ self.directions.t()
+        across = departure.square().sum(1) - along.square().sum(1)
+        distance: Tensor = across.clamp(min=0).sqrt()
         return distance
 
     def score(self, features: Float[Tensor, "N F"]) -> Float[Tensor, " N"]:
@@ -68,19 +71,29 @@ class Familiarity:
         return torch.sigmoid((self.edge - self.distance(features)) / width)
 
 
+def _normalize(features: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
+    """Signed square roots, scaled to unit length, so that no few large values decide.
+
+    Source: Perronnin, Sánchez, Mensink, "Improving the Fisher Kernel", ECCV 2010.
+    """
+    return functional.normalize(features.sign() * features.abs().sqrt())
+
+
 def evenly_spaced(photos: Sequence[Photo]) -> Sequence[Photo]:
     """All of them, or so many of a great number that statistics take neither minutes nor GBs."""
     return photos[:: math.ceil(len(photos) / MOST_PHOTOS)]
 
 
-def _principal_directions(centred: Float[Tensor, "N F"]) -> Float[Tensor, "_ F"]:
+def _principal_directions(centred: Float[Tensor, "N F"]) -> Float[Tensor, "K F"]:
     """By falling variance; by random projections, whose seed is fixed, as exact ones take minutes.
 
-    More are sought than are needed, so that those are exact but for some of the last.
+    More are sought than are needed, so that those are exact.
     """
+    photos, size = centred.shape
+    count = min(DIRECTIONS, max(1, BYTES // size - 1), size // 2, photos - 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        sought = min(2 * DIRECTIONS, *centred.shape)
+        sought = min(8 * DIRECTIONS, *centred.shape)
         _, _, directions = torch.pca_lowrank(centred, sought, center=False, niter=3)
-    found: Tensor = directions.t()
+    found: Tensor = directions.t()[:count]
     return found

@@ -21,7 +21,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from mrnn.dataset import Dataset
 from mrnn.errors import DataError
 from mrnn.readers.table import read_rows
-from mrnn.text_files import first_problem, read_json, read_text
+from mrnn.text_files import first_problem, line_of, read_json, read_text
 
 SHOWN = 3  # names in a note
 
@@ -274,9 +274,7 @@ def _read_json(file: Path, others: dict[str, str]) -> Iterator[tuple[str, str, S
         try:
             entries = _RESULTS.validate_json(text, strict=True)
         except ValidationError as error:
-            problem = first_problem(error)
-            line = re.search(r"^Invalid JSON: .* line (\d+) ", problem)
-            raise DataError(f"{file}:{f'{line[1]}:' if line else ''} {problem}") from None
+            raise DataError(f"{file}:{line_of(error)} {first_problem(error)}") from None
     for place, entry in enumerate(entries):
         yield f" [{place}]", str(entry.image_id), [entry.caption]
 

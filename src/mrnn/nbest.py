@@ -94,6 +94,7 @@ class NBest(BaseModel):
 def read_nbest(file: Path) -> list[NBest]:
     """A line an image: what `mrnn caption --json` prints, or less. Raises DataError."""
     lists = []
+    first: dict[str, int] = {}
     for number, line in read_lines(file):
         try:
             lists.append(NBest.model_validate_json(line))
@@ -102,6 +103,12 @@ def read_nbest(file: Path) -> list[NBest]:
                 f"{file}:{number}: {first_problem(error)}; expected a line such as "
                 '{"image": "a.jpg", "captions": ["a dog runs", "a dog"]}'
             ) from None
+        image = lists[-1].image
+        if first.setdefault(image, number) != number:
+            raise DataError(
+                f"{file}:{number}: image {image!r} is on line {first[image]} already; "
+                "expected a line an image, with all its captions"
+            )
     if not lists:
         raise DataError(f"{file}: no n-best lists, so there is nothing to rank")
     return lists

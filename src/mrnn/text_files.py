@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from mrnn.errors import DataError
 
+_LINE = re.compile(r" at line (\d+)(?= column \d+$)")
 Form = TypeVar("Form", bound=BaseModel)
 
 
@@ -35,15 +36,20 @@ def read_json(file: Path, form: type[Form]) -> Form:
     try:
         return form.model_validate_json(read_text(file), strict=True)
     except ValidationError as error:
-        problem = first_problem(error)
-        line = re.search(r"^Invalid JSON: .* line (\d+) ", problem)
-        raise DataError(f"{file}:{f'{line[1]}:' if line else ''} {problem}") from None
+        raise DataError(f"{file}:{line_of(error)} {first_problem(error)}") from None
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing wrong, with its place and value."""
+    """The first thing wrong, with its place and value; of broken JSON, its place in the line."""
     problem = error.errors()[0]
     if problem["type"] == "json_invalid":
-        return problem["msg"]
+        return _LINE.sub(" at", problem["msg"])
     place = f"{'.'.join(map(str, problem['loc']))}: " if problem["loc"] else ""
     return f"{place}{problem['msg']}, not {problem['input']!r:.80}"
+
+
+def line_of(error: ValidationError) -> str:
+    """Where JSON is broken, as "7:"; nothing if it is whole."""
+    problem = error.errors()[0]
+    line = _LINE.search(problem["msg"]) if problem["type"] == "json_invalid" else None
+    return f"{line[1]}:" if line else ""

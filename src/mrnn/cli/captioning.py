@@ -71,6 +71,8 @@ def caption(
                 print(result.model_dump_json(), flush=True)
             elif not (result.error or sidecar):
                 print(_for_people(result), flush=True)
+    if file and asked_for > failed:
+        tell(f"Wrote {out}: {asked_for - failed:,} photos captioned")
     if kept:
         tell(f"{kept:,} .txt files were there already and stay; --overwrite replaces them")
     if failed:

@@ -65,6 +65,10 @@ def evaluate(
     tasks = [Task.perplexity, Task.generation] if task is Task.all else [task]
     if coco_results and Task.generation not in tasks:
         raise OptionsError("--coco-results needs captions; give --task generation, or all")
+    if coco_results and not coco_results.parent.is_dir():  # not after all photos are captioned
+        raise OptionsError(
+            f"--coco-results {coco_results}: there is no folder {coco_results.parent}"
+        )
     ids = coco_ids([image.name for image in images]) if coco_results else []
     asked = {"n_best": 1} | ({"beam_size": beam_size} if beam_size is not None else {})
     options = decoding_options(captioner.checkpoint.decoding, asked)

@@ -1,0 +1,18 @@
+"""The `mrnn` command, also as `python -m mrnn`; Ctrl-C while it starts gives a line too."""
+
+import sys
+
+
+def main() -> None:
+    """Imports what the commands need where an interruption is caught."""
+    try:
+        from mrnn.cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        print("mrnn: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
