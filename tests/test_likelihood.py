@@ -9,9 +9,10 @@ from mrnn.likelihood import negative_log_likelihood
 TARGETS = torch.tensor([4, 5, 8, 1, 6, 1, 1])
 
 
-@pytest.mark.parametrize("rows", [1, 3, 7, 512])
-def test_blocks_equal_the_library_at_once(monkeypatch, rows):
+@pytest.mark.parametrize(("rows", "step"), [(1, 1), (3, 1), (4, 2), (6, 3), (7, 7), (512, 64)])
+def test_blocks_equal_the_library_at_once(monkeypatch, rows, step):
     monkeypatch.setattr(likelihood, "ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(likelihood, "ROWS_IN_STEP", step)
     torch.manual_seed(0)
     output = nn.Linear(6, 9).double()
     hidden = torch.randn(7, 6, dtype=torch.float64, requires_grad=True)

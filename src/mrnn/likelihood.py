@@ -8,9 +8,13 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 ROWS_AT_ONCE = 512
 """How many rows of logits are held at a time."""
+ROWS_IN_STEP = 64
+"""Rows are filled up with zeros to a multiple of it: the library prepares its product for every
+new shape, which takes as long as some hundred rows."""
 
 
 def negative_log_likelihood(
@@ -42,25 +46,43 @@ class _OutputLoss(torch.autograd.Function):
         low = torch.is_autocast_enabled("cpu")
         dtype = torch.get_autocast_dtype("cpu") if low else weight.dtype
         with torch.autocast("cpu", enabled=False):
-            h, w, rows = hidden.to(dtype), weight.to(dtype), ROWS_AT_ONCE
-            loss, h_gradient = bias.new_zeros(()), torch.empty_like(h)
-            w_gradient, b_gradient = torch.zeros_like(weight), torch.zeros_like(bias)
-            for start in range(0, len(h), rows):
-                block, target = h[start : start + rows], targets[start : start + rows, None]
-                logits = (block @ w.t()).to(bias.dtype).add_(bias)
-                gradient = logits.log_softmax(1)
-                loss -= gradient.gather(1, target).sum()
+            w, b = weight.to(dtype), bias.to(dtype)
+            h = functional.pad(hidden.to(dtype), (0, 0, 0, -len(hidden) % ROWS_IN_STEP))
+            h_gradient, w_gradient = torch.empty_like(h), torch.zeros_like(w)
+            loss, b_gradient = bias.new_zeros(()), torch.zeros_like(bias)
+            held = h.new_empty(2, min(len(h), ROWS_AT_ONCE), len(w))
+            for start in range(0, len(h), ROWS_AT_ONCE):
+                block, target = (x[start : start + ROWS_AT_ONCE] for x in (h, targets))
+                places = torch.arange(len(target)), target
+                logits, gradient = held[:, : len(block)]
+                torch.mm(block, w.t(), out=logits).add_(b)
+                torch.softmax(logits, 1, out=gradient)
+                loss -= _logarithms(gradient, logits, places, loss.dtype).sum()
                 if not learning:
                     continue
-                gradient.exp_()
-                gradient.scatter_add_(1, target, gradient.new_full(target.shape, -1.0))
-                b_gradient += gradient.sum(0)
-                gradient = gradient.to(dtype)
-                h_gradient[start : start + rows] = gradient @ w
-                w_gradient += gradient.t() @ block
-        ctx.save_for_backward(h_gradient.to(hidden.dtype), w_gradient, b_gradient)
+                gradient[places] -= 1
+                b_gradient += gradient[: len(target)].sum(0, dtype=bias.dtype)
+                torch.mm(gradient, w, out=h_gradient[start : start + ROWS_AT_ONCE])
+                w_gradient.addmm_(gradient.t(), block)
+            h_gradient = h_gradient[: len(hidden)]
+        ctx.save_for_backward(
+            h_gradient.to(hidden.dtype), w_gradient.to(weight.dtype), b_gradient
+        )
         return loss
 
     @staticmethod
     def backward(ctx: Any, scale: Float[Tensor, ""]) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         return *(scale * gradient for gradient in ctx.saved_tensors), None, None
+
+
+def _logarithms(
+    probabilities: Float[Tensor, "W V"],
+    logits: Float[Tensor, "W V"],
+    places: tuple[Int[Tensor, " N"], Int[Tensor, " N"]],
+    dtype: torch.dtype,
+) -> Float[Tensor, " N"]:
+    """Of the probabilities at some places; by the logits where one is too small for a number."""
+    found = probabilities[places].to(dtype).log()
+    if found.amin() < -80:
+        found = logits.to(dtype).log_softmax(1)[places]
+    return found
