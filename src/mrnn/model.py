@@ -151,7 +151,8 @@ class MRNN(nn.Module):
     ) -> Float[Tensor, "*X D"]:
         """The multimodal layer, m(t) = g(language + image), as the output layer takes it."""
         if self.config.multimodal_activation == "scaled-tanh":
-            multimodal = 1.7159 * torch.tanh((language + seen) * (2 / 3))
+            # 1.7159 tanh(2/3 x), by a function of which the library is three times faster
+            multimodal = torch.sigmoid((language + seen) * (4 / 3)) * (2 * 1.7159) - 1.7159
         else:
             multimodal = torch.tanh(language + seen)
         multimodal = self.drop(multimodal)
