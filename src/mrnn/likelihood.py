@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 768
 """How many rows of logits are held at a time."""
 ROWS_IN_STEP = 64
 """Rows are filled up with zeros to a multiple of it: the library prepares its product for every
@@ -61,7 +61,7 @@ class _OutputLoss(torch.autograd.Function):
                 if not learning:
                     continue
                 gradient[places] -= 1
-                b_gradient += gradient[: len(target)].sum(0, dtype=bias.dtype)
+                b_gradient += gradient[: len(target)].sum(0)
                 torch.mm(gradient, w, out=h_gradient[start : start + ROWS_AT_ONCE])
                 w_gradient.addmm_(gradient.t(), block)
             h_gradient = h_gradient[: len(hidden)]
