@@ -38,3 +38,17 @@ def test_unlikely_words_stay_finite():
     output.bias = nn.Parameter(torch.tensor([0.0, -1000.0]))
     loss = negative_log_likelihood(output, torch.zeros(1, 1), torch.tensor([1]))
     assert loss.item() == pytest.approx(1000)
+
+
+def test_bfloat16_is_close_to_float32():
+    torch.manual_seed(0)
+    output, hidden = nn.Linear(32, 90), torch.randn(70, 32, requires_grad=True)
+    inputs, targets = [hidden, output.weight, output.bias], torch.randint(90, (70,))
+    exact = functional.cross_entropy(output(hidden), targets, reduction="sum")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = negative_log_likelihood(output, hidden, targets)
+    torch.testing.assert_close(rough, exact, rtol=0.002, atol=0)
+    gradients = (torch.autograd.grad(loss, inputs) for loss in (exact, rough))
+    for expected, found in zip(*gradients, strict=True):
+        assert found.dtype == torch.float32
+        assert (found - expected).norm() < 0.01 * expected.norm()

@@ -50,14 +50,17 @@ class _OutputLoss(torch.autograd.Function):
             h = functional.pad(hidden.to(dtype), (0, 0, 0, -len(hidden) % ROWS_IN_STEP))
             h_gradient, w_gradient = torch.empty_like(h), torch.zeros_like(w)
             loss, b_gradient = bias.new_zeros(()), torch.zeros_like(bias)
-            held = h.new_empty(2, min(len(h), ROWS_AT_ONCE), len(w))
+            held = h.new_empty(min(len(h), ROWS_AT_ONCE), len(w))
             for start in range(0, len(h), ROWS_AT_ONCE):
                 block, target = (x[start : start + ROWS_AT_ONCE] for x in (h, targets))
                 places = torch.arange(len(target)), target
-                logits, gradient = held[:, : len(block)]
-                torch.mm(block, w.t(), out=logits).add_(b)
-                torch.softmax(logits, 1, out=gradient)
-                loss -= _logarithms(gradient, logits, places, loss.dtype).sum()
+                logits = torch.mm(block, w.t(), out=held[: len(block)]).add_(b)
+                gradient = torch.softmax(logits, 1, out=logits)
+                likelihoods = gradient[places].to(loss.dtype).log()
+                if likelihoods.amin() < -80:  # some may be too small for a number
+                    exact = functional.linear(block[: len(target)].to(weight.dtype), weight, bias)
+                    likelihoods = exact.log_softmax(1)[places]
+                loss -= likelihoods.sum()
                 if not learning:
                     continue
                 gradient[places] -= 1
@@ -73,16 +76,3 @@ class _OutputLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, scale: Float[Tensor, ""]) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         return *(scale * gradient for gradient in ctx.saved_tensors), None, None
-
-
-def _logarithms(
-    probabilities: Float[Tensor, "W V"],
-    logits: Float[Tensor, "W V"],
-    places: tuple[Int[Tensor, " N"], Int[Tensor, " N"]],
-    dtype: torch.dtype,
-) -> Float[Tensor, " N"]:
-    """Of the probabilities at some places; by the logits where one is too small for a number."""
-    found = probabilities[places].to(dtype).log()
-    if found.amin() < -80:
-        found = logits.to(dtype).log_softmax(1)[places]
-    return found
