@@ -68,9 +68,7 @@ class _OutputLoss(torch.autograd.Function):
                 torch.mm(gradient, w, out=h_gradient[start : start + ROWS_AT_ONCE])
                 w_gradient.addmm_(gradient.t(), block)
             h_gradient = h_gradient[: len(hidden)]
-        ctx.save_for_backward(
-            h_gradient.to(hidden.dtype), w_gradient.to(weight.dtype), b_gradient
-        )
+        ctx.save_for_backward(h_gradient.to(hidden.dtype), w_gradient.to(weight.dtype), b_gradient)
         return loss
 
     @staticmethod

@@ -258,7 +258,10 @@ class _Run:
                 )
             bits = self._step(batch)
             done += 1
-            self._average(done)
+            if (
+                self.options.average or done % self.steps_per_epoch == 0
+            ):  # else the last alone counts
+                self._average(done)
             yield StepDone(self.progress.epoch, bits, batch.word_count)
 
     def _step(self, batch: Batch) -> float:
