@@ -9,9 +9,10 @@ from mrnn.likelihood import negative_log_likelihood
 TARGETS = torch.tensor([4, 5, 8, 1, 6, 1, 1])
 
 
-@pytest.mark.parametrize("rows", [1, 3, 7, 512])
-def test_blocks_equal_the_library_at_once(monkeypatch, rows):
+@pytest.mark.parametrize(("rows", "step"), [(1, 1), (3, 1), (4, 2), (6, 3), (7, 7), (512, 64)])
+def test_blocks_equal_the_library_at_once(monkeypatch, rows, step):
     monkeypatch.setattr(likelihood, "ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(likelihood, "ROWS_IN_STEP", step)
     torch.manual_seed(0)
     output = nn.Linear(6, 9).double()
     hidden = torch.randn(7, 6, dtype=torch.float64, requires_grad=True)
@@ -37,3 +38,17 @@ def test_unlikely_words_stay_finite():
     output.bias = nn.Parameter(torch.tensor([0.0, -1000.0]))
     loss = negative_log_likelihood(output, torch.zeros(1, 1), torch.tensor([1]))
     assert loss.item() == pytest.approx(1000)
+
+
+def test_bfloat16_is_close_to_float32():
+    torch.manual_seed(0)
+    output, hidden = nn.Linear(32, 90), torch.randn(70, 32, requires_grad=True)
+    inputs, targets = [hidden, output.weight, output.bias], torch.randint(90, (70,))
+    exact = functional.cross_entropy(output(hidden), targets, reduction="sum")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = negative_log_likelihood(output, hidden, targets)
+    torch.testing.assert_close(rough, exact, rtol=0.002, atol=0)
+    gradients = (torch.autograd.grad(loss, inputs) for loss in (exact, rough))
+    for expected, found in zip(*gradients, strict=True):
+        assert found.dtype == torch.float32
+        assert (found - expected).norm() < 0.01 * expected.norm()

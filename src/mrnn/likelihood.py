@@ -8,9 +8,13 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
-ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 768
 """How many rows of logits are held at a time."""
+ROWS_IN_STEP = 64
+"""Rows are filled up with zeros to a multiple of it: the library prepares its product for every
+new shape, which takes as long as some hundred rows."""
 
 
 def negative_log_likelihood(
@@ -42,23 +46,29 @@ class _OutputLoss(torch.autograd.Function):
         low = torch.is_autocast_enabled("cpu")
         dtype = torch.get_autocast_dtype("cpu") if low else weight.dtype
         with torch.autocast("cpu", enabled=False):
-            h, w, rows = hidden.to(dtype), weight.to(dtype), ROWS_AT_ONCE
-            loss, h_gradient = bias.new_zeros(()), torch.empty_like(h)
-            w_gradient, b_gradient = torch.zeros_like(weight), torch.zeros_like(bias)
-            for start in range(0, len(h), rows):
-                block, target = h[start : start + rows], targets[start : start + rows, None]
-                logits = (block @ w.t()).to(bias.dtype).add_(bias)
-                gradient = logits.log_softmax(1)
-                loss -= gradient.gather(1, target).sum()
+            w, b = weight.to(dtype), bias.to(dtype)
+            h = functional.pad(hidden.to(dtype), (0, 0, 0, -len(hidden) % ROWS_IN_STEP))
+            h_gradient, w_gradient = torch.empty_like(h), torch.zeros_like(w)
+            loss, b_gradient = bias.new_zeros(()), torch.zeros_like(bias)
+            held = h.new_empty(min(len(h), ROWS_AT_ONCE), len(w))
+            for start in range(0, len(h), ROWS_AT_ONCE):
+                block, target = (x[start : start + ROWS_AT_ONCE] for x in (h, targets))
+                places = torch.arange(len(target)), target
+                logits = torch.mm(block, w.t(), out=held[: len(block)]).add_(b)
+                gradient = torch.softmax(logits, 1, out=logits)
+                likelihoods = gradient[places].to(loss.dtype).log()
+                if likelihoods.amin() < -80:  # some may be too small for a number
+                    exact = functional.linear(block[: len(target)].to(weight.dtype), weight, bias)
+                    likelihoods = exact.log_softmax(1)[places]
+                loss -= likelihoods.sum()
                 if not learning:
                     continue
-                gradient.exp_()
-                gradient.scatter_add_(1, target, gradient.new_full(target.shape, -1.0))
-                b_gradient += gradient.sum(0)
-                gradient = gradient.to(dtype)
-                h_gradient[start : start + rows] = gradient @ w
-                w_gradient += gradient.t() @ block
-        ctx.save_for_backward(h_gradient.to(hidden.dtype), w_gradient, b_gradient)
+                gradient[places] -= 1
+                b_gradient += gradient[: len(target)].sum(0)
+                torch.mm(gradient, w, out=h_gradient[start : start + ROWS_AT_ONCE])
+                w_gradient.addmm_(gradient.t(), block)
+            h_gradient = h_gradient[: len(hidden)]
+        ctx.save_for_backward(h_gradient.to(hidden.dtype), w_gradient.to(weight.dtype), b_gradient)
         return loss
 
     @staticmethod

@@ -92,7 +92,7 @@ class Dropout(nn.Module):
         if not self.training or self.threshold == 0:
             return x
         draws = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
-        kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= self.threshold
+        kept = draws.view(torch.uint8)[: x.numel()].view(x.shape).ge_(self.threshold)  # 0 or 1
         return x * kept.to(x.dtype).mul_(256 / (256 - self.threshold))
 
 
@@ -151,7 +151,8 @@ class MRNN(nn.Module):
     ) -> Float[Tensor, "*X D"]:
         """The multimodal layer, m(t) = g(language + image), as the output layer takes it."""
         if self.config.multimodal_activation == "scaled-tanh":
-            multimodal = 1.7159 * torch.tanh((language + seen) * (2 / 3))
+            # 1.7159 tanh(2/3 x), by a function of which the library is three times faster
+            multimodal = torch.sigmoid((language + seen) * (4 / 3)) * (2 * 1.7159) - 1.7159
         else:
             multimodal = torch.tanh(language + seen)
         multimodal = self.drop(multimodal)
@@ -185,8 +186,8 @@ class MRNN(nn.Module):
     ) -> Float[Tensor, ""]:
         """Minus the log-likelihood (nats) of all `targets` that are not `IGNORED`."""
         language, _ = self.read(words, self.begin(len(words)))
-        hidden, counted = self.join(language, self.see(images)[:, None]), targets != IGNORED
-        return negative_log_likelihood(self.output, hidden[counted], targets[counted])
+        hidden = self.join(language, self.see(images)[:, None])
+        return _counted_loss(self.output, hidden, targets)
 
 
 class SimpleRNN(nn.Module):
@@ -258,8 +259,17 @@ class SimpleRNN(nn.Module):
     ) -> Float[Tensor, ""]:
         """Minus the log-likelihood (nats) of all `targets` that are not `IGNORED`."""
         r, _ = self.read(words, self.begin(len(words)))
-        counted = targets != IGNORED
-        return negative_log_likelihood(self.output, r[counted], targets[counted])
+        return _counted_loss(self.output, r, targets)
+
+
+def _counted_loss(
+    output: nn.Linear, hidden: Float[Tensor, "B T D"], targets: Int[Tensor, "B T"]
+) -> Float[Tensor, ""]:
+    """Over the places that hold a word."""
+    places = (targets.flatten() != IGNORED).nonzero()[:, 0]
+    # The gradient of index_select is several times faster than that of a mask.
+    words = hidden.flatten(0, 1).index_select(0, places)
+    return negative_log_likelihood(output, words, targets.flatten()[places])
 
 
 Network = MRNN | SimpleRNN

@@ -131,7 +131,10 @@ class _Run:
                 )
             bits = self._step(batch)
             done += 1
-            self._average(done)
+            if (
+                self.options.average or done % self.steps_per_epoch == 0
+            ):  # else the last alone counts
+                self._average(done)
             yield StepDone(self.progress.epoch, bits, batch.word_count)
 
     def _step(self, batch: Batch) -> float:
@@ -152,7 +155,10 @@ class _Run:
         for weight in self.model.parameters():
             if weight.grad is not None:  # the regulariser's gradient is 2 lambda theta
                 weight.grad.add_(weight.detach(), alpha=2 * self.options.weight_penalty)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
+        gradients = [weight.grad for weight in self.model.parameters() if weight.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if norm > self.options.clip:  # most are not: no pass over them is spent
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), self.options.clip, norm)
         self.optimizer.step()
         return float(bits.detach())
 
