@@ -34,7 +34,7 @@ Draw = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="For the drawing and for the intervals")]
 Meteor = Annotated[bool, typer.Option(help="Run METEOR, if it and Java are installed")]
 Frequencies = Annotated[
-    Path | None, typer.Option(help="Document frequencies for CIDEr [default: of REFERENCES]")
+    Path | None, typer.Option(help="Document frequencies for CIDEr [default: of the references]")
 ]
 
 
