@@ -106,7 +106,7 @@ def compare(arguments: argparse.Namespace, ranker: Ranker, precision: torch.dtyp
         print(recalls(rankings, captions.image_rows))
     if arguments.exact:
         exact, rankings = timed(
-            lambda: rank_exactly(ranker, sentences, features, marginals, precision)
+            lambda: rank_exactly(ranker.checkpoint.model, sentences, features, marginals, precision)
         )
         note = "measured in full"
     else:

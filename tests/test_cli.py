@@ -123,7 +123,11 @@ def test_from_a_source_to_figures_with_a_real_encoder(mrnn, tmp_path):
     arguments = ("--data", data, "--split", "dev", "--limit", "2", "--no-meteor")
     code, text, _ = mrnn("evaluate", out, *arguments)
     assert code == 0
-    assert re.search(r"^perplexity +\d+\.\d\d   4 captions: \d+ words", text, re.MULTILINE)
+    assert re.search(
+        r"^perplexity +\d+\.\d\d   \d+\.\d\d to \d+\.\d\d +4 captions: \d+ words",
+        text,
+        re.MULTILINE,
+    )
     assert re.search(r"^ +c2   95 % interval    depends on$", text, re.MULTILINE)
     assert re.search(r"^BLEU-4 +\d\.\d\d\d +\d\.\d\d\d to \d\.\d\d\d   corpus", text, re.MULTILINE)
     assert "images: 2; references: 4 (c2); words: PTB" in text
@@ -181,6 +185,49 @@ def test_evaluate_measures_one_task(mrnn, dataset, model):
     (report,) = lines_of(mrnn(*arguments, "generation", "--beam-size", "1")[1])
     assert report["perplexity"] is None
     assert report["settings"]["beam_size"] == 1
+
+
+def test_evaluate_draws_references_and_takes_frequencies(mrnn, dataset, model, tmp_path):
+    common = ("evaluate", model, "--data", dataset, "--split", "dev", "--json", "--no-meteor")
+    ((whole,), (drawn,), (again,)) = (
+        lines_of(mrnn(*common, *more)[1])
+        for more in ([], ["--references", "1"], ["--references", "1", "--seed", "1"])
+    )
+    assert (whole["settings"]["protocol"], whole["settings"]["references"]) == ("c2", 12)
+    assert (drawn["settings"]["protocol"], drawn["settings"]["references"]) == ("c1", 6)
+    assert drawn["perplexity"] not in (whole["perplexity"], again["perplexity"])
+    captions, file = tmp_path / "c.csv", tmp_path / "frequencies.json"
+    captions.write_text("image,caption\n" + "".join(f"dev-0{i}-{c}.png,a {c} wall\n" for i, c in
+                        enumerate(2 * list(COLOURS))))  # fmt: skip
+    mrnn("score", captions, dataset, "--split", "dev", "--no-meteor", "--save-frequencies", file)
+    one = (*common, "--limit", "1")
+    (bare,) = lines_of(mrnn(*one)[1])
+    code, out, err = mrnn(*one, "--frequencies", file)
+    assert (code, bare["generation"]["cider"]) == (0, 0)
+    (given,) = lines_of(out)
+    assert given["settings"]["document_frequencies_of"] == "6 given images"
+    assert "cider" not in err
+
+
+def test_evaluate_says_what_is_new_and_of_what_it_cannot_know(mrnn, dataset, model, tmp_path):
+    common = ("evaluate", model, "--split", "dev", "--task", "generation", "--no-meteor")
+    code, out, _ = mrnn(*common, "--data", dataset)
+    assert code == 0
+    assert re.search(
+        r"^novel +\d\.\d{3} +share of captions that are no training", out, re.MULTILINE
+    )
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "features").symlink_to(dataset / "features")
+    header = json.loads((dataset / "dataset.json").read_text())
+    del header["splits"]["train"]
+    (alone / "dataset.json").write_text(json.dumps(header))
+    lines = (dataset / "captions.jsonl").read_text().splitlines(keepends=True)
+    (alone / "captions.jsonl").write_text("".join(line for line in lines if '"dev"' in line))
+    code, out, err = mrnn(*common, "--data", alone, "--json")
+    assert code == 0
+    assert json.loads(out)["generation"]["novel"] is None
+    assert f"Note: novel: {alone} has no train split" in err
 
 
 # Captions

@@ -34,6 +34,19 @@ def test_a_page_is_written(report, tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"data", "page.html", "photos", "run"}
 
 
+def test_captions_are_reranked_as_asked(report, tmp_path):
+    pages = {}
+    for source in ("none", "self", "data"):
+        code, _ = report("run", "--data", "data", "--consensus", source, "--out", "page.html")
+        assert code == 0
+        pages[source] = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "consensus" not in pages["none"]
+    for source in ("self", "data"):
+        assert f"re-ranked by consensus ({source})" in pages[source]
+        assert pages[source].count("<article>") == 6
+    assert '<th scope="row">novel</th>' in pages["self"]
+
+
 def test_photos_that_are_gone_do_not_stop_it(report, tmp_path):
     shutil.rmtree(tmp_path / "photos")
     code, err = report("run", "--data", "data")

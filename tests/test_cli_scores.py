@@ -175,7 +175,7 @@ def test_coco_results_of_evaluate_score_the_same(mrnn, numbered, tmp_path):
     _, scored, _ = mrnn("score", file, "data", "--split", "test", "--no-meteor", "--json")
     report, again = json.loads(out), json.loads(scored)
     assert again["generation"] == report["generation"]
-    assert again["intervals"] == report["intervals"]
+    assert again["intervals"].items() <= report["intervals"].items()
     assert again["settings"].items() <= report["settings"].items()
 
 

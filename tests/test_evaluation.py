@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +88,35 @@ def test_settings_say_what_was_measured(captioner, images, features):
         "resampling_seed": 0,
         **options.model_dump(),
     }
+
+
+def test_intervals_of_perplexity_are_over_images(captioner, images, features):
+    def intervals(count, seed=0):
+        report = evaluate(
+            captioner, images[:count], features[:count], tasks=["perplexity"], seed=seed
+        )
+        return report, report.intervals
+
+    report, found = intervals(len(images))
+    for key in ("perplexity", "perplexity_without_end"):
+        low, high = found[key]
+        assert low < getattr(report, key) < high
+    assert found == intervals(len(images))[1] != intervals(len(images), seed=1)[1]
+    report, found = intervals(1)  # drawn again and again, one image is itself
+    assert found["perplexity"] == pytest.approx((report.perplexity, report.perplexity))
+
+
+def test_captions_that_training_had_are_not_new(captioner, images, features):
+    alone = evaluate(captioner, images, features, tasks=["generation"], with_meteor=False)
+    assert alone.generation.novel is None
+    said = sorted(set(alone.captions))
+    had = replace(images[0], captions=(f"{said[0].upper()} .",))
+    report = evaluate(
+        captioner, images, features, tasks=["generation"], training=[had], with_meteor=False
+    )
+    expected = 1 - alone.captions.count(said[0]) / len(images)
+    assert report.generation.novel == pytest.approx(expected)
+    assert expected < 1
 
 
 @pytest.mark.parametrize(

@@ -145,16 +145,17 @@ def test_references_are_drawn_by_image_and_seed(write):
     rows = [f"{image}.jpg,{image}{i}" for image in "ab" for i in range(40)] + ["c.jpg,c0"]
     references = read_references([write("r.csv", "\n".join(["image,caption", *rows]))])
     matched = match([("A", {"a.jpg": "x", "b.jpg": "x", "c.jpg": "x"})], references)
-    drawn, notes = draw_references(matched, 5, 0)
+    images, texts = matched.images, matched.references
+    drawn, notes = draw_references(images, texts, 5, 0)
     assert [len(texts) for texts in drawn] == [5, 5, 1]
     assert notes == ["fewer than 5 references: 1 (c.jpg)"]
     places = [[int(text[1:]) for text in texts] for texts in drawn[:2]]
     assert places[0] != places[1]
     assert all(p == sorted(set(p)) for p in places)
     alone = match([("A", {"b.jpg": "x"})], references)
-    assert draw_references(alone, 5, 0)[0] == [drawn[1]]
-    assert draw_references(matched, 5, 1)[0] != drawn
-    assert draw_references(matched, 40, 0)[0] == matched.references
+    assert draw_references(alone.images, alone.references, 5, 0)[0] == [drawn[1]]
+    assert draw_references(images, texts, 5, 1)[0] != drawn
+    assert draw_references(images, texts, 40, 0)[0] == texts
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,13 @@ from mrnn.metrics.ranking import (
     sentence_to_image_ranks,
 )
 from mrnn.ranking import Ranker, Weights, rank_exactly, rank_fast
-from mrnn.ranking_evaluation import evaluate_retrieval, pairs_to_score
+from mrnn.ranking_evaluation import (
+    evaluate_retrieval,
+    exact_ranking,
+    fast_ranking,
+    pairs_to_score,
+)
+from mrnn.scoring import log_likelihoods, log_marginals
 
 
 @pytest.fixture
@@ -28,24 +34,39 @@ def world(checkpoint):
     return ranker, captions, random.normal(size=(8, 7)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("exact", "rank"), [(True, rank_exactly), (False, rank_fast)])
-def test_figures_are_those_of_the_parts(world, exact, rank):
-    ranker, captions, features = world
-    found = evaluate_retrieval(ranker, captions, features, exact=exact, marginal_images=3)
-    marginals = (ranker.marginals if exact else ranker.near_marginals)(captions.sentences, 3)
-    rankings = rank(ranker, captions.sentences, features, marginals)
+def figures_by_hand(world, rankings):
+    _, captions, _ = world
     own = captions.image_rows
+    plain = rankings.image_to_sentence_without_marginal
     ranks = [
         image_to_sentence_ranks(rankings.image_to_sentence, own),
         sentence_to_image_ranks(rankings.sentence_to_image, own),
-        image_to_sentence_ranks(rankings.image_to_sentence_without_marginal, own),
+        image_to_sentence_ranks(plain, own),
     ]
-    assert list(found.model_dump().values()) == [ranking_scores(r).model_dump() for r in ranks]
+    return [ranking_scores(r).model_dump() for r in ranks]
+
+
+def test_exact_figures_are_those_of_the_parts(world):
+    ranker, captions, features = world
+    model, sampled = ranker.checkpoint.model, ranker.sampled[:3]
+    found, _ = evaluate_retrieval(exact_ranking(model, sampled), captions, features)
+    marginals = log_marginals(log_likelihoods(model, captions.sentences, sampled))
+    rankings = rank_exactly(model, captions.sentences, features, marginals)
+    assert list(found.model_dump().values()) == figures_by_hand(world, rankings)
+
+
+def test_fast_figures_are_those_of_the_parts(world):
+    ranker, captions, features = world
+    found, _ = evaluate_retrieval(fast_ranking(ranker, 3), captions, features)
+    marginals = ranker.near_marginals(captions.sentences, 3)
+    rankings = rank_fast(ranker, captions.sentences, features, marginals)
+    assert list(found.model_dump().values()) == figures_by_hand(world, rankings)
 
 
 def test_folds_are_ranked_apart(world):
     ranker, captions, features = world
-    whole = evaluate_retrieval(ranker, captions, features, exact=True, fold_count=2)
+    rank = exact_ranking(ranker.checkpoint.model, ranker.sampled)
+    whole, intervals = evaluate_retrieval(rank, captions, features, fold_count=2)
     first = captions.image_rows < 4
     halves = []
     for inside, images in ((first, slice(0, 4)), (~first, slice(4, 8))):
@@ -53,17 +74,34 @@ def test_folds_are_ranked_apart(world):
         part = EncodedCaptions(
             [captions.sentences[i] for i in rows], captions.image_rows[rows] - images.start
         )
-        halves.append(evaluate_retrieval(ranker, part, features[images], exact=True))
-    mean = [half.sentence_to_image.mean_rank for half in halves]
-    assert whole.sentence_to_image.mean_rank == pytest.approx(np.mean(mean))
+        halves.append(evaluate_retrieval(rank, part, features[images])[0])
+    mean = np.mean([half.sentence_to_image.mean_rank for half in halves])
+    assert whole.sentence_to_image.mean_rank == pytest.approx(mean)
+    low, high = intervals["sentence_to_image.mean_rank"]
+    assert low < mean < high
+
+
+def test_intervals_are_of_images_with_all_their_sentences(world):
+    ranker, captions, features = world
+    rank = exact_ranking(ranker.checkpoint.model, ranker.sampled)
+    scores, intervals = evaluate_retrieval(rank, captions, features, resamples=300, seed=4)
+    assert len(intervals) == 3 * 5
+    for direction, figures in scores.model_dump().items():
+        for key, value in figures.items():
+            low, high = intervals[f"{direction}.{key}"]
+            assert low <= value <= high
+    again = evaluate_retrieval(rank, captions, features, resamples=300, seed=4)[1]
+    assert intervals == again != evaluate_retrieval(rank, captions, features, resamples=300)[1]
 
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_progress_counts_up_to_what_was_announced(world, exact):
     ranker, captions, features = world
     counts = []
-    evaluate_retrieval(
-        ranker, captions, features, exact=exact, marginal_images=3, on_pairs=counts.append
-    )
+    if exact:
+        rank = exact_ranking(ranker.checkpoint.model, ranker.sampled[:3], on_pairs=counts.append)
+    else:
+        rank = fast_ranking(ranker, 3, on_pairs=counts.append)
+    evaluate_retrieval(rank, captions, features)
     announced = pairs_to_score(len(captions), len(features), 3, 1, exact=exact)
     assert sum(counts) == announced if exact else 0 < sum(counts) <= announced

@@ -14,7 +14,7 @@ from mrnn.features import extract_features, load_features
 from mrnn.joint_space import JointSpace
 from mrnn.metrics.cider import cider_d
 from mrnn.ranking import Ranker, Weights
-from mrnn.ranking_evaluation import evaluate_retrieval
+from mrnn.ranking_evaluation import evaluate_retrieval, fast_ranking
 from mrnn.report import (
     SIDE,
     Ranks,
@@ -95,7 +95,7 @@ def test_figures_of_retrieval_are_those_of_evaluate(run, images, checkpoint):
     ranker = Ranker(checkpoint, space, torch.rand(5, 7).numpy(), weights)
     ranks = rank_split(ranker, images, run.features)
     captions = EncodedCaptions.of(references_of(images), checkpoint.vocabulary)
-    expected = evaluate_retrieval(ranker, captions, run.features.astype(np.float32))
+    expected, _ = evaluate_retrieval(fast_ranking(ranker), captions, run.features)
     ranked = Run("ranked", run.captioner, run.features, run.options, ranks=ranks)
     without, found = report_on([run, ranked], images).runs
     assert found.sentences_of_photos == expected.image_to_sentence

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from mrnn.batching import EncodedCaptions, batches
-from mrnn.scoring import log_likelihoods, log_marginals, perplexity, perplexity_of
+from mrnn.scoring import (
+    caption_nats,
+    log_likelihoods,
+    log_marginals,
+    perplexity,
+    perplexity_of,
+)
 
 CAPTIONS = [[["a", "red", "wall"], ["the", "odd", "wall"]], [["the", "wall", "is", "blue", "odd"]]]
 
@@ -37,6 +43,21 @@ def test_equals_the_naive_loop_whatever_the_batches(world, size):
     checkpoint, captions, features = world
     found = perplexity(checkpoint.model, batches(captions, features, size))
     assert found == pytest.approx(naive_perplexity(checkpoint, features), rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_nats_of_captions_are_their_likelihoods_with_the_end_apart(world, size):
+    checkpoint, captions, features = world
+    model = checkpoint.model
+    nats = caption_nats(model, batches(captions, features, size), len(captions))
+    pairs = log_likelihoods(model, captions.sentences, features)
+    own = pairs[np.arange(len(captions)), captions.image_rows]
+    assert nats.sum(axis=1) == pytest.approx(-own, rel=1e-5)
+    for ids, row, (_, end) in zip(captions.sentences, captions.image_rows, nats, strict=True):
+        words = torch.tensor([[0, *ids]])
+        with torch.no_grad():
+            logits = model(words, torch.tensor(features[row])[None])
+        assert end == pytest.approx(-float(logits[0, -1].log_softmax(0)[1]), rel=1e-5)
 
 
 def test_a_model_that_knows_nothing_is_as_perplexed_as_its_vocabulary_is_large(world):

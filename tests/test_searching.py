@@ -2,11 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
+from conftest import ColourEncoder
 from PIL import Image
 
+from mrnn.dataset import write_dataset
 from mrnn.features import extract_features
+from mrnn.model import MRNN
 
 
 @pytest.fixture
@@ -79,8 +83,6 @@ def test_a_very_long_query_is_no_path(mrnn, photos, ranking_run, tmp_path):
 
 
 def test_a_model_is_taught_to_rank_and_measured(mrnn, colours, ranking_run, tmp_path):
-    from conftest import ColourEncoder
-
     extract_features(colours, ColourEncoder())
     run = tmp_path / "run"
     shutil.copytree(ranking_run, run)
@@ -93,6 +95,9 @@ def test_a_model_is_taught_to_rank_and_measured(mrnn, colours, ranking_run, tmp_
     code, _, err = mrnn(*measure, "--task", "retrieval")
     assert code == 1
     assert err.startswith(f"mrnn: {run}/ranking.safetensors does not exist")
+    code, out, _ = mrnn(*measure, "--task", "retrieval", "--exact")
+    assert code == 0
+    assert json.loads(out)["settings"]["marginal_images"] == 24  # all of train
     code, out, _ = mrnn("train-ranking", run, "--data", colours.folder, "--steps", 30)
     assert code == 0
     assert out.startswith(f"{run}/ranking.safetensors: likeness counts ")
@@ -106,6 +111,42 @@ def test_a_model_is_taught_to_rank_and_measured(mrnn, colours, ranking_run, tmp_
     assert report["settings"]["ranking"] == "exact"
     assert report["settings"]["marginal_images"] == 4
     assert report["settings"]["candidate_images"] == 3
+    assert {"sentence_to_image.r@1", "image_to_sentence.median_rank"} <= set(report["intervals"])
     code, out, _ = mrnn(*measure[:-1], "--task", "retrieval", "--limit", 4)
     assert code == 0
     assert "image to sentence without marginal" in out
+    assert "candidates: 4 images, 8 sentences; equal scores by index" in out
+    assert "ranking fast: likelihoods of 15 candidates a query, in " in out
+    assert "P(sentence) over 10 near training images" in out
+    code, out, err = mrnn(*measure[:-1], "--task", "retrieval", "--exact", "--marginal-images", 99)
+    assert "P(sentence) over 24 random training images" in out
+    assert "likelihoods of all, in float32" in out
+    assert "bfloat16" not in out
+    assert err == "Note: retrieval: P(sentence) over 24 training images, as there are no more\n"
+    code, out, _ = mrnn(*measure[:-1], "--task", "retrieval", "--exact", "--precision", "bfloat16")
+    assert "likelihoods of all, in bfloat16" in out
+    assert "bfloat16: one in eight of the ranks 1 to 10 is not float32's" in out
+
+
+def test_without_training_photos_exact_ranking_takes_those_of_the_model(mrnn, colours, ranking_run):
+    extract_features(colours, ColourEncoder())
+    train = [i for i in colours.images if i.split == "train"]
+    alone = [replace(i, split="test") for i in colours.images if i not in train]
+    write_dataset(alone, colours.folder, source="test", images_root=train[0].path.parent)
+    measure = ("evaluate", ranking_run, "--data", colours.folder, "--task", "retrieval", "--json")
+    code, out, _ = mrnn(*measure, "--exact")
+    assert code == 0
+    assert json.loads(out)["settings"]["marginal_images"] == 5
+
+
+def test_a_model_that_sees_no_image_ranks_none(mrnn, colours, checkpoint, tmp_path):
+    extract_features(colours, ColourEncoder())
+    config = checkpoint.model.config.model_copy(update={"sees_image": False})
+    replace(checkpoint, model=MRNN(config).eval()).save(tmp_path / "blind")
+    measure = ("evaluate", tmp_path / "blind", "--data", colours.folder, "--split", "dev", "--json")
+    code, out, _ = mrnn(*measure, "--exact", "--no-meteor")
+    report = json.loads(out)
+    assert (code, report["retrieval"]) == (0, None)
+    problem = f"{tmp_path}/blind sees no image, so to it images are all alike"
+    assert report["notes"][-1] == f"retrieval: {problem}"
+    assert mrnn(*measure, "--task", "retrieval") == (1, "", f"mrnn: {problem}\n")

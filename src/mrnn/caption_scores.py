@@ -3,7 +3,7 @@
 Letters: N images, R sets of images, K measures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -57,6 +57,8 @@ class GenerationScores(BaseModel):
     """CIDEr without clipping and without a penalty on length."""
     distinct: float
     """Share of different captions among all: near 0 where every photo gets the same."""
+    novel: float | None = None
+    """Share of captions whose words are no training caption's; None where those are not at hand."""
 
 
 class ScoreReport(BaseModel):
@@ -136,10 +138,18 @@ def score_generation(
     return scores_of(CaptionStatistics.of(generated, references), generated)
 
 
-def scores_of(statistics: CaptionStatistics, hypotheses: Sequence[Words]) -> GenerationScores:
-    """The scores of the hypotheses that the statistics are of."""
-    distinct = len({tuple(words) for words in hypotheses}) / len(hypotheses)
-    return GenerationScores.model_validate({**statistics.of_corpus(), "distinct": distinct})
+def scores_of(
+    statistics: CaptionStatistics,
+    hypotheses: Sequence[Words],
+    training: Iterable[Words] | None = None,
+) -> GenerationScores:
+    """The scores of the hypotheses that the statistics are of; `training` captions are not new."""
+    said = [tuple(words) for words in hypotheses]
+    shares: dict[str, float | None] = {"distinct": len(set(said)) / len(said), "novel": None}
+    if training is not None:
+        known = {tuple(words) for words in training}
+        shares["novel"] = sum(words not in known for words in said) / len(said)
+    return GenerationScores.model_validate({**statistics.of_corpus(), **shares})
 
 
 def measure(
@@ -178,17 +188,21 @@ def score(
     hypotheses: Sequence[Words],
     references: Sequence[Sequence[Words]],
     *,
+    training: Iterable[Words] | None = None,
     frequencies: DocumentFrequencies | None = None,
     with_meteor: bool = True,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[ScoreReport, CaptionStatistics]:
-    """All measures of captions. METEOR is None where there is no Java for it."""
+    """All measures of captions. METEOR is None where there is no Java for it.
+
+    With the captions of `training`, also how many are none of those.
+    """
     (statistics,), notes = measure(
         [hypotheses], references, frequencies=frequencies, with_meteor=with_meteor
     )
     report = ScoreReport(
-        generation=scores_of(statistics, hypotheses),
+        generation=scores_of(statistics, hypotheses, training),
         settings=settings_of(references, frequencies, resamples, seed),
         intervals=statistics.intervals(resamples, seed),
         notes=notes,
@@ -219,7 +233,7 @@ def settings_of(
 
 
 def depends_on(key: str, settings: dict[str, Setting]) -> str:
-    """What one measure, or `distinct`, depends on beside the words."""
+    """What one measure, `distinct` or `novel` depends on beside the words."""
     if key.startswith("bleu"):
         return "corpus, nearest reference length"
     frequencies = f"document frequencies of {settings['document_frequencies_of']}"
@@ -229,6 +243,7 @@ def depends_on(key: str, settings: dict[str, Setting]) -> str:
         "cider": f"mean, {frequencies}",
         "cider_plain": "as CIDEr-D, neither clipped nor punished for length",
         "distinct": "share of different captions",
+        "novel": "share of captions that are no training caption, word for word",
     }[key]
 
 

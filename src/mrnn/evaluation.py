@@ -1,26 +1,37 @@
 """The paper's measures on a split: perplexity, and the generated sentences against the references.
 
 What is measured is what people run: captions come from the `Captioner`.
+
+Letters: N images, R sets of images.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
-from mrnn.batching import Batch, EncodedCaptions, batches
-from mrnn.caption_scores import GenerationScores, Interval, ScoreReport, Setting, score
+from mrnn.batching import EncodedCaptions, batches
+from mrnn.caption_scores import (
+    RESAMPLES,
+    GenerationScores,
+    Interval,
+    ScoreReport,
+    Setting,
+    intervals_of,
+    score,
+)
 from mrnn.captioner import Captioner
 from mrnn.dataset import CaptionedImage
 from mrnn.decoding import DecodingOptions
 from mrnn.errors import DataError
-from mrnn.model import IGNORED
+from mrnn.metrics.bootstrap import bootstrap
+from mrnn.metrics.cider import DocumentFrequencies
+from mrnn.model import Network
 from mrnn.ranking_evaluation import RetrievalScores
-from mrnn.scoring import perplexity
+from mrnn.scoring import caption_nats, perplexity_of
 from mrnn.tokenization import join_words, tokenize
-from mrnn.vocabulary import Vocabulary
 
 IMAGES_AT_ONCE = 100
 CAPTIONS_AT_ONCE = 128
@@ -39,7 +50,8 @@ class EvaluationReport(BaseModel):
     """Of the words alone."""
     settings: dict[str, Setting]
     intervals: dict[str, Interval] = {}
-    """The middle 95 % of what most measures in `generation` are on resampled images."""
+    """The middle 95 % of what most figures are on resampled images; those of retrieval by
+    direction and figure, as `image_to_sentence.r@1`."""
     notes: list[str] = []
     """What is null, and why; what is odd."""
     captions: tuple[str, ...] = Field((), exclude=True)
@@ -53,10 +65,17 @@ def evaluate(
     *,
     tasks: Sequence[str] = ("perplexity", "generation"),
     options: DecodingOptions | None = None,
+    training: Sequence[CaptionedImage] = (),
+    frequencies: DocumentFrequencies | None = None,
     with_meteor: bool = True,
+    seed: int = 0,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> EvaluationReport:
-    """Figures on `images`, whose `features` (N x F) come in the same order."""
+    """Figures on `images`, whose `features` (N x F) come in the same order.
+
+    The images of `training` say which captions are new, `frequencies` what CIDEr counts as rare
+    (by default the references do), and `seed` what the intervals draw.
+    """
     references = references_of(images)
     checkpoint = captioner.checkpoint
     options = options or checkpoint.decoding
@@ -65,39 +84,58 @@ def evaluate(
         "encoder": str(checkpoint.encoder),
         "images": len(images),
         "references": sum(map(len, references)),
+        "resamples": RESAMPLES,
+        "resampling_seed": seed,
     }
     if captioner.consensus is not None:
         settings |= captioner.consensus.settings
     whole, words = None, None
+    intervals: dict[str, Interval] = {}
     if "perplexity" in tasks:
         captions = EncodedCaptions.of(references, checkpoint.vocabulary)
-        whole, words = (
-            perplexity(checkpoint.model, counted(batches(captions, features, CAPTIONS_AT_ONCE)))
-            for counted in (iter, without_end)
-        )
+        whole, words, intervals = _perplexities(checkpoint.model, captions, features, seed)
         settings["words"] = sum(map(len, captions.sentences))
     report: ScoreReport | None = None
     generated: list[list[str]] = []
     if "generation" in tasks:
         generated = generate(captioner, features, options, on_image)
-        report, _ = score(generated, references, with_meteor=with_meteor)
+        known = [tokenize(caption) for image in training for caption in image.captions]
+        report, _ = score(
+            generated, references,
+            training=known or None, frequencies=frequencies, with_meteor=with_meteor, seed=seed,
+        )  # fmt: skip
     return EvaluationReport(
         perplexity=whole,
         perplexity_without_end=words,
         generation=report.generation if report else None,
         settings=settings | (report.settings if report else {}) | options.model_dump(),
-        intervals=report.intervals if report else {},
+        intervals=intervals | (report.intervals if report else {}),
         notes=report.notes if report else [],
         captions=tuple(map(join_words, generated)),
     )
 
 
-def without_end(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, with only the words to be predicted; none that is left without any."""
-    for batch in batches:
-        targets = batch.targets.masked_fill(batch.targets == Vocabulary.END, IGNORED)
-        if (targets != IGNORED).any():
-            yield replace(batch, targets=targets)
+def _perplexities(
+    model: Network, captions: EncodedCaptions, features: np.ndarray, seed: int
+) -> tuple[float, float, dict[str, Interval]]:
+    """With end signs and without, and the intervals of both, over images."""
+    nats = caption_nats(model, batches(captions, features, CAPTIONS_AT_ONCE), len(captions))
+    lengths = np.array([len(sentence) for sentence in captions.sentences])
+    costs = np.stack([nats.sum(axis=1), nats[:, 0], lengths + 1, lengths], axis=1)
+    of_images = np.zeros((len(features), 4))
+    np.add.at(of_images, captions.image_rows, costs)
+
+    def nats_a_word(weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R 2"]:
+        sums = weights @ of_images
+        return np.asarray(sums[:, :2] / np.maximum(sums[:, 2:], 1))
+
+    whole, words = (perplexity_of(x, 1) for x in nats_a_word(np.ones((1, len(features))))[0])
+    drawn = bootstrap(nats_a_word, len(features), resamples=RESAMPLES, seed=seed)
+    found = intervals_of(["perplexity", "perplexity_without_end"], drawn)
+    intervals = {
+        key: (perplexity_of(low, 1), perplexity_of(high, 1)) for key, (low, high) in found.items()
+    }
+    return whole, words, intervals
 
 
 def generate(

@@ -189,19 +189,19 @@ def _by_image(
 
 
 def draw_references(
-    matched: Matched, count: int, seed: int
+    images: Sequence[str], references: Sequence[Sequence[str]], count: int, seed: int
 ) -> tuple[list[tuple[str, ...]], list[str]]:
     """`count` of each image's references, in their order; and a note if some have fewer.
 
     What is drawn for an image depends on its name and the seed alone.
     """
     drawn = []
-    for image, captions in zip(matched.images, matched.references, strict=True):
+    for image, captions in zip(images, references, strict=True):
         generator = np.random.default_rng([seed, crc32(image.encode())])
         size = min(count, len(captions))
         places = sorted(generator.choice(len(captions), size, replace=False).tolist())
         drawn.append(tuple(captions[place] for place in places))
-    pairs = zip(matched.images, drawn, strict=True)
+    pairs = zip(images, drawn, strict=True)
     fewer = [image for image, captions in pairs if len(captions) < count]
     what = f"fewer than {count} references"
     return drawn, [f"{what}: {len(fewer):,} ({_some(fewer)})"] if fewer else []

@@ -27,6 +27,7 @@ from torch import Tensor
 from mrnn.checkpoint import Checkpoint
 from mrnn.errors import CheckpointError
 from mrnn.joint_space import JointSpace
+from mrnn.model import Network
 from mrnn.scoring import Words, log_likelihoods, log_marginals
 from mrnn.whole_files import write_whole
 
@@ -123,23 +124,13 @@ class Ranker:
         """Vectors of photos in the joint space."""
         return self.space.see(torch.from_numpy(images.astype(np.float32))).numpy()
 
-    def marginals(
-        self,
-        sentences: Sequence[Words],
-        count: int | None = None,
-        **options: Any,  # noqa: ANN401
-    ) -> Float[np.ndarray, " S"]:
-        """Nats of log P(sentence) over the first `count` sampled photos, or all."""
-        sampled = self.sampled[:count]
-        return log_marginals(log_likelihoods(self.checkpoint.model, sentences, sampled, **options))
-
     def near_marginals(
         self,
         sentences: Sequence[Words],
         count: int = NEAREST,
         **options: Any,  # noqa: ANN401
     ) -> Float[np.ndarray, " S"]:
-        """As `marginals` over all, but the photos that are not nearest count nothing.
+        """Nats of log P(sentence) over the sampled photos, of which the nearest alone count.
 
         A bound from below, and a near one: P(sentence) is mostly that of the photos that fit best.
         """
@@ -206,7 +197,7 @@ class Rankings:
 
 
 def rank_exactly(
-    ranker: Ranker,
+    model: Network,
     sentences: Sequence[Words],
     images: Float[np.ndarray, "N F"],
     marginals: Float[np.ndarray, " S"],
@@ -214,9 +205,7 @@ def rank_exactly(
     on_pairs: Callable[[int], None] = lambda _: None,
 ) -> Rankings:
     """As the paper does, by the likelihood of every pair."""
-    scores = log_likelihoods(
-        ranker.checkpoint.model, sentences, images, precision=precision, on_pairs=on_pairs
-    )
+    scores = log_likelihoods(model, sentences, images, precision=precision, on_pairs=on_pairs)
     return Rankings(scores, scores - marginals[:, None], scores)
 
 

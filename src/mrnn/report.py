@@ -141,6 +141,7 @@ def make_report(
     data: str,
     split: str,
     limit: int = SHOWN,
+    training: Sequence[CaptionedImage] = (),
     with_meteor: bool = True,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> Report:
@@ -156,6 +157,7 @@ def make_report(
             images,
             run.features,
             options=run.options.model_copy(update={"n_best": 1}),
+            training=training,
             with_meteor=with_meteor,
             on_image=on_image,
         )

@@ -61,7 +61,8 @@ def figures_table(report: Report) -> str:
 def _perplexity_rows(report: Report, pair: bool) -> Iterator[str]:
     for key, name, what in PERPLEXITIES:
         cells = [
-            f'<td class="number">{getattr(run.figures, key):.2f}</td><td></td>'
+            f'<td class="number">{getattr(run.figures, key):.2f}</td>'
+            f'<td class="number">{_interval(run.figures.intervals.get(key), digits=2)}</td>'
             for run in report.runs
         ]
         yield _row(name, [*cells, "<td></td>" * 5 * pair], what)
@@ -69,10 +70,13 @@ def _perplexity_rows(report: Report, pair: bool) -> Iterator[str]:
 
 def _measure_rows(report: Report) -> Iterator[str]:
     settings = report.runs[0].figures.settings
-    for key, name in (MEASURES | {"distinct": "distinct"}).items():
+    for key, name in (MEASURES | {"distinct": "distinct", "novel": "novel"}).items():
+        values = [getattr(run.figures.generation, key) for run in report.runs]
+        if key == "novel" and None in values:
+            continue
         cells = []
-        for run in report.runs:
-            value, interval = getattr(run.figures.generation, key), run.figures.intervals.get(key)
+        for run, value in zip(report.runs, values, strict=True):
+            interval = run.figures.intervals.get(key)
             cells.append(f'<td class="number">{"n/a" if value is None else f"{value:.3f}"}</td>')
             cells.append(f'<td class="number">{_interval(interval)}</td>')
         if report.comparison:
@@ -108,8 +112,8 @@ def _row(name: str, cells: Sequence[str], what: str) -> str:
     )
 
 
-def _interval(interval: tuple[float, float] | None, sign: str = "") -> str:
-    return "" if interval is None else f"{interval[0]:{sign}.3f} to {interval[1]:{sign}.3f}"
+def _interval(interval: tuple[float, float] | None, sign: str = "", digits: int = 3) -> str:
+    return "" if interval is None else " to ".join(f"{end:{sign}.{digits}f}" for end in interval)
 
 
 def _difference(found: Difference | None) -> str:

@@ -67,6 +67,8 @@ def _decoding(run: RunReport) -> str:
         if name in ("beam_size", "length_exponent")
         or (name != "n_best" and run.figures.settings[name] != default[name])
     ]
+    if source := run.figures.settings.get("consensus"):
+        said.append(f"re-ranked by consensus ({source})")
     return ", ".join(said)
 
 

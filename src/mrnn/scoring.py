@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mrnn.batching import Batch
-from mrnn.model import Network
+from mrnn.model import IGNORED, Network
 from mrnn.vocabulary import Vocabulary
 
 MOST_NATS = math.log(sys.float_info.max)
@@ -42,6 +42,20 @@ def perplexity(model: Network, batches: Iterable[Batch]) -> float:
         nats += float(model.loss(batch.words, batch.targets, batch.images))
         words += batch.word_count
     return perplexity_of(nats, words)
+
+
+@torch.inference_mode()
+def caption_nats(model: Network, batches: Iterable[Batch], count: int) -> Float[np.ndarray, "S 2"]:
+    """Minus log P of the words of each of `count` captions, and of its end sign."""
+    nats = np.zeros((count, 2))
+    for batch in batches:
+        counted = batch.targets != IGNORED
+        logits, targets = model(batch.words, batch.images), batch.targets.where(counted, 0)
+        gained = logits.gather(2, targets[..., None])[..., 0] - logits.logsumexp(2)
+        ends = batch.targets == Vocabulary.END
+        for column, chosen in enumerate((counted & ~ends, ends)):
+            nats[batch.rows, column] = -(gained * chosen).double().sum(1).numpy()
+    return nats
 
 
 def perplexity_of(nats: float, words: int) -> float:

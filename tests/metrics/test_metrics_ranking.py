@@ -8,6 +8,7 @@ from mrnn.metrics.ranking import (
     folds,
     image_to_sentence_ranks,
     mean_scores,
+    ranking_figures_of_sets,
     ranking_scores,
     sentence_to_image_ranks,
 )
@@ -91,3 +92,15 @@ def test_what_cannot_be_ranked():
         ranking_scores(np.array([], dtype=int))
     with pytest.raises(DataError, match=r"^3 images make 1 to 3 folds, not 4$"):
         next(folds(np.array([0, 1, 2]), 3, 4))
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), min_size=4, max_size=12),
+    st.lists(st.integers(1, 3), min_size=4, max_size=4),
+)
+def test_a_set_of_images_has_the_figures_of_its_queries_repeated(queries, weights):
+    ranks, image_of = np.array(queries).T
+    repeated = np.repeat(ranks, np.array(weights)[image_of])
+    found = ranking_figures_of_sets(ranks, image_of, np.array([weights, weights], dtype=float))
+    expected = list(ranking_scores(repeated).model_dump(by_alias=False).values())
+    assert found.tolist() == [pytest.approx(expected)] * 2

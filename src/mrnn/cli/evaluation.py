@@ -1,5 +1,6 @@
 """Measure a model."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,13 +9,23 @@ import typer
 
 from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import BeamSize, decoding_options
-from mrnn.cli.retrieval import Exact, Folds, MarginalImages, measure_retrieval, retrieval_lines
-from mrnn.cli.scores import Meteor, score_table
+from mrnn.cli.retrieval import (
+    Exact,
+    Folds,
+    MarginalImages,
+    RankingPrecision,
+    measure_retrieval,
+    retrieval_lines,
+)
+from mrnn.cli.scores import Draw, Frequencies, Meteor, Seed, interval_line, score_table
 from mrnn.cli.terminal import Json, progress, show, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mrnn.caption_scores import Setting
+    from mrnn.dataset import CaptionedImage
     from mrnn.evaluation import EvaluationReport
 
 
@@ -37,9 +48,13 @@ def evaluate(
     consensus: ConsensusSource = None,
     exact: Exact = False,
     marginal_images: MarginalImages = None,
+    precision: RankingPrecision = None,
     fold_count: Folds = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images")] = None,
+    references: Draw = None,
+    seed: Seed = 0,
     meteor: Meteor = True,
+    frequencies: Frequencies = None,
     coco_results: Annotated[
         Path | None,
         typer.Option(help="Write the captions for the COCO server to this file, or in this folder"),
@@ -54,13 +69,18 @@ def evaluate(
     from mrnn.dataset import Dataset
     from mrnn.evaluation import evaluate as evaluate_model
     from mrnn.features import load_features
+    from mrnn.metrics.cider import DocumentFrequencies
 
+    given = DocumentFrequencies.load(frequencies) if frequencies else None
     dataset = Dataset.load(data)
     checkpoint = Checkpoint.load(run or DEFAULT_MODEL)
     source = consensus_source(consensus)
     ranker = None if source is None else Consensus.load(source, checkpoint)
     captioner = Captioner(checkpoint, consensus=ranker)  # features are there: it needs no encoder
-    images = dataset.split(split)[:limit]
+    images, notes = _drawn(dataset.split(split)[:limit], references, seed)
+    training = dataset.split("train") if "train" in dataset.splits else ()
+    if not training and task in (Task.generation, Task.all):
+        notes.append(f"novel: {data} has no train split, whose captions would tell what is new")
     features = load_features(dataset, captioner.checkpoint.encoder).of(images)
     tasks = [Task.perplexity, Task.generation] if task is Task.all else [task]
     if coco_results and Task.generation not in tasks:
@@ -75,21 +95,24 @@ def evaluate(
     with progress("Captioning", len(images)) as advance:
         report = evaluate_model(
             captioner, images, features,
-            tasks=tasks, options=options, with_meteor=meteor, on_image=advance,
+            tasks=tasks, options=options, training=training, frequencies=given,
+            with_meteor=meteor, seed=seed, on_image=advance,
         )  # fmt: skip
     if coco_results:
         if coco_results.is_dir():
             coco_results /= f"captions_{split}_mrnn_results.json"
         write_coco_results(coco_results, ids, report.captions)
         tell(f"Wrote {coco_results}")
+    report = report.model_copy(update={"notes": notes + report.notes})
     if task in (Task.retrieval, Task.all):
         ranked = measure_retrieval(
-            captioner.checkpoint, run or DEFAULT_MODEL, images, features,
+            captioner.checkpoint, run or DEFAULT_MODEL, dataset, images,
             exact=exact, marginal_images=marginal_images, fold_count=fold_count,
-            required=task is Task.retrieval,
+            precision=precision, seed=seed, required=task is Task.retrieval,
         )  # fmt: skip
         changes = {
             "retrieval": ranked.scores,
+            "intervals": {**report.intervals, **ranked.intervals},
             "settings": {**report.settings, **ranked.settings},
             "notes": [*report.notes, *ranked.notes],
         }
@@ -97,19 +120,35 @@ def evaluate(
     show(report, lambda: f"{split} of {data}\n{_tables(report)}", as_json=as_json)
 
 
+def _drawn(
+    images: "Sequence[CaptionedImage]", count: int | None, seed: int
+) -> "tuple[Sequence[CaptionedImage], list[str]]":
+    """The images with the captions that count."""
+    from mrnn.hypothesis_files import draw_references
+
+    if count is None:
+        return images, []
+    captions = [image.captions for image in images]
+    drawn, notes = draw_references([image.name for image in images], captions, count, seed)
+    return [replace(i, captions=c) for i, c in zip(images, drawn, strict=True)], notes
+
+
 def _tables(report: "EvaluationReport") -> str:
     settings = report.settings
     lines = [f"model: {settings['recipe']}; image features: {settings['encoder']}"]
     if report.perplexity is not None:
-        captions, words = settings["references"], settings["words"]
-        lines += [
-            f"perplexity  {report.perplexity:.2f}   {captions:,} captions: {words:,} words, "
-            "unknown ones counted, and their end signs",
-            f"            {report.perplexity_without_end:.2f}   of the words alone",
-        ]
+        words = f"{settings['references']:,} captions: {settings['words']:,} words"
+        for key, name, what in (
+            ("perplexity", "perplexity", f"{words}, unknown ones counted, and their end signs"),
+            ("perplexity_without_end", "", "of the words alone"),
+        ):
+            low, high = report.intervals[key]
+            interval = f"{low:.2f} to {high:.2f}"
+            lines.append(f"{name:<10} {getattr(report, key):7.2f}   {interval:<16} {what}")
     if report.generation is not None:
         lines += [score_table(report), f"captions: {_decoding(settings)}"]
-    lines += retrieval_lines(report.retrieval)
+    lines += retrieval_lines(report.retrieval, report.intervals, settings)
+    lines.append(interval_line(settings))
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import BeamSize, decoding_options
 from mrnn.cli.scores import Meteor
 from mrnn.cli.terminal import progress, tell
@@ -29,11 +30,13 @@ def report(
     out: Annotated[Path, typer.Option(help="The page to write")] = Path("report.html"),
     limit: Annotated[int, typer.Option(min=1, help="How many photos to show")] = 200,
     beam_size: BeamSize = None,
+    consensus: ConsensusSource = None,
     meteor: Meteor = True,
 ) -> None:
     """Show what a model says of photos, or two models, on one page of HTML."""
     from mrnn.captioner import Captioner
     from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
+    from mrnn.consensus import Consensus
     from mrnn.dataset import Dataset
     from mrnn.features import load_features
     from mrnn.report import Run, make_report, read_epochs
@@ -55,11 +58,16 @@ def report(
         options = decoding_options(checkpoint.decoding, asked)
         name = "the shipped model" if folder == DEFAULT_MODEL else str(folder)
         epochs, ranks = read_epochs(folder), _ranks(folder, checkpoint, images, features)
-        runs.append(Run(name, Captioner(checkpoint), features, options, epochs, ranks))
+        source = consensus_source(consensus)
+        ranker = None if source is None else Consensus.load(source, checkpoint)
+        captioner = Captioner(checkpoint, consensus=ranker)
+        runs.append(Run(name, captioner, features, options, epochs, ranks))
     with progress("Captioning", len(images) * len(runs)) as advance:
         found = make_report(
             runs, images,
-            data=str(data), split=split, limit=limit, with_meteor=meteor, on_image=advance,
+            data=str(data), split=split, limit=limit,
+            training=dataset.split("train") if "train" in dataset.splits else (),
+            with_meteor=meteor, on_image=advance,
         )  # fmt: skip
     for note in dict.fromkeys(note for one in found.runs for note in one.figures.notes):
         tell(f"Note: {note}")

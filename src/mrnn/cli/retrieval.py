@@ -1,8 +1,10 @@
 """Rank photos for sentences and sentences for photos."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -10,11 +12,21 @@ from mrnn.cli.terminal import progress
 from mrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from mrnn.caption_scores import Interval, Setting
     from mrnn.checkpoint import Checkpoint
-    from mrnn.dataset import CaptionedImage
-    from mrnn.ranking_evaluation import RetrievalScores
+    from mrnn.dataset import CaptionedImage, Dataset
+    from mrnn.ranking_evaluation import Rank, RetrievalScores
+
+MARGINAL_IMAGES = 200
+"""Of the train split, where ranking is exact."""
+
+
+class Precision(StrEnum):
+    """Numbers that likelihoods are worked out in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
 
 Exact = Annotated[
     bool, typer.Option("--exact", help="retrieval: by the likelihood of every pair, as the paper")
@@ -29,13 +41,21 @@ MarginalImages = Annotated[
 Folds = Annotated[
     int, typer.Option("--folds", min=1, help="retrieval: means over so many parts of the split")
 ]
+RankingPrecision = Annotated[
+    Precision | None,
+    typer.Option(
+        "--precision",
+        help="retrieval: of the output layer's product [default: the faster here; exact: float32]",
+    ),
+]
 
 
 class Measured(NamedTuple):
     """Figures of retrieval, None where the model cannot rank; and how they were made."""
 
     scores: "RetrievalScores | None"
-    settings: dict[str, Any]
+    intervals: "dict[str, Interval]"
+    settings: "dict[str, Setting]"
     notes: list[str]
 
 
@@ -68,60 +88,132 @@ def train_ranking(
 def measure_retrieval(
     checkpoint: "Checkpoint",
     run: Path,
+    dataset: "Dataset",
     images: "Sequence[CaptionedImage]",
-    features: "np.ndarray",
     *,
     exact: bool,
     marginal_images: int | None,
     fold_count: int,
+    precision: Precision | None,
+    seed: int,
     required: bool,
 ) -> Measured:
     """Figures of retrieval on some images; with time left on stderr."""
     import torch
 
     from mrnn.batching import EncodedCaptions
-    from mrnn.ranking import CANDIDATES, NEAREST, Ranker
+    from mrnn.features import load_features
+    from mrnn.ranking import CANDIDATES
     from mrnn.ranking_evaluation import evaluate_retrieval, pairs_to_score
     from mrnn.recipe import TrainingOptions
     from mrnn.tokenization import tokenize
     from mrnn.training import chosen_precision
 
     try:
-        ranker = Ranker.load(run, checkpoint)
+        _check_that_it_sees(checkpoint, run)
+        rank, count = (_exact if exact else _fast)(checkpoint, run, dataset, marginal_images, seed)
     except CheckpointError as error:
         if required:
             raise
-        return Measured(None, {}, [f"retrieval: {error}"])
+        return Measured(None, {}, {}, [f"retrieval: {error}"])
     words = [[tokenize(caption) for caption in image.captions] for image in images]
     captions = EncodedCaptions.of(words, checkpoint.vocabulary)
-    count = min(marginal_images or (len(ranker.sampled) if exact else NEAREST), len(ranker.sampled))
+    features = load_features(dataset, checkpoint.encoder).of(images)
     total = pairs_to_score(len(captions), len(images), count, fold_count, exact=exact)
-    precision = "float32" if exact else chosen_precision(TrainingOptions())
+    numbers = precision or ("float32" if exact else chosen_precision(TrainingOptions()))
     with progress("Ranking", total) as advance:
-        scores = evaluate_retrieval(
-            ranker, captions, features, exact=exact, marginal_images=count,
-            fold_count=fold_count, precision=getattr(torch, precision), on_pairs=advance,
+        scores, intervals = evaluate_retrieval(
+            rank(precision=getattr(torch, numbers), on_pairs=advance), captions, features,
+            fold_count=fold_count, seed=seed,
         )  # fmt: skip
-    settings = {
+    settings: dict[str, Setting] = {
         "ranking": "exact" if exact else "fast",
         "likelihoods": "all" if exact else f"of {CANDIDATES} candidates a query",
         "marginal_images": count,
         "candidate_images": len(images) // fold_count,
         "candidate_sentences": len(captions) // fold_count,
         "equal_scores": "by index",
-        "ranking_precision": precision,
+        "ranking_precision": str(numbers),
     }
-    return Measured(scores, settings, [])
+    fewer = f"retrieval: P(sentence) over {count:,} training images, as there are no more"
+    return Measured(scores, intervals, settings, [fewer] if count < (marginal_images or 0) else [])
 
 
-def retrieval_lines(scores: "RetrievalScores | None") -> Iterator[str]:
+def _check_that_it_sees(checkpoint: "Checkpoint", run: Path) -> None:
+    if not checkpoint.model.config.sees_image:
+        raise CheckpointError(f"{run} sees no image, so to it images are all alike")
+
+
+def _exact(
+    checkpoint: "Checkpoint", run: Path, dataset: "Dataset", marginal_images: int | None, seed: int
+) -> "tuple[Callable[..., Rank], int]":
+    """By every likelihood; and over how many images P(sentence) is taken.
+
+    They are drawn from train by the seed, or are the model's own where there is no train.
+    """
+    import torch
+
+    from mrnn.features import load_features
+    from mrnn.ranking import Ranker
+    from mrnn.ranking_evaluation import exact_ranking
+
+    if "train" not in dataset.splits:
+        sampled = Ranker.load(run, checkpoint).sampled[:marginal_images]
+        return partial(exact_ranking, checkpoint.model, sampled), len(sampled)
+    train = dataset.split("train")
+    random = torch.Generator().manual_seed(seed)
+    drawn = torch.randperm(len(train), generator=random)[: marginal_images or MARGINAL_IMAGES]
+    sampled = load_features(dataset, checkpoint.encoder).of([train[i] for i in drawn.tolist()])
+    return partial(exact_ranking, checkpoint.model, sampled), len(sampled)
+
+
+def _fast(
+    checkpoint: "Checkpoint", run: Path, _: "Dataset", marginal_images: int | None, __: int
+) -> "tuple[Callable[..., Rank], int]":
+    """By the joint space; and over how many of the nearest images P(sentence) is."""
+    from mrnn.ranking import NEAREST, Ranker
+    from mrnn.ranking_evaluation import fast_ranking
+
+    try:
+        ranker = Ranker.load(run, checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}. --exact ranks without it") from None
+    count = min(marginal_images or NEAREST, len(ranker.sampled))
+    return partial(fast_ranking, ranker, count), count
+
+
+def retrieval_lines(
+    scores: "RetrievalScores | None",
+    intervals: "dict[str, Interval]",
+    settings: "dict[str, Setting]",
+) -> Iterator[str]:
     """A table for people."""
     if scores is None:
         return
     yield f"{'retrieval':<34}   R@1   R@5  R@10  median rank"
     for direction in type(scores).model_fields:
         found = getattr(scores, direction)
-        yield (
-            f"{direction.replace('_', ' '):<34} {found.r_at_1:5.1f} {found.r_at_5:5.1f} "
-            f"{found.r_at_10:5.1f}  {found.median_rank:g}"
-        )
+        keys = ("r@1", "r@5", "r@10", "median_rank")
+        lows, highs = zip(*(intervals[f"{direction}.{key}"] for key in keys), strict=True)
+        figures = (found.r_at_1, found.r_at_5, found.r_at_10, found.median_rank)
+        yield _row(direction.replace("_", " "), figures)
+        yield _row("   95 % interval, from", lows)
+        yield _row("                    to", highs)
+    exact = settings["ranking"] == "exact"
+    yield (
+        f"candidates: {settings['candidate_images']:,} images, "
+        f"{settings['candidate_sentences']:,} sentences; equal scores {settings['equal_scores']}; "
+        "an image's first sentence found counts"
+    )
+    yield (
+        f"ranking {settings['ranking']}: likelihoods {'of ' if exact else ''}"
+        f"{settings['likelihoods']}, in {settings['ranking_precision']}; P(sentence) over "
+        f"{settings['marginal_images']:,} {'random' if exact else 'near'} training images"
+    )
+    if settings["ranking_precision"] == "bfloat16":
+        yield "bfloat16: one in eight of the ranks 1 to 10 is not float32's, by 5 places at most"
+
+
+def _row(name: str, figures: "Sequence[float]") -> str:
+    *recalls, median = figures
+    return f"{name:<34} {' '.join(f'{recall:5.1f}' for recall in recalls)}  {median:g}"

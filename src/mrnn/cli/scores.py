@@ -12,7 +12,7 @@ from mrnn.cli.terminal import Json, show
 from mrnn.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from mrnn.caption_scores import CaptionStatistics, ScoreReport
+    from mrnn.caption_scores import CaptionStatistics, ScoreReport, Setting
     from mrnn.comparison import ComparisonReport, Difference
     from mrnn.evaluation import EvaluationReport
     from mrnn.hypothesis_files import Matched
@@ -34,7 +34,7 @@ Draw = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="For the drawing and for the intervals")]
 Meteor = Annotated[bool, typer.Option(help="Run METEOR, if it and Java are installed")]
 Frequencies = Annotated[
-    Path | None, typer.Option(help="Document frequencies for CIDEr [default: of REFERENCES]")
+    Path | None, typer.Option(help="Document frequencies for CIDEr [default: of the references]")
 ]
 
 
@@ -74,7 +74,11 @@ def score(
     report = report.model_copy(update={"notes": matched.notes + report.notes})
     if per_image:
         _write_per_image(per_image, matched, statistics)
-    show(report, lambda: f"{hypotheses}\n{score_table(report)}", as_json=as_json)
+    show(
+        report,
+        lambda: f"{hypotheses}\n{score_table(report)}\n{interval_line(report.settings)}",
+        as_json=as_json,
+    )
 
 
 def compare(
@@ -124,7 +128,7 @@ def _matched(
     matched = match_files(systems, sources, split)
     if count is None:
         return matched, matched.references
-    drawn, notes = draw_references(matched, count, seed)
+    drawn, notes = draw_references(matched.images, matched.references, count, seed)
     matched.notes.extend(notes)
     return matched, drawn
 
@@ -146,8 +150,10 @@ def score_table(report: "ScoreReport | EvaluationReport") -> str:
     settings = report.settings
     protocol = settings["protocol"]
     lines = [f"{'':<10} {protocol:>7}   95 % interval    depends on"]
-    for key, name in (MEASURES | {"distinct": "distinct"}).items():
+    for key, name in (MEASURES | {"distinct": "distinct", "novel": "novel"}).items():
         value = getattr(report.generation, key)
+        if key == "novel" and value is None:
+            continue
         figure = "    n/a" if value is None else f"{value:7.3f}"
         low, high = report.intervals.get(key, (None, None))
         interval = f"{low:.3f} to {high:.3f}" if low is not None else ""
@@ -155,10 +161,16 @@ def score_table(report: "ScoreReport | EvaluationReport") -> str:
     lines += [
         f"images: {settings['images']:,}; references: {settings['references']:,} ({protocol}); "
         f"words: {settings['tokenizer']}",
-        f"intervals: over images, {settings['resamples']:,} resamples, "
-        f"seed {settings['resampling_seed']}, document frequencies fixed",
     ]
     return "\n".join(lines)
+
+
+def interval_line(settings: "dict[str, Setting]") -> str:
+    """How the intervals were made."""
+    return (
+        f"intervals: over images, {settings['resamples']:,} resamples, "
+        f"seed {settings['resampling_seed']}, document frequencies fixed"
+    )
 
 
 def _comparison(report: "ComparisonReport") -> str:

@@ -2,7 +2,7 @@
 
 Candidates with equal scores are ordered by index: the earlier one first.
 
-Letters: S sentences, N images.
+Letters: S sentences, N images, Q queries, R sets of images, K figures.
 Source: Hodosh et al., "Framing Image Description as a Ranking Task", JAIR 47, 2013.
 """
 
@@ -67,6 +67,28 @@ def ranking_scores(ranks: Int[np.ndarray, " Q"]) -> RankingScores:
         r_at_1=recalls[0], r_at_5=recalls[1], r_at_10=recalls[2],
         median_rank=float(np.median(ranks)), mean_rank=float(ranks.mean()),
     )  # fmt: skip
+
+
+def ranking_figures_of_sets(
+    ranks: Int[np.ndarray, " Q"],
+    image_of: Int[np.ndarray, " Q"],
+    weights: Float[np.ndarray, "R N"],
+) -> Float[np.ndarray, "R K"]:
+    """The figures, in the order of `RankingScores`, of sets of images with all their queries.
+
+    `weights` say how often each image is in a set.
+    """
+    values, place = np.unique(ranks, return_inverse=True)
+    table = np.zeros((weights.shape[1], len(values)))
+    np.add.at(table, (image_of, place), 1)
+    upto = np.cumsum(weights @ table, axis=1)  # queries of each set with at most such a rank
+    total = upto[:, -1:]
+    recalls = [100 * weights @ table[:, values <= depth].sum(axis=1) for depth in (1, 5, 10)]
+    # Of an even number of ranks the median is the mean of the two in the middle.
+    middle = [values[(upto > (total - 1 + upper) // 2).argmax(axis=1)] for upper in (0, 1)]
+    sums = [*recalls, weights @ table @ values]
+    of_each = np.stack(sums, axis=1) / total
+    return np.insert(of_each, 3, np.mean(middle, axis=0), axis=1)
 
 
 def folds(
