@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mrnn.index_folder as index_folder
-from mrnn.errors import DataError
+from mrnn.errors import DataError, OptionsError
 from mrnn.index_folder import CONFIG, PENDING, IndexConfig, index_writer, photo_maker, read_index
 
 HALF = np.dtype(np.float16)
@@ -19,11 +19,11 @@ def identity(colour_encoder):
     return colour_encoder.identity
 
 
-def write(folder, identity, entries, number=1.0, fail=None):
+def write(folder, identity, entries, number=1.0, fail=None, approximate=False):
     """An index whose values are all `number`; gives which entries were new."""
     config = IndexConfig(
         holds="photos", run="run", model="m", ranking="r", encoder=identity,
-        generation=0, entries=0,
+        generation=0, entries=0, approximate=approximate,
     )  # fmt: skip
     with index_writer(folder, "photos", photo_maker(identity), HALF, 3) as writer:
         new = [entry for entry in entries if entry not in writer.known]
@@ -112,6 +112,57 @@ def test_a_full_disk_leaves_the_old_index(tmp_path, identity, monkeypatch):
         write(folder, identity, ['"a"', '"b"'])
     after = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != PENDING}
     assert after == before
+
+
+@pytest.fixture
+def graph_folder(tmp_path, identity):
+    pytest.importorskip("usearch", reason="the extra `approximate` is not installed")
+    write(tmp_path / "index", identity, ['"a"', '"b"'], approximate=True)
+    return tmp_path / "index"
+
+
+def test_a_graph_comes_and_goes_with_the_index(graph_folder, identity):
+    files = read_index(graph_folder)
+    assert files.graph is not None
+    assert len(files.graph) == 2
+    write(graph_folder, identity, ['"a"', '"b"', '"c"'], approximate=True)
+    assert len(read_index(graph_folder).graph) == 3
+    (graph_folder / "graph-3.usearch").write_bytes(b"of a run that was killed")
+    write(graph_folder, identity, ['"a"'])
+    assert read_index(graph_folder).graph is None
+    assert not list(graph_folder.glob("graph-*"))
+
+
+def test_a_full_disk_at_the_graph_leaves_the_old_index(graph_folder, identity, monkeypatch):
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    before = sorted(graph_folder.iterdir())
+    monkeypatch.setattr(index_folder.NeighbourGraph, "to_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(graph_folder, identity, ['"c"'], approximate=True)
+    assert sorted(f for f in graph_folder.iterdir() if f.name != PENDING) == before
+    assert read_index(graph_folder).entries == ['"a"', '"b"']
+
+
+def test_without_the_extra_a_graph_is_refused_but_can_be_left_out(
+    graph_folder, identity, monkeypatch
+):
+    monkeypatch.setattr("mrnn.neighbour_graph.find_spec", lambda _: None)
+    with pytest.raises(OptionsError, match=r"^Approximate search needs: pip install"):
+        read_index(graph_folder)
+    write(graph_folder, identity, ['"a"', '"b"'])
+    assert read_index(graph_folder).entries == ['"a"', '"b"']
+
+
+def test_a_damaged_graph(graph_folder, identity):
+    (graph_folder / "graph-1.usearch").write_bytes(b"")
+    with pytest.raises(DataError, match=r"is damaged \(graph-1\.usearch: .*\); run mrnn index ag"):
+        read_index(graph_folder)
+    write(graph_folder.parent / "other", identity, ['"a"'], approximate=True)
+    (graph_folder.parent / "other" / "graph-1.usearch").rename(graph_folder / "graph-1.usearch")
+    with pytest.raises(DataError, match=r"damaged \(graph-1\.usearch has 1 rows, not 2\)"):
+        read_index(graph_folder)
 
 
 SCRIPT = """

@@ -71,6 +71,24 @@ def test_only_paths_like_a_pattern(index):
         index.search("a red wall", paths="nowhere/*")
 
 
+def test_candidates_of_a_graph_are_scored_as_those_of_the_product(
+    index, photos, ranking_run, tmp_path
+):
+    pytest.importorskip("usearch", reason="the extra `approximate` is not installed")
+    folder = tmp_path / "approximate"
+    made = RetrievalIndex.build(photos, folder, ranking_run, approximate=True)
+    loaded = RetrievalIndex.load(folder)
+    asked = []
+    real = loaded.files.graph.nearest
+    loaded.files.graph.nearest = lambda vector, count: asked.append(count) or real(vector, count)
+    for query in ("a red wall", photos[3]):
+        assert loaded.search(query, top=4) == made.search(query, top=4) == index.search(query, 4)
+    assert asked == [50, 50]
+    loaded.search("a red wall", paths="*/dev-*")
+    assert len(loaded.search("a red wall", top=257)) == len(photos)
+    assert len(asked) == 2  # a pattern, or more than 256 finds, and the product is taken
+
+
 def test_a_photo_finds_its_sentences(ranking_run, photos, tmp_path):
     sentences = ["A red wall", "the wall is green .", "Blue!", "a red wall", "A red wall", "..."]
     counts = []

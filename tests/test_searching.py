@@ -38,6 +38,21 @@ def test_photos_are_indexed_and_found(mrnn, photos, ranking_run, tmp_path):
     assert len(out.splitlines()) == 6
 
 
+def test_a_graph_needs_its_extra(mrnn, photos, ranking_run, tmp_path, monkeypatch):
+    order = ("index", photos, "--out", tmp_path / "index", "--model", ranking_run, "--approximate")
+    with monkeypatch.context() as patch:
+        patch.setattr("mrnn.neighbour_graph.find_spec", lambda _: None)
+        code, out, err = mrnn(*order)
+    assert (code, out) == (1, "")
+    assert err.startswith("mrnn: Approximate search needs: pip install 'mrnn[approximate]'; or run")
+    assert not (tmp_path / "index").exists()
+    pytest.importorskip("usearch", reason="the extra `approximate` is not installed")
+    assert mrnn(*order)[0] == 0
+    assert list((tmp_path / "index").glob("graph-*"))
+    code, out, _ = mrnn("search", tmp_path / "index", "blue", "--top", 1)
+    assert (code, "blue" in out) == (0, True)
+
+
 def test_a_page_of_thumbnails_names_what_is_gone(mrnn, photos, ranking_run, tmp_path):
     index, page = tmp_path / "index", tmp_path / "found.html"
     Image.new("RGB", (900, 600), "blue").save(photos / "<b>.png")
@@ -68,6 +83,10 @@ def test_sentences_are_indexed_and_found(mrnn, photos, ranking_run, tmp_path):
     ("arguments", "message"),
     [
         (["index", "--out", "index"], "mrnn: Give photos to index, or a file to --sentences\n"),
+        (
+            ["index", "--sentences", __file__, "--approximate", "--out", "index"],
+            "mrnn: Sentences are searched exactly; leave out --approximate\n",
+        ),
         (["search", "nowhere", "dog"], "mrnn: nowhere is not an index; make one with mrnn index\n"),
     ],
 )

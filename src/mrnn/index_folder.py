@@ -4,6 +4,7 @@ INDEX/config.json      what the index holds, and which files are its present one
 INDEX/entries-7.jsonl  a photo or a sentence a line
 INDEX/values-7.npy     float16 image features, or float32 marginals of sentences: a row an entry
 INDEX/vectors-7.npy    float32, the joint space: a row an entry
+INDEX/graph-7.usearch  where asked for, near neighbours of the vectors
 INDEX/pending.jsonl    values that an interrupted run has worked out already
 
 New files get new names; to rename config.json is all that it takes to switch to them.
@@ -26,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.encoders import EncoderIdentity
 from mrnn.errors import DataError
+from mrnn.neighbour_graph import NeighbourGraph, require_usearch
 from mrnn.text_files import first_problem
 from mrnn.whole_files import naming, write_whole
 
@@ -55,6 +57,8 @@ class IndexConfig(BaseModel):
     generation: int
     """The number in the names of the present files."""
     entries: int
+    approximate: bool = False
+    """Whether candidates come from a graph instead of the product with all vectors."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,21 @@ class IndexFiles:
     """Lines of JSON."""
     values: Float[np.ndarray, "W P"]
     vectors: Float[np.ndarray, "W D"]
+    graph: NeighbourGraph | None = None
+    """Of an approximate index, where it is asked for."""
 
 
-def read_index(folder: Path) -> IndexFiles:
-    """The present index, its matrices memory-mapped. Raises DataError."""
+def read_index(folder: Path, *, to_search: bool = True) -> IndexFiles:
+    """The present index, its matrices memory-mapped; without its graph if not `to_search`.
+
+    Raises DataError, or OptionsError where the extra is missing that an approximate index needs.
+    """
     for attempt in range(ATTEMPTS):
         config = _read_config(folder)
+        if to_search and config.approximate:
+            require_usearch()
         try:
-            return _open(folder, config)
+            return _open(folder, config, to_search=to_search)
         except (OSError, ValueError) as error:  # replaced since its config was read, or damaged
             if attempt == ATTEMPTS - 1:
                 line = str(error).splitlines()[0]
@@ -107,6 +118,7 @@ class IndexWriter:
         """Write the entries, in this order, and switch over. A full disk leaves the old index."""
         config = config.model_copy(update={"generation": self.generation, "entries": len(entries)})
         names = _names(config.generation)
+        present = names if config.approximate else names[:3]
         try:
             lines = "".join(f"{entry}\n" for entry in entries)
             write_whole(self.folder / names[0], lines)
@@ -116,6 +128,9 @@ class IndexWriter:
                 lambda part: np.stack([self.known[entry] for entry in entries[part]]),
             )
             _write_rows(self.folder / names[2], len(entries), vectors_of)
+            if config.approximate:
+                vectors = np.lib.format.open_memmap(self.folder / names[2], mode="r")
+                (self.folder / names[3]).write_bytes(NeighbourGraph.over(vectors).to_bytes())
             write_whole(self.folder / CONFIG, config.model_dump_json(indent=2) + "\n")
         except OSError:
             for name in names:
@@ -123,7 +138,7 @@ class IndexWriter:
             raise
         self.pending.close()
         for file in self.folder.iterdir():
-            if file.name not in {*names, CONFIG, LOCK}:
+            if file.name not in {*present, CONFIG, LOCK}:
                 file.unlink()
 
 
@@ -138,7 +153,7 @@ def index_writer(
     being written by another process.
     """
     if (folder / CONFIG).exists():
-        files = read_index(folder)
+        files = read_index(folder, to_search=False)
         if files.config.holds != holds:
             raise DataError(
                 f"{folder} is an index of {files.config.holds}, not of {holds}; give another folder"
@@ -170,21 +185,27 @@ def _maker(config: IndexConfig) -> str:
     return config.model + config.ranking
 
 
-def _names(generation: int) -> tuple[str, str, str]:
+def _names(generation: int) -> tuple[str, str, str, str]:
     return (
         f"entries-{generation}.jsonl",
         f"values-{generation}.npy",
         f"vectors-{generation}.npy",
+        f"graph-{generation}.usearch",
     )
 
 
-def _open(folder: Path, config: IndexConfig) -> IndexFiles:
+def _open(folder: Path, config: IndexConfig, *, to_search: bool) -> IndexFiles:
     names = _names(config.generation)
     entries = (folder / names[0]).read_text(encoding="utf-8").splitlines()
-    values, vectors = (np.lib.format.open_memmap(folder / name, mode="r") for name in names[1:])
+    values, vectors = (np.lib.format.open_memmap(folder / name, mode="r") for name in names[1:3])
     if not config.entries == len(entries) == len(values) == len(vectors):
         raise ValueError(f"{len(entries)} entries, but {CONFIG} says {config.entries}")
-    return IndexFiles(config, entries, values, vectors)
+    graph = None
+    if to_search and config.approximate:
+        graph = NeighbourGraph.open(folder / names[3], vectors.shape[1])
+        if len(graph) != config.entries:
+            raise ValueError(f"{names[3]} has {len(graph)} rows, not {config.entries}")
+    return IndexFiles(config, entries, values, vectors, graph)
 
 
 def _read_config(folder: Path) -> IndexConfig:
@@ -250,7 +271,7 @@ def _refuse_others_folder(folder: Path) -> None:
         return
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}; choose another folder") from None
-    ours = (PENDING, LOCK, "entries-", "values-", "vectors-")
+    ours = (PENDING, LOCK, "entries-", "values-", "vectors-", "graph-")
     others = [name for name in names if not name.startswith(ours)]
     if others:
         raise DataError(f"{folder} holds something else, {others[0]!r}; choose another folder")

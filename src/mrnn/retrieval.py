@@ -1,6 +1,7 @@
 """Find photos for a sentence, sentences for a photo, and photos like a photo, in an index.
 
-Candidates come from the joint space by one exact matrix product; the best of them are put in order
+Candidates come from the joint space by one exact matrix product, or from a graph of near
+neighbours where the index was made `approximate`; the best of them are put in order
 by the exact likelihood and the joint space together (see `ranking.py`).
 
 Letters: Q queries, W entries of the index, F image feature, D joint space.
@@ -32,6 +33,7 @@ from mrnn.index_folder import (
     photo_maker,
     read_index,
 )
+from mrnn.neighbour_graph import MOST, require_usearch
 from mrnn.ranking import Ranker, fingerprint
 from mrnn.scoring import log_likelihoods
 from mrnn.tokenization import tokenize
@@ -73,7 +75,7 @@ class _Model:
         captioner = Captioner.load(run)
         return cls(run, captioner, Ranker.load(run, captioner.checkpoint))
 
-    def config(self, holds: Kind) -> IndexConfig:
+    def config(self, holds: Kind, *, approximate: bool = False) -> IndexConfig:
         """Of an index made by it."""
         return IndexConfig(
             holds=holds,
@@ -83,6 +85,7 @@ class _Model:
             encoder=self.captioner.encoder.identity,
             generation=0,
             entries=0,
+            approximate=approximate,
         )
 
     def words(self, sentence: str) -> list[int]:
@@ -102,14 +105,18 @@ class RetrievalIndex:
         folder: str | Path,
         model: str | Path = DEFAULT_MODEL,
         *,
+        approximate: bool = False,
         on_photo: Callable[[], None] = lambda: None,
         on_problem: Callable[[str], None] = lambda _: None,
     ) -> "RetrievalIndex":
         """An index of just these photos. What it holds of them already is not made again.
 
-        A photo that cannot be read is left out and told to `on_problem`. Raises DataError where
-        none is left, or where the folder holds something else.
+        A photo that cannot be read is left out and told to `on_problem`. `approximate` adds a graph
+        of near neighbours, quicker beyond a million photos. Raises DataError where no photo is
+        left or where the folder holds something else, OptionsError where the graph needs an extra.
         """
+        if approximate:
+            require_usearch()
         loaded = _Model.load(Path(model))
         encoder, ranker = loaded.captioner.encoder, loaded.ranker
         maker, size = photo_maker(encoder.identity), encoder.identity.feature_size
@@ -118,7 +125,7 @@ class RetrievalIndex:
             if not entries:
                 raise DataError(f"{folder}: no photo could be read, so there is nothing to index")
             writer.finish(
-                loaded.config("photos"),
+                loaded.config("photos", approximate=approximate),
                 entries,
                 lambda part: ranker.see(np.stack([writer.known[e] for e in entries[part]])),
             )
@@ -203,8 +210,7 @@ class RetrievalIndex:
             return self.search([queries], top, paths=paths)[0]  # type: ignore[list-item]
         asked = [self._prepare(query) for query in queries]
         rows = self._rows(paths)
-        vectors = self.files.vectors if rows is None else self.files.vectors[rows]
-        return [self._rank(query, vectors @ query.vector, rows, top) for query in asked]
+        return [self._rank(query, rows, top) for query in asked]
 
     def _prepare(self, query: Query) -> "_Asked":
         ranker = self._model.ranker
@@ -247,14 +253,18 @@ class RetrievalIndex:
     def _rank(
         self,
         query: "_Asked",
-        likeness: Float[np.ndarray, " W"],
-        rows: Int[np.ndarray, " W"] | None,
+        rows: Int[np.ndarray, " _"] | None,
         top: int,
     ) -> list[Result]:
         crossed = (query.feature is None) == (self.files.config.holds == "photos")
+        count = max(top, CANDIDATES)
+        if rows is None and self.files.graph and count <= MOST:
+            rows = self.files.graph.nearest(query.vector, count)
+        vectors = self.files.vectors if rows is None else self.files.vectors[rows]
+        likeness = vectors @ query.vector
         if crossed and query.feature is not None:
             likeness = likeness - self.files.values[:, 1]
-        near = _largest(likeness, max(top, CANDIDATES))
+        near = _largest(likeness, count)
         own = near if rows is None else rows[near]
         scores = likeness[near].astype(np.float64)
         if crossed:

@@ -21,6 +21,13 @@ def index(
     sentences: Annotated[
         Path | None, typer.Option(help="Index the lines of this file instead of photos")
     ] = None,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate",
+            help="Search by a graph of near neighbours: for a million photos and more",
+        ),
+    ] = False,
     model: ModelFolder = None,
 ) -> None:
     """Make an index to search, or renew it: what is new is added, what is gone forgotten."""
@@ -33,6 +40,8 @@ def index(
         raise OptionsError("Give photos to index, or a file to --sentences")
     run = model or DEFAULT_MODEL
     if sentences:
+        if approximate:
+            raise OptionsError("Sentences are searched exactly; leave out --approximate")
         lines = [line.strip() for _, line in read_lines(sentences)]
         with progress("Indexing", len(lines)) as advance:
             made = RetrievalIndex.build_sentences(lines, out, run, on_sentences=advance)
@@ -46,7 +55,9 @@ def index(
         tell(problem)
 
     with progress("Indexing", len(found)) as advance:
-        made = RetrievalIndex.build(found, out, run, on_photo=advance, on_problem=refuse)
+        made = RetrievalIndex.build(
+            found, out, run, approximate=approximate, on_photo=advance, on_problem=refuse
+        )
     print(f"{out}: {len(made):,} photos")
     if problems:
         tell(f"{len(problems):,} of {len(found):,} photos could not be indexed")
