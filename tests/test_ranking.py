@@ -74,6 +74,17 @@ def test_a_sentence_near_all_photos_is_common(ranker):
     assert common > 0 > rare
 
 
+def test_likeness_is_the_cosine_of_a_photo_and_its_own_sentences(ranker, split):
+    sentences, images = split
+    own = [sentences[:2], [], sentences[2:5], sentences[5:]]
+    found = ranker.likeness(own, images)
+    whole = ranker.read(sentences) @ ranker.see(images).T
+    assert [len(each) for each in found] == [2, 0, 3, 1]
+    np.testing.assert_allclose(found[0], whole[:2, 0], atol=1e-6)
+    np.testing.assert_allclose(found[2], whole[2:5, 2], atol=1e-6)
+    np.testing.assert_allclose(found[3], whole[5:, 3], atol=1e-6)
+
+
 def test_with_all_as_candidates_both_scores_count_everywhere(ranker, split):
     sentences, images = split
     marginals = marginals_of(ranker, sentences)
@@ -137,6 +148,7 @@ def test_a_fingerprint_tells_models_apart(checkpoint):
 
 
 def test_a_model_without_a_ranking(checkpoint, tmp_path):
+    assert Ranker.find(tmp_path, checkpoint) is None
     message = rf"^{tmp_path}/{RANKING} does not exist, so nothing can be ranked\. Run: mrnn train-r"
     with pytest.raises(CheckpointError, match=message):
         Ranker.load(tmp_path, checkpoint)

@@ -21,6 +21,7 @@ from mrnn.decoding import Constraints, DecodingOptions, Hypothesis, decode
 from mrnn.encoders import Encoder, load_encoder
 from mrnn.errors import CheckpointError, ImageError, MRNNError
 from mrnn.images import ImageSource, load_image
+from mrnn.ranking import Ranker
 from mrnn.tokenization import join_words
 
 BATCH = 16
@@ -83,8 +84,9 @@ class Captioner:
         checkpoint: Checkpoint,
         encoder: Encoder | None = None,
         consensus: Consensus | None = None,
+        ranker: Ranker | None = None,
     ) -> None:
-        """Without an encoder, it captions features alone."""
+        """Without an encoder it captions features alone; without a ranker `fit` counts nothing."""
         if encoder and encoder.identity != checkpoint.encoder:
             raise CheckpointError(
                 f"The model was trained on {checkpoint.encoder}, "
@@ -92,6 +94,7 @@ class Captioner:
                 "by --weights FILE"
             )
         self.checkpoint, self._encoder, self.consensus = checkpoint, encoder, consensus
+        self.ranker = ranker
 
     @classmethod
     def load(
@@ -108,13 +111,14 @@ class Captioner:
         model's encoder, if that does not come with the package.
         """
         checkpoint = Checkpoint.load(Path(model))
-        ranker = None if consensus is None else Consensus.load(consensus, checkpoint)
+        others = None if consensus is None else Consensus.load(consensus, checkpoint)
+        ranker = Ranker.find(Path(model), checkpoint)
         encoder = checkpoint.encoder
         if encoder.fit is None:
-            return cls(checkpoint, consensus=ranker)
+            return cls(checkpoint, consensus=others, ranker=ranker)
         file = Path(weights) if weights else None
         loaded = load_encoder(encoder.name, encoder.fit, weights=file)
-        return cls(checkpoint, loaded, ranker)
+        return cls(checkpoint, loaded, others, ranker)
 
     @property
     def encoder(self) -> Encoder:
@@ -179,11 +183,27 @@ class Captioner:
         with torch.inference_mode():
             seen = checkpoint.model.see(features)
         search = options if self.consensus is None else self.consensus.options.widen(options)
+        fits = self.ranker is not None and options.fit > 0 and options.searches
+        if fits:
+            search = search.model_copy(update={"n_best": max(search.n_best, search.beam_size)})
         hypotheses = decode(checkpoint.model, seen, search, constraints, keys=keys)
+        bonuses = self._bonuses(hypotheses, features.numpy(), options.fit if fits else 0.0)
         captions = [tuple(map(self._caption, found)) for found in hypotheses]
         if self.consensus is not None:
-            captions = _ranked(captions, features.numpy(), self.consensus)
+            captions = _ranked(captions, features.numpy(), self.consensus, bonuses)
+        elif fits:
+            captions = list(map(_by_score, captions, hypotheses, bonuses))
         return [found[: options.n_best] for found in captions]
+
+    def _bonuses(
+        self, hypotheses: Sequence[Sequence[Hypothesis]], features: np.ndarray, weight: float
+    ) -> list[Float[np.ndarray, " _"]]:
+        """What each hypothesis gains by how well its photo fits."""
+        if self.ranker is None or not weight:
+            return [np.zeros(len(found)) for found in hypotheses]
+        words = [[hypothesis.words for hypothesis in found] for found in hypotheses]
+        likeness = self.ranker.likeness(words, features)
+        return [weight * each.astype(np.float64).round(DECIMALS) for each in likeness]
 
     def _caption_batch(
         self, sources: Sequence[ImageSource], options: DecodingOptions | None
@@ -224,10 +244,20 @@ class Captioner:
         )
 
 
+def _by_score(
+    captions: tuple[Caption, ...], found: Sequence[Hypothesis], bonuses: Float[np.ndarray, " _"]
+) -> tuple[Caption, ...]:
+    """By falling score and bonus; of equals, the earlier stays before the later."""
+    places = range(len(found))
+    order = sorted(places, key=lambda place: -(found[place].score + bonuses[place]))
+    return tuple(captions[place] for place in order)
+
+
 def _ranked(
     captions: Sequence[tuple[Caption, ...]],
     features: Float[np.ndarray, "N F"],
     consensus: Consensus,
+    bonuses: Sequence[Float[np.ndarray, " _"]],
 ) -> list[tuple[Caption, ...]]:
     """The captions of each photo in their new order."""
     words = [[[word.word for word in caption.words] for caption in found] for found in captions]
@@ -236,7 +266,7 @@ def _ranked(
             found[place.rank_before - 1].model_copy(update={"consensus": place})
             for place in standings
         )
-        for found, standings in zip(captions, consensus.rank(words, features), strict=True)
+        for found, standings in zip(captions, consensus.rank(words, features, bonuses), strict=True)
     ]
 
 

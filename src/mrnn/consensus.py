@@ -66,7 +66,8 @@ class Standing(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     score: float
-    """The mean similarity that it was ranked by: 0 to 10 by CIDEr-D, 0 to 1 by BLEU."""
+    """What it was ranked by: the mean similarity, 0 to 10 by CIDEr-D, 0 to 1 by BLEU, and what a
+    captioner adds for how well the photo fits (`DecodingOptions.fit`)."""
     rank: int
     """From 1."""
     rank_before: int
@@ -192,17 +193,30 @@ class Consensus:
         return {"consensus": self.source} | {f"consensus_{key}": told[key] for key in told}
 
     def rank(
-        self, hypotheses: Sequence[Sentences], features: Float[np.ndarray, "N F"]
+        self,
+        hypotheses: Sequence[Sentences],
+        features: Float[np.ndarray, "N F"],
+        bonuses: Sequence[Float[np.ndarray, " _"]] | None = None,
     ) -> list[list[Standing]]:
-        """For each photo its hypotheses, best first. No photo changes what another gets."""
+        """For each photo its hypotheses, best first. No photo changes what another gets.
+
+        `bonuses` are added to the scores.
+        """
+        scores = list(self._scores(hypotheses, features))
+        if bonuses is not None:
+            scores = [score + bonus for score, bonus in zip(scores, bonuses, strict=True)]
+        return list(map(standings, scores, hypotheses))
+
+    def _scores(
+        self, hypotheses: Sequence[Sentences], features: Float[np.ndarray, "N F"]
+    ) -> Iterator[Float[np.ndarray, " S"]]:
         if self._training is None:
             # No document frequencies from the batch, which would make it matter.
-            alone = (self_scores([each], self.options.by)[0] for each in hypotheses)
-            return list(map(standings, alone, hypotheses))
+            return (self_scores([each], self.options.by)[0] for each in hypotheses)
         captions, space = self._training
         neighbours = space.nearest(features, self.options.neighbours)
         opinions = captions.judge(hypotheses, neighbours, self.options)
-        return list(map(standings, (opinion.scores for opinion in opinions), hypotheses))
+        return (opinion.scores for opinion in opinions)
 
 
 def feature_space(

@@ -105,6 +105,11 @@ class Ranker:
             raise CheckpointError(f"{file} cannot be read: {line}. {mend}") from error
         return cls(checkpoint, space.eval(), sampled, header.weights)
 
+    @classmethod
+    def find(cls, folder: Path, checkpoint: Checkpoint) -> "Ranker | None":
+        """As `load`, but None for a model that has not learned to rank."""
+        return cls.load(folder, checkpoint) if (folder / RANKING).exists() else None
+
     @property
     def fingerprint(self) -> str:
         """16 digits that change with whatever changes a vector, a marginal or a weight."""
@@ -123,6 +128,13 @@ class Ranker:
     def see(self, images: Float[np.ndarray, "N F"]) -> Float[np.ndarray, "N D"]:
         """Vectors of photos in the joint space."""
         return self.space.see(torch.from_numpy(images.astype(np.float32))).numpy()
+
+    def likeness(
+        self, sentences: Sequence[Sequence[Words]], images: Float[np.ndarray, "N F"]
+    ) -> list[Float[np.ndarray, " _"]]:
+        """For each photo, -1..1: how near its own sentences are to it in the joint space."""
+        photos = self.see(images)
+        return [self.read(own) @ photo for own, photo in zip(sentences, photos, strict=True)]
 
     def near_marginals(
         self,

@@ -17,6 +17,10 @@ BeamSize = Annotated[
 ]
 FLAGS: dict[str, Any] = {
     "beam_size": BeamSize,
+    "fit": Annotated[
+        float | None,
+        typer.Option(help="Weight of how well the photo fits, as ranking tells; 0 leaves it out"),
+    ],
     "n_best": Annotated[int | None, typer.Option(help="Captions for each photo")],
     "minimum_words": Annotated[
         int | None, typer.Option("--min-words", help="Words that a caption has at least")

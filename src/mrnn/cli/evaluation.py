@@ -70,13 +70,15 @@ def evaluate(
     from mrnn.evaluation import evaluate as evaluate_model
     from mrnn.features import load_features
     from mrnn.metrics.cider import DocumentFrequencies
+    from mrnn.ranking import Ranker
 
     given = DocumentFrequencies.load(frequencies) if frequencies else None
     dataset = Dataset.load(data)
     checkpoint = Checkpoint.load(run or DEFAULT_MODEL)
     source = consensus_source(consensus)
-    ranker = None if source is None else Consensus.load(source, checkpoint)
-    captioner = Captioner(checkpoint, consensus=ranker)  # features are there: it needs no encoder
+    others = None if source is None else Consensus.load(source, checkpoint)
+    ranker = Ranker.find(run or DEFAULT_MODEL, checkpoint)
+    captioner = Captioner(checkpoint, consensus=others, ranker=ranker)  # needs no encoder
     images, notes = _drawn(dataset.split(split)[:limit], references, seed)
     training = dataset.split("train") if "train" in dataset.splits else ()
     if not training and task in (Task.generation, Task.all):

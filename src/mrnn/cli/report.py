@@ -39,6 +39,7 @@ def report(
     from mrnn.consensus import Consensus
     from mrnn.dataset import Dataset
     from mrnn.features import load_features
+    from mrnn.ranking import Ranker
     from mrnn.report import Run, make_report, read_epochs
     from mrnn.report_page import report_page
 
@@ -59,8 +60,8 @@ def report(
         name = "the shipped model" if folder == DEFAULT_MODEL else str(folder)
         epochs, ranks = read_epochs(folder), _ranks(folder, checkpoint, images, features)
         source = consensus_source(consensus)
-        ranker = None if source is None else Consensus.load(source, checkpoint)
-        captioner = Captioner(checkpoint, consensus=ranker)
+        others = None if source is None else Consensus.load(source, checkpoint)
+        captioner = Captioner(checkpoint, consensus=others, ranker=Ranker.find(folder, checkpoint))
         runs.append(Run(name, captioner, features, options, epochs, ranks))
     with progress("Captioning", len(images) * len(runs)) as advance:
         found = make_report(

@@ -16,6 +16,10 @@ class DecodingOptions(BaseModel):
     length_exponent: float = Field(default=0.7, ge=0, le=2)
     """A finished hypothesis scores log P / length^this, its end sign counted; 0 is plain log P."""
 
+    fit: float = Field(default=0.0, ge=0, le=1000)
+    """What a unit of likeness between photo and sentence, in the joint space of a model that has
+    learned to rank, adds to the score of a search's hypotheses; 0, or no such space, nothing."""
+
     minimum_words: int = Field(default=1, ge=1, le=1000)
     no_repeat_ngram: int = Field(default=0, ge=0, le=1000)
     """No run of this many words comes twice in a sentence; 0 allows all."""
@@ -38,6 +42,11 @@ class DecodingOptions(BaseModel):
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Only the likeliest words that together have this share are drawn from, after `top_k`."""
     seed: int = Field(default=0, ge=0)
+
+    @property
+    def searches(self) -> bool:
+        """Whether hypotheses come from one search whose best are wanted, not for being diverse."""
+        return not self.temperature and self.diverse_groups == 1
 
     @model_validator(mode="after")
     def _fit_together(self) -> "DecodingOptions":
