@@ -35,7 +35,7 @@ def find_hypotheses(
     captioner: Captioner, images: Sequence[CaptionedImage], features: np.ndarray
 ) -> Iterable[NBest]:
     """The ten best of a beam of ten, for each image."""
-    change = {"n_best": HYPOTHESES, "beam_size": HYPOTHESES}
+    change = {"n_best": HYPOTHESES, "beam_size": HYPOTHESES, "likeness": 0.0}
     options = captioner.checkpoint.decoding.model_copy(update=change)
     for start in range(0, len(images), AT_ONCE):
         block = torch.from_numpy(features[start : start + AT_ONCE].astype(np.float32))

@@ -1,4 +1,4 @@
-"""Ways of decoding on a split: quality beside speed.
+"""Search by likelihood on a split: quality beside speed.
 
 Run: python benchmarks/decoding.py DATA [--model RUN] [--split dev] [--limit N]
 Prints a markdown table. Speed is that of decoding alone, from features that are there already.
@@ -8,7 +8,7 @@ import argparse
 import time
 from pathlib import Path
 
-from mrnn.caption_scores import score_generation
+from mrnn.caption_scores import score
 from mrnn.captioner import Captioner
 from mrnn.checkpoint import DEFAULT_MODEL
 from mrnn.dataset import Dataset
@@ -31,17 +31,21 @@ def main() -> None:
     images = dataset.split(arguments.split)[: arguments.limit]
     features = load_features(dataset, captioner.checkpoint.encoder).of(images)
     references = references_of(images)
-    print("| decoding | BLEU-4 | CIDEr-D | distinct | captions/s |\n|---|---|---|---|---|")
+    print("| decoding | BLEU-4 | METEOR | CIDEr-D | distinct | captions/s |")
+    print("|---|---|---|---|---|---|")
     for size in BEAM_SIZES:
-        options = captioner.checkpoint.decoding.model_copy(update={"beam_size": size, "n_best": 1})
+        options = captioner.checkpoint.decoding.model_copy(
+            update={"beam_size": size, "n_best": 1, "likeness": 0.0}
+        )
         start = time.perf_counter()
         generated = generate(captioner, features, options)
         speed = len(images) / (time.perf_counter() - start)
-        scores = score_generation(generated, references)
+        scores = score(generated, references)[0].generation
+        meteor = "n/a" if scores.meteor is None else f"{scores.meteor:.3f}"
         name = "greedy" if size == 1 else f"beam {size}"
         print(
-            f"| {name} | {scores.bleu_4:.3f} | {scores.cider:.3f} | {scores.distinct:.1%} "
-            f"| {speed:,.0f} |",
+            f"| {name} | {scores.bleu_4:.3f} | {meteor} | {scores.cider:.3f} "
+            f"| {scores.distinct:.1%} | {speed:,.0f} |",
             flush=True,
         )
 

@@ -20,7 +20,9 @@ from mrnn.captioner import Captioner
 from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.cli.retrieval import MARGINAL_IMAGES
 from mrnn.cli.terminal import progress
+from mrnn.consensus import Consensus
 from mrnn.dataset import CaptionedImage, Dataset
+from mrnn.decoding import DecodingOptions
 from mrnn.errors import MRNNError
 from mrnn.evaluation import EvaluationReport, evaluate, references_of
 from mrnn.features import load_features
@@ -28,7 +30,8 @@ from mrnn.ranking import RANKING, Ranker, Rankings, fingerprint
 from mrnn.ranking_evaluation import evaluate_retrieval, fast_ranking
 from mrnn.recipe import load_recipe
 from mrnn.scoring import log_likelihoods, log_marginals
-from mrnn.training import EpochDone, train
+from mrnn.training import train
+from mrnn.training_events import EpochDone
 
 MODELS = {
     "simple RNN": "simple-rnn",
@@ -85,20 +88,31 @@ def checkpoint_of(recipe: str | None, dataset: Dataset, runs: Path) -> tuple[Pat
 
 def generation_rows(
     name: str,
+    folder: Path,
     checkpoint: Checkpoint,
     dataset: Dataset,
     images: Sequence[CaptionedImage],
 ) -> tuple[list[list[str]], list[str]]:
-    """Greedy and beam, and what could not be measured."""
+    """Greedy and beam, the model that ships also by consensus, and what could not be measured."""
     features = load_features(dataset, checkpoint.encoder).of(images)
     rows, notes = [], []
     own = checkpoint.decoding.model_copy(update={"n_best": 1})
-    for options in (own.model_copy(update={"beam_size": 1}), own):
+    ranker = Ranker.find(folder, checkpoint)
+    ways: dict[str, tuple[DecodingOptions, Consensus | None]] = {
+        "greedy": (own.model_copy(update={"beam_size": 1}), None),
+        f"beam {own.beam_size}": (own, None),
+    }
+    if ranker and own.likeness:
+        likely = own.model_copy(update={"likeness": 0.0})
+        ways = {"greedy": ways["greedy"], f"beam {own.beam_size} by likelihood": (likely, None)}
+        ways[f"beam {own.beam_size}, likeness {own.likeness:g}"] = (own, None)
+    if folder == DEFAULT_MODEL:
+        ways["the same, re-ranked"] = (own, Consensus.load(dataset.folder, checkpoint))
+    for how, (options, consensus) in ways.items():
         report = evaluate(
-            Captioner(checkpoint), images, features,
+            Captioner(checkpoint, consensus=consensus, ranker=ranker), images, features,
             options=options, training=dataset.split("train"),
         )  # fmt: skip
-        how = "greedy" if options.beam_size == 1 else f"beam {options.beam_size}"
         rows.append([f"{name}, {how}", *_generation_cells(report)])
         notes += report.notes
     return rows, notes
@@ -183,7 +197,7 @@ def both_tables(arguments: argparse.Namespace) -> str:
     told, found, notes = [[PAPER, *PAPER_GENERATION]], [[PAPER, *PAPER_RETRIEVAL]], []
     for name, recipe in MODELS.items():
         folder, checkpoint = checkpoint_of(recipe, dataset, arguments.runs)
-        rows, odd = generation_rows(name, checkpoint, dataset, images)
+        rows, odd = generation_rows(name, folder, checkpoint, dataset, images)
         told += rows
         notes += odd
         if not checkpoint.model.config.sees_image:

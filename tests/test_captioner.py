@@ -201,7 +201,7 @@ def test_an_encoder_that_is_not_there(checkpoint, tmp_path):
         Captioner.load(tmp_path / "run")
 
 
-# How well the photo fits
+# Likeness to the photo
 
 
 def texts(result):
@@ -213,7 +213,7 @@ def test_likeness_to_the_photo_counts_beside_likelihood(ranking_run, photos):
     plain = DecodingOptions(beam_size=12, n_best=12, maximum_words=4)
     found = captioner.caption(photos, plain)
     for weight in (0.5, 5.0):
-        fitted = captioner.caption(photos, plain.model_copy(update={"fit": weight}))
+        fitted = captioner.caption(photos, plain.model_copy(update={"likeness": weight}))
         moved = 0
         for photo, before, after in zip(photos, found, fitted, strict=True):
             encode = captioner.checkpoint.vocabulary.encode
@@ -232,7 +232,7 @@ def test_likeness_to_the_photo_counts_beside_likelihood(ranking_run, photos):
 
 def test_the_one_caption_is_the_best_of_the_whole_beam(ranking_run, photos):
     captioner = Captioner.load(ranking_run)
-    options = DecodingOptions(beam_size=12, n_best=12, maximum_words=4, fit=5)
+    options = DecodingOptions(beam_size=12, n_best=12, maximum_words=4, likeness=5)
     every = captioner.caption(photos, options)
     one = captioner.caption(photos, options.model_copy(update={"n_best": 1}))
     assert [texts(result) for result in one] == [texts(result)[:1] for result in every]
@@ -242,17 +242,17 @@ def test_the_one_caption_is_the_best_of_the_whole_beam(ranking_run, photos):
     "changes",
     [{"beam_size": 1}, {"temperature": 1.0, "n_best": 3}, {"diverse_groups": 3, "n_best": 6}],
 )
-def test_greedy_search_chance_and_diverse_beams_ask_for_no_fit(ranking_run, photos, changes):
+def test_greedy_search_chance_and_diverse_beams_leave_it_out(ranking_run, photos, changes):
     captioner = Captioner.load(ranking_run)
     options = DecodingOptions(beam_size=6, maximum_words=4).model_copy(update=changes)
-    fitted = captioner.caption(photos, options.model_copy(update={"fit": 50.0}))
+    fitted = captioner.caption(photos, options.model_copy(update={"likeness": 50.0}))
     assert fitted == captioner.caption(photos, options)
 
 
 def test_a_model_that_has_not_learned_to_rank_captions_by_likelihood(captioner, photos):
     assert captioner.ranker is None
     options = DecodingOptions(beam_size=6, n_best=6, maximum_words=4)
-    fitted = captioner.caption(photos, options.model_copy(update={"fit": 50.0}))
+    fitted = captioner.caption(photos, options.model_copy(update={"likeness": 50.0}))
     assert fitted == captioner.caption(photos, options)
 
 
@@ -260,7 +260,7 @@ def test_likeness_counts_beside_consensus(ranking_run, photos):
     options = DecodingOptions(beam_size=12, maximum_words=4)
     alone = Captioner.load(ranking_run, "self").caption(photos, options)
     fitted = Captioner.load(ranking_run, "self").caption(
-        photos, options.model_copy(update={"fit": 1000.0})
+        photos, options.model_copy(update={"likeness": 1000.0})
     )
     moved = 0
     for before, after in zip(alone, fitted, strict=True):

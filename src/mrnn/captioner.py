@@ -86,7 +86,7 @@ class Captioner:
         consensus: Consensus | None = None,
         ranker: Ranker | None = None,
     ) -> None:
-        """Without an encoder it captions features alone; without a ranker `fit` counts nothing."""
+        """Without an encoder it captions features alone; a ranker is for `likeness`."""
         if encoder and encoder.identity != checkpoint.encoder:
             raise CheckpointError(
                 f"The model was trained on {checkpoint.encoder}, "
@@ -183,11 +183,11 @@ class Captioner:
         with torch.inference_mode():
             seen = checkpoint.model.see(features)
         search = options if self.consensus is None else self.consensus.options.widen(options)
-        fits = self.ranker is not None and options.fit > 0 and options.searches
+        fits = self.ranker is not None and options.likeness > 0 and options.searches
         if fits:
             search = search.model_copy(update={"n_best": max(search.n_best, search.beam_size)})
         hypotheses = decode(checkpoint.model, seen, search, constraints, keys=keys)
-        bonuses = self._bonuses(hypotheses, features.numpy(), options.fit if fits else 0.0)
+        bonuses = self._bonuses(hypotheses, features.numpy(), options.likeness if fits else 0.0)
         captions = [tuple(map(self._caption, found)) for found in hypotheses]
         if self.consensus is not None:
             captions = _ranked(captions, features.numpy(), self.consensus, bonuses)
@@ -198,7 +198,7 @@ class Captioner:
     def _bonuses(
         self, hypotheses: Sequence[Sequence[Hypothesis]], features: np.ndarray, weight: float
     ) -> list[Float[np.ndarray, " _"]]:
-        """What each hypothesis gains by how well its photo fits."""
+        """What each hypothesis gains by how like its photo it is."""
         if self.ranker is None or not weight:
             return [np.zeros(len(found)) for found in hypotheses]
         words = [[hypothesis.words for hypothesis in found] for found in hypotheses]

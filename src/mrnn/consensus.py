@@ -67,7 +67,7 @@ class Standing(BaseModel):
 
     score: float
     """What it was ranked by: the mean similarity, 0 to 10 by CIDEr-D, 0 to 1 by BLEU, and what a
-    captioner adds for how well the photo fits (`DecodingOptions.fit`)."""
+    captioner adds for how like its photo it is (`DecodingOptions.likeness`)."""
     rank: int
     """From 1."""
     rank_before: int

@@ -17,9 +17,11 @@ BeamSize = Annotated[
 ]
 FLAGS: dict[str, Any] = {
     "beam_size": BeamSize,
-    "fit": Annotated[
+    "likeness": Annotated[
         float | None,
-        typer.Option(help="Weight of how well the photo fits, as ranking tells; 0 leaves it out"),
+        typer.Option(
+            help="Weight of how like its photo a caption is, as ranking tells; 0 leaves it out"
+        ),
     ],
     "n_best": Annotated[int | None, typer.Option(help="Captions for each photo")],
     "minimum_words": Annotated[

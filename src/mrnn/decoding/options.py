@@ -16,7 +16,7 @@ class DecodingOptions(BaseModel):
     length_exponent: float = Field(default=0.7, ge=0, le=2)
     """A finished hypothesis scores log P / length^this, its end sign counted; 0 is plain log P."""
 
-    fit: float = Field(default=0.0, ge=0, le=1000)
+    likeness: float = Field(default=0.0, ge=0, le=1000)
     """What a unit of likeness between photo and sentence, in the joint space of a model that has
     learned to rank, adds to the score of a search's hypotheses; 0, or no such space, nothing."""
 
