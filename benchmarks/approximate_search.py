@@ -69,8 +69,8 @@ def measure(name: str, vectors: np.ndarray, queries: np.ndarray, efforts: list[i
     begin = time.perf_counter()
     made = NeighbourGraph.over(vectors).to_bytes()
     print(
-        f"{name}, {len(vectors):,} x {vectors.shape[1]}: product {by_product:.2f} ms a query; graph "
-        f"built in {time.perf_counter() - begin:.0f} s, {len(made) / 1e6:,.0f} MB",
+        f"{name}, {len(vectors):,} x {vectors.shape[1]}: product {by_product:.2f} ms a query; "
+        f"graph built in {time.perf_counter() - begin:.0f} s, {len(made) / 1e6:,.0f} MB",
         flush=True,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -87,8 +87,8 @@ def measure(name: str, vectors: np.ndarray, queries: np.ndarray, efforts: list[i
             recall = sum(len(np.intersect1d(*pair)) for pair in pairs) / truth[0].size / len(pairs)
             first = sum(int(rows[0] in near) for rows, near in pairs) / len(pairs)
             print(
-                f"    effort {effort:>5}: recall@{CANDIDATES} {recall:.4f}, of the first {first:.3f}; "
-                f"{by_graph:.2f} ms a query",
+                f"    effort {effort:>5}: recall@{CANDIDATES} {recall:.4f}, of the first "
+                f"{first:.3f}; {by_graph:.2f} ms a query",
                 flush=True,
             )
 
