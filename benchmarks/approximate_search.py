@@ -3,21 +3,23 @@
 Run: python benchmarks/approximate_search.py DATA [--model RUN] [--counts 100000 1000000]
 Three kinds of vectors, always in a joint space's size: those of DATA's train photos, asked for by
 dev's sentences; as many as wanted of blends of two such photos, by the same sentences; and random
-unit vectors by random ones, which have no near neighbours, so that no graph can lead to them.
+unit vectors by random ones, the hardest case: they have no near neighbours to be led to.
 """
 
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from mrnn import neighbour_graph
 from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.dataset import Dataset
 from mrnn.features import load_features
-from mrnn.neighbour_graph import NeighbourGraph
+from mrnn.neighbour_graph import EFFORT, NeighbourGraph
 from mrnn.ranking import Ranker
 from mrnn.retrieval import CANDIDATES
 from mrnn.tokenization import tokenize
@@ -46,41 +48,49 @@ def blended_vectors(
     return np.concatenate(blocks)
 
 
-def best(vectors: np.ndarray, rows: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """The candidates among some rows, by the exact product."""
-    return rows[np.argsort(-(vectors[rows] @ query), kind="stable")[:CANDIDATES]]
+def best(vectors: np.ndarray, query: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    """The candidates among some rows or all, by the exact product."""
+    likeness = (vectors if rows is None else vectors[rows]) @ query
+    order = np.argpartition(-likeness, CANDIDATES)[:CANDIDATES]
+    order = order[np.argsort(-likeness[order], kind="stable")]
+    return order if rows is None else rows[order]
 
 
-def measure(name: str, vectors: np.ndarray, queries: np.ndarray) -> None:
-    """One line."""
+def timed(search: Callable[[np.ndarray], np.ndarray], queries: np.ndarray) -> tuple[float, list]:
+    """Milliseconds a query, and what was found for each."""
+    begin = time.perf_counter()
+    found = [search(query) for query in queries]
+    return 1e3 * (time.perf_counter() - begin) / len(queries), found
+
+
+def measure(name: str, vectors: np.ndarray, queries: np.ndarray, efforts: list[int]) -> None:
+    """The product and how the graph is built, and a line for each effort of its search."""
+    by_product, truth = timed(lambda query: best(vectors, query), queries)
     begin = time.perf_counter()
     made = NeighbourGraph.over(vectors).to_bytes()
-    building = time.perf_counter() - begin
+    print(
+        f"{name}, {len(vectors):,} x {vectors.shape[1]}: product {by_product:.2f} ms a query; "
+        f"graph built in {time.perf_counter() - begin:.0f} s, {len(made) / 1e6:,.0f} MB",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph"
         file.write_bytes(made)
-        size, made = len(made), b""
-        graph = NeighbourGraph.open(file, vectors.shape[1])
-        begin = time.perf_counter()
-        found = [best(vectors, graph.nearest(query, CANDIDATES), query) for query in queries]
-        by_graph = (time.perf_counter() - begin) / len(queries)
-    everything = np.arange(len(vectors))
-    begin = time.perf_counter()
-    likeness = [vectors @ query for query in queries]
-    by_product = (time.perf_counter() - begin) / len(queries)
-    hits = firsts = 0
-    for scores, rows in zip(likeness, found, strict=True):
-        edge = np.partition(scores, -CANDIDATES)[-CANDIDATES:]
-        truth = everything[scores >= edge[0]]
-        hits += len(np.intersect1d(truth[:CANDIDATES], rows))
-        firsts += int(scores.argmax() in rows)
-    print(
-        f"{name:<8} {len(vectors):>9,} x {vectors.shape[1]}: recall@{CANDIDATES} "
-        f"{hits / CANDIDATES / len(queries):.4f}, of the first {firsts / len(queries):.3f}; graph "
-        f"{1e3 * by_graph:.2f} ms, product {1e3 * by_product:.2f} ms a query; built in "
-        f"{building:.0f} s, {size / 1e6:,.0f} MB",
-        flush=True,
-    )
+        for effort in efforts:
+            neighbour_graph.EFFORT = effort
+            graph = NeighbourGraph.open(file, vectors.shape[1])
+            by_graph, found = timed(
+                lambda query, graph=graph: best(vectors, query, graph.nearest(query, CANDIDATES)),
+                queries,
+            )
+            pairs = list(zip(truth, found, strict=True))
+            recall = sum(len(np.intersect1d(*pair)) for pair in pairs) / truth[0].size / len(pairs)
+            first = sum(int(rows[0] in near) for rows, near in pairs) / len(pairs)
+            print(
+                f"    effort {effort:>5}: recall@{CANDIDATES} {recall:.4f}, of the first "
+                f"{first:.3f}; {by_graph:.2f} ms a query",
+                flush=True,
+            )
 
 
 def main() -> None:
@@ -89,6 +99,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL)
     parser.add_argument("--counts", type=int, nargs="*", default=[100_000, 1_000_000])
+    parser.add_argument("--efforts", type=int, nargs="*", default=[1024, 4096, EFFORT])
     arguments = parser.parse_args()
     checkpoint = Checkpoint.load(arguments.model)
     ranker = Ranker.load(arguments.model, checkpoint)
@@ -98,13 +109,15 @@ def main() -> None:
     words = [tokenize(image.captions[0]) for image in dataset.split("dev")[:QUERIES]]
     sentences = ranker.read([checkpoint.vocabulary.encode(sentence) for sentence in words])
     print(f"{torch.get_num_threads()} threads for products, all cores to build")
-    measure("photos", ranker.see(features), sentences)
+    efforts = sorted(set(arguments.efforts))
+    measure("photos", ranker.see(features), sentences, efforts)
+    random = np.random.default_rng(0)
+    size, count = sentences.shape[1], min(arguments.counts)
+    queries = random_vectors(random, len(sentences), size)
+    measure("random", random_vectors(random, count, size), queries, efforts)
     for count in arguments.counts:
-        random = np.random.default_rng(0)
-        measure("blends", blended_vectors(ranker, features, random, count), sentences)
-        size = sentences.shape[1]
-        queries = random_vectors(random, len(sentences), size)
-        measure("random", random_vectors(random, count, size), queries)
+        blends = blended_vectors(ranker, features, random, count)
+        measure("blends", blends, sentences, efforts)
 
 
 if __name__ == "__main__":

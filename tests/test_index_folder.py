@@ -12,6 +12,10 @@ from mrnn.errors import DataError, OptionsError
 from mrnn.index_folder import CONFIG, PENDING, IndexConfig, index_writer, photo_maker, read_index
 
 HALF = np.dtype(np.float16)
+FULL_DISK = (
+    r"index cannot be written \(No space left on device\); mend that and run mrnn index again, "
+    "which goes on where this run stopped$"
+)
 
 
 @pytest.fixture
@@ -108,7 +112,7 @@ def test_a_full_disk_leaves_the_old_index(tmp_path, identity, monkeypatch):
         raise OSError(28, "No space left on device", str(file))
 
     monkeypatch.setattr(index_folder, "_write_rows", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match=FULL_DISK):
         write(folder, identity, ['"a"', '"b"'])
     after = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != PENDING}
     assert after == before
@@ -139,7 +143,7 @@ def test_a_full_disk_at_the_graph_leaves_the_old_index(graph_folder, identity, m
 
     before = sorted(graph_folder.iterdir())
     monkeypatch.setattr(index_folder.NeighbourGraph, "to_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match=FULL_DISK):
         write(graph_folder, identity, ['"c"'], approximate=True)
     assert sorted(f for f in graph_folder.iterdir() if f.name != PENDING) == before
     assert read_index(graph_folder).entries == ['"a"', '"b"']
@@ -163,6 +167,37 @@ def test_a_damaged_graph(graph_folder, identity):
     (graph_folder.parent / "other" / "graph-1.usearch").rename(graph_folder / "graph-1.usearch")
     with pytest.raises(DataError, match=r"damaged \(graph-1\.usearch has 1 rows, not 2\)"):
         read_index(graph_folder)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_a_full_disk_among_the_values_is_told_and_gone_on_from(tmp_path, identity):
+    folder = tmp_path / "index"
+
+    def fill():
+        with index_writer(folder, "photos", photo_maker(identity), HALF, 3) as writer:
+            writer.add('"a"', np.ones(3, HALF))
+            with open("/dev/full", "wb") as full:
+                os.dup2(full.fileno(), writer.pending.fileno())
+            writer.add('"b"', np.ones(3, HALF))
+
+    with pytest.raises(DataError, match=FULL_DISK):
+        fill()
+    assert write(folder, identity, ['"a"', '"b"']) == ['"b"']
+
+
+@pytest.mark.parametrize(
+    ("name", "opener"),
+    [(CONFIG, "pathlib.Path.read_text"), ("vectors-1.npy", "numpy.lib.format.open_memmap")],
+)
+def test_files_without_permission(tmp_path, identity, name, opener, monkeypatch):
+    def refuse(*_, **__):  # root may read everything, so chmod proves nothing
+        raise PermissionError(13, "Permission denied", str(folder / name))
+
+    folder = tmp_path / "index"
+    write(folder, identity, ['"a"'])
+    monkeypatch.setattr(opener, refuse)
+    with pytest.raises(DataError, match=rf"index: no permission to read {name}; change that with"):
+        read_index(folder)
 
 
 SCRIPT = """

@@ -1,3 +1,4 @@
+import json
 import math
 from collections import Counter
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from mrnn.batching import EncodedCaptions, batches
+from mrnn.model import MRNN, ModelConfig
 from mrnn.scoring import (
     caption_nats,
     log_likelihoods,
@@ -125,6 +127,37 @@ def test_blocks_change_nothing(pairs, memory, monkeypatch):
     assert found == pytest.approx(whole, abs=1e-5)
     assert sum(counts) == whole.size
     assert len(counts) >= math.ceil(len(images) / 7)
+
+
+def most_bytes(call, file):
+    """What torch holds at most at a time, of what is allocated within the call."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        call()
+    profile.export_chrome_trace(str(file))
+    events = json.loads(file.read_text())["traceEvents"]
+    changes = [event["args"]["Bytes"] for event in events if event.get("name") == "[memory]"]
+    return max(np.cumsum(changes))
+
+
+def test_memory_is_that_of_the_budget_however_many_the_sentences(tmp_path):
+    sizes = ModelConfig(
+        vocabulary_size=300, image_size=8, embedding_size=8, recurrent_size=32, multimodal_size=64
+    )
+    model, random = MRNN(sizes).eval(), np.random.default_rng(0)
+    images = random.random((64, 8), dtype=np.float32)
+    seen = 4 * sizes.multimodal_size * len(images)
+
+    def most(count, memory):
+        sentences = [random.integers(3, 300, 6) for _ in range(count)]
+        file = tmp_path / "trace.json"
+        return most_bytes(lambda: log_likelihoods(model, sentences, images, memory=memory), file)
+
+    budget = 4_000_000
+    few, many = most(40, budget), most(120, budget)
+    assert budget / 4 < few < budget + seen
+    assert budget / 4 < many < budget + seen
+    assert most(120, 10**9) > budget + seen  # so the budget is what holds it
 
 
 def test_each_beginning_is_read_once_and_each_image_seen_once(pairs, monkeypatch):

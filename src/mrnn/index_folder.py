@@ -85,6 +85,8 @@ def read_index(folder: Path, *, to_search: bool = True) -> IndexFiles:
             require_usearch()
         try:
             return _open(folder, config, to_search=to_search)
+        except PermissionError as error:
+            raise _unreadable(folder, error) from error
         except (OSError, ValueError) as error:  # replaced since its config was read, or damaged
             if attempt == ATTEMPTS - 1:
                 line = str(error).splitlines()[0]
@@ -149,9 +151,23 @@ def index_writer(
     """To write an index where there is none, or to renew one.
 
     `maker` names what the values depend on: others' values are not taken over. `kind` and `width`
-    are those of an entry's values. Raises DataError where the folder holds something else, or is
-    being written by another process.
+    are those of an entry's values. Raises DataError where the folder holds something else, is
+    being written by another process, or cannot be written, as on a full disk.
     """
+    try:
+        with _writer(folder, holds, maker, kind, width) as writer:
+            yield writer
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written ({error.strerror}); mend that and run mrnn index again, "
+            "which goes on where this run stopped"
+        ) from error
+
+
+@contextmanager
+def _writer(
+    folder: Path, holds: Kind, maker: str, kind: np.dtype, width: int
+) -> Iterator[IndexWriter]:
     if (folder / CONFIG).exists():
         files = read_index(folder, to_search=False)
         if files.config.holds != holds:
@@ -214,6 +230,8 @@ def _read_config(folder: Path) -> IndexConfig:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{folder} is not an index; make one with mrnn index") from None
+    except PermissionError as error:
+        raise _unreadable(folder, error) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({error}); run mrnn index again") from error
     found = content.get("format") if isinstance(content, dict) else None
@@ -226,6 +244,12 @@ def _read_config(folder: Path) -> IndexConfig:
         return IndexConfig.model_validate(content)
     except ValidationError as error:
         raise DataError(f"{file}: {first_problem(error)}; run mrnn index again") from None
+
+
+def _unreadable(folder: Path, error: PermissionError) -> DataError:
+    return DataError(
+        f"{folder}: no permission to read {Path(error.filename).name}; change that with chmod +r"
+    )
 
 
 def _read_pending(

@@ -17,7 +17,7 @@ def index(
         list[str] | None, typer.Argument(metavar="PHOTO", help="Photos, folders of them, or globs")
     ] = None,
     *,
-    out: Annotated[Path, typer.Option(help="The index folder")],
+    out: Annotated[Path, typer.Option(help="The index folder", readable=False)],
     sentences: Annotated[
         Path | None, typer.Option(help="Index the lines of this file instead of photos")
     ] = None,
@@ -65,7 +65,9 @@ def index(
 
 
 def search(
-    folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="INDEX", help="An index folder", readable=False)
+    ],
     query: Annotated[str, typer.Argument(help="A sentence, or the path of a photo")],
     top: Annotated[int, typer.Option(min=1, help="How many finds")] = 10,
     paths: Annotated[
@@ -82,12 +84,12 @@ def search(
 
     opened = RetrievalIndex.load(folder, model)
     photo = os.path.isfile(query)
+    results = opened.search(Path(query) if photo else query, top, paths=paths)
     if not photo:
         unknown = opened.unknown_words(query)
-        if unknown and len(unknown) < len(query.split()):
+        if unknown:
             listed = ", ".join(unknown[:10])
             tell(f"Words that the model does not know are left out: {listed}")
-    results = opened.search(Path(query) if photo else query, top, paths=paths)
     gone = [r.path for r in results if r.path is not None and not os.path.exists(r.path)]
     if gone:
         tell(f"{gone[0]} is no longer there; run mrnn index again")
