@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL)
     parser.add_argument("--counts", type=int, nargs="*", default=[100_000, 1_000_000])
-    parser.add_argument("--efforts", type=int, nargs="*", default=[1024, 4096, EFFORT])
+    parser.add_argument("--efforts", type=int, nargs="*", default=[EFFORT // 4, EFFORT])
     arguments = parser.parse_args()
     checkpoint = Checkpoint.load(arguments.model)
     ranker = Ranker.load(arguments.model, checkpoint)

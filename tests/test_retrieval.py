@@ -9,6 +9,7 @@ from PIL import Image
 
 from mrnn.checkpoint import Checkpoint
 from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
+from mrnn.neighbour_graph import MOST
 from mrnn.ranking import Ranker
 from mrnn.retrieval import RetrievalIndex
 from mrnn.scoring import log_likelihoods
@@ -85,8 +86,8 @@ def test_candidates_of_a_graph_are_scored_as_those_of_the_product(
         assert loaded.search(query, top=4) == made.search(query, top=4) == index.search(query, 4)
     assert asked == [50, 50]
     loaded.search("a red wall", paths="*/dev-*")
-    assert len(loaded.search("a red wall", top=257)) == len(photos)
-    assert len(asked) == 2  # a pattern, or more than 256 finds, and the product is taken
+    assert len(loaded.search("a red wall", top=MOST + 1)) == len(photos)
+    assert len(asked) == 2  # a pattern, or more than MOST finds, and the product is taken
 
 
 def test_a_photo_finds_its_sentences(ranking_run, photos, tmp_path):

@@ -20,7 +20,7 @@ from mrnn.errors import OptionsError
 if TYPE_CHECKING:
     from usearch.index import Index
 
-EFFORT = 1024
+EFFORT = 4096
 """How many vectors a search keeps in view: more find more of the nearest, and take longer."""
 MORE = 4
 """So many times what is asked for is taken, as a byte a number puts neighbours in a rough order."""
