@@ -219,9 +219,9 @@ def growth(images: int) -> Iterator[str]:
     yield (
         f"{images:>9,} photos: a search {1e3 * found['seconds']:.0f} ms (median of 100; the first "
         f"{1e3 * found['first']:.0f} ms, the cold command {cold:.1f} s), "
-        f"peak {found['peak']:.2f} GB; exactly {exactly['seconds']:.1f} s (extrapolated from 500 random "
-        f"photos), peak {exactly['peak']:.2f} GB; index {made['bytes'] / 1e6:,.0f} MB, written in "
-        f"{made['seconds']:.1f} s"
+        f"peak {found['peak']:.2f} GB; exactly {exactly['seconds']:.1f} s (extrapolated from 500 "
+        f"random photos), peak {exactly['peak']:.2f} GB; index {made['bytes'] / 1e6:,.0f} MB, "
+        f"written in {made['seconds']:.1f} s"
     )
 
 
