@@ -29,7 +29,7 @@ from mrnn.encoders import EncoderIdentity
 from mrnn.errors import DataError
 from mrnn.neighbour_graph import NeighbourGraph, require_usearch
 from mrnn.text_files import first_problem
-from mrnn.whole_files import naming, write_whole
+from mrnn.whole_files import write_whole
 
 FORMAT = 1
 CONFIG, PENDING, LOCK = "config.json", "pending.jsonl", "lock"
@@ -184,7 +184,7 @@ def _writer(
             known = dict(zip(files.entries, files.values, strict=True))
         header = json.dumps([holds, maker]).encode() + b"\n"
         known |= dict(_read_pending(folder / PENDING, header, kind, width))
-        with naming(folder / PENDING), (folder / PENDING).open("ab") as pending:
+        with (folder / PENDING).open("ab") as pending:
             if not pending.tell():
                 pending.write(header)
             yield IndexWriter(folder, known, pending, files.config.generation + 1 if files else 1)
@@ -276,7 +276,7 @@ def _read_pending(
 
 def _write_rows(file: Path, count: int, rows: Callable[[slice], Float[np.ndarray, "_ P"]]) -> None:
     """An .npy file, some rows at a time: a memory map would crash on a full disk."""
-    with naming(file), file.open("wb") as opened:
+    with file.open("wb") as opened:
         for start in range(0, count, ROWS_AT_ONCE):
             block = np.ascontiguousarray(rows(slice(start, start + ROWS_AT_ONCE)))
             if not start:
