@@ -181,6 +181,14 @@ def test_an_extraction_killed_at_ten_random_moments_ends_as_one_left_alone(
     assert kills >= 10
 
 
+def test_what_a_run_left_that_was_killed_at_its_very_end_is_cleared(dataset, colour_encoder):
+    file = extract_features(dataset, colour_encoder)
+    for suffix in (".partial.json", ".progress"):
+        file.with_suffix(suffix).write_text("1")
+    extract_features(dataset, colour_encoder)
+    assert sorted(file.parent.iterdir()) == [file.with_suffix(".json"), file]
+
+
 @pytest.mark.parametrize("where", ["at the header", "after it"])
 def test_a_full_disk_is_told_before_the_first_photo(dataset, colour_encoder, monkeypatch, where):
     def full(file, *_, **__):

@@ -129,6 +129,7 @@ def extract_features(
     provenance = Provenance(encoder=encoder.identity, names=names)
     with suppress(DataError):
         load_features(dataset, encoder.identity)
+        _clear(file)  # of a run that was killed at its very end
         for _ in names:
             on_image()
         return file
@@ -156,9 +157,14 @@ def finish_features(file: Path, provenance: Provenance) -> Path:
     partial = file.with_suffix(".partial.npy")
     partial.replace(file)  # the sidecar comes last: it must never vouch for older features
     write_whole(file.with_suffix(".json"), provenance.model_dump_json())
+    _clear(file)
+    return file
+
+
+def _clear(file: Path) -> None:
+    """Remove what only an unfinished extraction needs."""
     file.with_suffix(".partial.json").unlink(missing_ok=True)
     file.with_suffix(".progress").unlink(missing_ok=True)
-    return file
 
 
 def _open_partial(file: Path, provenance: Provenance) -> tuple[np.memmap, int]:
