@@ -26,7 +26,7 @@ from mrnn.tokenization import join_words
 
 BATCH = 16
 DECIMALS = 4
-"""Of log-probabilities: further ones change with the photos that are captioned together."""
+"""Of log-probabilities and likeness: what follows changes with the photos captioned together."""
 
 
 class Word(BaseModel):
@@ -183,27 +183,21 @@ class Captioner:
         with torch.inference_mode():
             seen = checkpoint.model.see(features)
         search = options if self.consensus is None else self.consensus.options.widen(options)
-        fits = self.ranker is not None and options.likeness > 0 and options.searches
-        if fits:
+        ranker = self.ranker if options.likeness and options.searches else None
+        if ranker:
             search = search.model_copy(update={"n_best": max(search.n_best, search.beam_size)})
         hypotheses = decode(checkpoint.model, seen, search, constraints, keys=keys)
-        bonuses = self._bonuses(hypotheses, features.numpy(), options.likeness if fits else 0.0)
         captions = [tuple(map(self._caption, found)) for found in hypotheses]
+        bonuses = None
+        if ranker:
+            words = [[hypothesis.words for hypothesis in found] for found in hypotheses]
+            likeness = ranker.likeness(words, features.numpy())
+            bonuses = [options.likeness * each.round(DECIMALS) for each in likeness]
         if self.consensus is not None:
             captions = _ranked(captions, features.numpy(), self.consensus, bonuses)
-        elif fits:
+        elif bonuses is not None:
             captions = list(map(_by_score, captions, hypotheses, bonuses))
         return [found[: options.n_best] for found in captions]
-
-    def _bonuses(
-        self, hypotheses: Sequence[Sequence[Hypothesis]], features: np.ndarray, weight: float
-    ) -> list[Float[np.ndarray, " _"]]:
-        """What each hypothesis gains by how like its photo it is."""
-        if self.ranker is None or not weight:
-            return [np.zeros(len(found)) for found in hypotheses]
-        words = [[hypothesis.words for hypothesis in found] for found in hypotheses]
-        likeness = self.ranker.likeness(words, features)
-        return [weight * each.astype(np.float64).round(DECIMALS) for each in likeness]
 
     def _caption_batch(
         self, sources: Sequence[ImageSource], options: DecodingOptions | None
@@ -257,7 +251,7 @@ def _ranked(
     captions: Sequence[tuple[Caption, ...]],
     features: Float[np.ndarray, "N F"],
     consensus: Consensus,
-    bonuses: Sequence[Float[np.ndarray, " _"]],
+    bonuses: Sequence[Float[np.ndarray, " _"]] | None,
 ) -> list[tuple[Caption, ...]]:
     """The captions of each photo in their new order."""
     words = [[[word.word for word in caption.words] for caption in found] for found in captions]

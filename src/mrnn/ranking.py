@@ -134,7 +134,8 @@ class Ranker:
     ) -> list[Float[np.ndarray, " _"]]:
         """For each photo, -1..1: how near its own sentences are to it in the joint space."""
         photos = self.see(images)
-        return [self.read(own) @ photo for own, photo in zip(sentences, photos, strict=True)]
+        pairs = zip(sentences, photos, strict=True)
+        return [(self.read(own) @ photo).astype(np.float64) for own, photo in pairs]
 
     def near_marginals(
         self,

@@ -73,7 +73,8 @@ class _Model:
     @classmethod
     def load(cls, run: Path) -> "_Model":
         captioner = Captioner.load(run)
-        return cls(run, captioner, Ranker.load(run, captioner.checkpoint))
+        ranker = captioner.ranker or Ranker.load(run, captioner.checkpoint)  # says what is missing
+        return cls(run, captioner, ranker)
 
     def config(self, holds: Kind, *, approximate: bool = False) -> IndexConfig:
         """Of an index made by it."""

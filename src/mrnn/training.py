@@ -131,9 +131,8 @@ class _Run:
                 )
             bits = self._step(batch)
             done += 1
-            if (
-                self.options.average or done % self.steps_per_epoch == 0
-            ):  # else the last alone counts
+            # Without an average the last weights of an epoch are all that is measured.
+            if self.options.average or done % self.steps_per_epoch == 0:
                 self._average(done)
             yield StepDone(self.progress.epoch, bits, batch.word_count)
 

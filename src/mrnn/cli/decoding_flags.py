@@ -15,14 +15,15 @@ Asked = Mapping[str, Any]
 BeamSize = Annotated[
     int | None, typer.Option(help="Hypotheses kept while searching; 1 is greedy search")
 ]
+Likeness = Annotated[
+    float | None,
+    typer.Option(
+        help="Weight of how like its photo a caption is, as ranking tells; 0 leaves it out"
+    ),
+]
 FLAGS: dict[str, Any] = {
     "beam_size": BeamSize,
-    "likeness": Annotated[
-        float | None,
-        typer.Option(
-            help="Weight of how like its photo a caption is, as ranking tells; 0 leaves it out"
-        ),
-    ],
+    "likeness": Likeness,
     "n_best": Annotated[int | None, typer.Option(help="Captions for each photo")],
     "minimum_words": Annotated[
         int | None, typer.Option("--min-words", help="Words that a caption has at least")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrnn.cli.consensus import ConsensusSource, consensus_source
-from mrnn.cli.decoding_flags import BeamSize, decoding_options
+from mrnn.cli.decoding_flags import BeamSize, Likeness, decoding_options
 from mrnn.cli.retrieval import (
     Exact,
     Folds,
@@ -45,6 +45,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which split to measure on")] = "test",
     task: Annotated[Task, typer.Option(help="What to measure")] = Task.all,
     beam_size: BeamSize = None,
+    likeness: Likeness = None,
     consensus: ConsensusSource = None,
     exact: Exact = False,
     marginal_images: MarginalImages = None,
@@ -92,7 +93,8 @@ def evaluate(
             f"--coco-results {coco_results}: there is no folder {coco_results.parent}"
         )
     ids = coco_ids([image.name for image in images]) if coco_results else []
-    asked = {"n_best": 1} | ({"beam_size": beam_size} if beam_size is not None else {})
+    given_flags = {"beam_size": beam_size, "likeness": likeness}
+    asked = {"n_best": 1} | {k: value for k, value in given_flags.items() if value is not None}
     options = decoding_options(captioner.checkpoint.decoding, asked)
     with progress("Captioning", len(images)) as advance:
         report = evaluate_model(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mrnn.checkpoint import Checkpoint
     from mrnn.dataset import CaptionedImage
+    from mrnn.ranking import Ranker
     from mrnn.report import Ranks, ShownImage
 
 
@@ -39,7 +40,6 @@ def report(
     from mrnn.consensus import Consensus
     from mrnn.dataset import Dataset
     from mrnn.features import load_features
-    from mrnn.ranking import Ranker
     from mrnn.report import Run, make_report, read_epochs
     from mrnn.report_page import report_page
 
@@ -58,11 +58,12 @@ def report(
         features = load_features(dataset, checkpoint.encoder).of(images)
         options = decoding_options(checkpoint.decoding, asked)
         name = "the shipped model" if folder == DEFAULT_MODEL else str(folder)
-        epochs, ranks = read_epochs(folder), _ranks(folder, checkpoint, images, features)
+        ranker = _ranker(folder, checkpoint)
+        ranks = _ranks(ranker, images, features) if ranker else ()
         source = consensus_source(consensus)
         others = None if source is None else Consensus.load(source, checkpoint)
-        captioner = Captioner(checkpoint, consensus=others, ranker=Ranker.find(folder, checkpoint))
-        runs.append(Run(name, captioner, features, options, epochs, ranks))
+        captioner = Captioner(checkpoint, consensus=others, ranker=ranker)
+        runs.append(Run(name, captioner, features, options, read_epochs(folder), ranks))
     with progress("Captioning", len(images) * len(runs)) as advance:
         found = make_report(
             runs, images,
@@ -77,22 +78,27 @@ def report(
     tell(f"Wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
+def _ranker(run: Path, checkpoint: "Checkpoint") -> "Ranker | None":
+    """None, with a note, for a model that has not learned to rank."""
+    from mrnn.ranking import Ranker
+
+    try:
+        return Ranker.load(run, checkpoint)
+    except CheckpointError as error:
+        tell(f"Note: retrieval: {error}")
+        return None
+
+
 def _ranks(
-    run: Path, checkpoint: "Checkpoint", images: "Sequence[CaptionedImage]", features: "np.ndarray"
+    ranker: "Ranker", images: "Sequence[CaptionedImage]", features: "np.ndarray"
 ) -> "tuple[Ranks, ...]":
-    """As `mrnn evaluate` ranks; none, with a note, for a model that has not learned to."""
+    """As `mrnn evaluate` ranks."""
     import torch
 
-    from mrnn.ranking import Ranker
     from mrnn.recipe import TrainingOptions
     from mrnn.report import rank_split
     from mrnn.training import chosen_precision
 
-    try:
-        ranker = Ranker.load(run, checkpoint)
-    except CheckpointError as error:
-        tell(f"Note: retrieval: {error}")
-        return ()
     precision = getattr(torch, chosen_precision(TrainingOptions()))
     return rank_split(ranker, images, features, precision)
 

@@ -211,7 +211,7 @@ def retrieval_lines(
         f"{settings['marginal_images']:,} {'random' if exact else 'near'} training images"
     )
     if settings["ranking_precision"] == "bfloat16":
-        yield "bfloat16: one in eight of the ranks 1 to 10 is not float32's, by 5 places at most"
+        yield "bfloat16: near ranks may change places; --precision float32 is the reference"
 
 
 def _row(name: str, figures: "Sequence[float]") -> str:

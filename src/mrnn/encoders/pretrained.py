@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import library, nn
 
 from mrnn.encoders import PRETRAINED, EncoderIdentity, Fit
 from mrnn.encoders.network_encoder import NetworkEncoder, run_by_torch
@@ -129,7 +129,7 @@ def _import_torchvision() -> ModuleType:
 
 @cache  # what is declared lasts as long as the library that declares it
 def _declare_operators() -> object:
-    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    operators: Any = library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
+        operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return operators
