@@ -79,7 +79,9 @@ class NeighbourGraph:
 
         `count` is `MOST` at most.
         """
-        found = self._index.search(vector, min(MORE * count, len(self))).keys
+        if MORE * count >= len(self):
+            return np.arange(len(self))  # a row can be out of reach of all others
+        found = self._index.search(vector, MORE * count).keys
         return np.sort(np.asarray(found).astype(np.int64))
 
 
