@@ -27,7 +27,7 @@ def test_what_belongs_together_comes_to_lie_together(walls):
     space = train_joint_space(
         features, captions, len(vocabulary), OPTIONS, on_step=lambda: steps.append(1)
     )
-    assert len(steps) == OPTIONS.steps
+    assert len(steps) == OPTIONS.parts * OPTIONS.steps == 120
     with torch.no_grad():
         sentences = space.read([vocabulary.encode([word]) for word in WORDS])
         nearest = (space.see(torch.from_numpy(features)) @ sentences.t()).argmax(1).numpy()
@@ -45,9 +45,25 @@ def test_the_same_seed_gives_the_same_space_and_leaves_other_chance_alone(walls)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_vectors_have_unit_length_and_no_words_none():
+def test_likeness_is_the_mean_of_parts_trained_apart(walls):
+    vocabulary, features, captions, _ = walls
+    images, sentences = torch.from_numpy(features), [[3, 4, 5], [6], [7]]
+
+    def likeness(**changes):
+        options = OPTIONS.model_copy(update=changes)
+        space = train_joint_space(features, captions, len(vocabulary), options)
+        with torch.no_grad():
+            return (space.read(sentences) @ space.see(images).t()).numpy()
+
+    one, other = (likeness(parts=1, seed=seed) for seed in (4, 5))
+    assert np.abs(one - other).max() > 0.01
+    assert likeness(parts=2, seed=2) == pytest.approx((one + other) / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_vectors_have_unit_length_and_no_words_none(parts):
     torch.manual_seed(0)
-    space = JointSpace(vocabulary_size=9, image_size=5, size=4).eval()
+    space = JointSpace(vocabulary_size=9, image_size=5, size=4, parts=parts).eval()
     with torch.no_grad():
         sentences, images = space.read([[3, 4], [], [5]]), space.see(torch.randn(6, 5))
     assert sentences.norm(dim=1).tolist() == pytest.approx([1, 0, 1])

@@ -27,7 +27,7 @@ from mrnn.scoring import log_likelihoods, log_marginals
 @pytest.fixture
 def ranker(checkpoint):
     torch.manual_seed(1)
-    space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=4).eval()
+    space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=2, parts=2).eval()
     sampled = rounded(torch.randn(5, 7)).numpy()
     state = space.state_dict()
     space.load_state_dict({n: rounded(t) if t.ndim == 2 else t.half() for n, t in state.items()})

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -61,6 +61,8 @@ class _Header(BaseModel):
     model: str
     """`fingerprint` of the model that it was made for."""
     weights: Weights
+    parts: int = Field(default=1, ge=1)
+    """Of the joint space."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class Ranker:
     def save(self, folder: Path) -> None:
         """To a sibling, then renamed; matrices are rounded to a byte a number."""
         tensors = {**self.space.state_dict(), SAMPLED: torch.from_numpy(self.sampled)}
-        header = _Header(model=fingerprint(self.checkpoint), weights=self.weights)
+        header = _Header(
+            model=fingerprint(self.checkpoint), weights=self.weights, parts=self.space.parts
+        )
         packed = save(_packed(tensors), {"header": header.model_dump_json()})
         write_whole(folder / RANKING, packed)
 
@@ -96,9 +100,9 @@ class Ranker:
                 raise CheckpointError(f"{file} was made for another model. {mend}")
             tensors = _unpacked(packed)
             sampled = tensors.pop(SAMPLED).numpy()
-            size = tensors["image.weight"].shape[0]
+            size = tensors["image.weight"].shape[0] // header.parts
             config = checkpoint.model.config
-            space = JointSpace(config.vocabulary_size, config.image_size, size)
+            space = JointSpace(config.vocabulary_size, config.image_size, size, header.parts)
             space.load_state_dict(tensors)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             line = str(error).splitlines()[0]
@@ -114,6 +118,7 @@ class Ranker:
     def fingerprint(self) -> str:
         """16 digits that change with whatever changes a vector, a marginal or a weight."""
         digest = hashlib.sha256(self.weights.model_dump_json().encode())
+        digest.update(str(self.space.parts).encode())
         tensors = {**self.space.state_dict(), SAMPLED: torch.from_numpy(self.sampled)}
         for name, tensor in sorted(tensors.items()):
             digest.update(name.encode() + tensor.half().numpy().tobytes())

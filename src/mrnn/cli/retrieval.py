@@ -62,7 +62,10 @@ class Measured(NamedTuple):
 def train_ranking(
     run: Annotated[Path, typer.Argument(help="A trained model's folder")],
     data: Annotated[Path, typer.Option(help="A dataset folder with its features extracted")],
-    steps: Annotated[int | None, typer.Option(min=1, help="Of training [default: 1000]")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of training each part of the joint space [default: 1000]"),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Teach a trained model to rank; its captions stay as they are."""
@@ -75,7 +78,7 @@ def train_ranking(
     checkpoint, dataset = Checkpoint.load(run), Dataset.load(data)
     asked = {"seed": seed} | ({"steps": steps} if steps else {})
     options = JointSpaceOptions.model_validate(asked)
-    with progress("Training", options.steps) as advance:
+    with progress("Training", options.parts * options.steps) as advance:
         ranker = train_ranker(checkpoint, dataset, options, advance)
     ranker.save(run)
     weights = ranker.weights
