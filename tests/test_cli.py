@@ -107,6 +107,7 @@ def test_from_a_source_to_figures_with_a_real_encoder(mrnn, tmp_path):
     assert code == 0
     assert re.search(r"^epoch  1  perplexity: train \d+\.\d\d, dev \d+\.\d\d", text)
     assert text.splitlines()[-1].startswith(f"{out}: the model of epoch ")
+    assert not (out / "ranking.safetensors").exists()
     assert "stop with Ctrl-C, go on with --resume" in err
     code, text, err = mrnn("caption", photos / "test_red.jpg", "--model", out)
     assert (code, err) == (0, "")

@@ -8,9 +8,11 @@ import pytest
 from conftest import ColourEncoder
 from PIL import Image
 
+from mrnn.checkpoint import Checkpoint
 from mrnn.dataset import write_dataset
 from mrnn.features import extract_features
 from mrnn.model import MRNN
+from mrnn.ranking import Ranker
 
 
 @pytest.fixture
@@ -99,6 +101,25 @@ def test_a_very_long_query_is_no_path(mrnn, photos, ranking_run, tmp_path):
     code, out, err = mrnn("search", tmp_path / "index", "velvet " + "wall " * 9_999)
     assert (code, out) == (1, "")
     assert err == "mrnn: The query has 10,000 words; 100 are the most that can be asked\n"
+
+
+def test_a_recipe_with_a_joint_space_trains_it_after_the_model(mrnn, colours, tmp_path):
+    extract_features(colours, ColourEncoder())
+    settings = ["encoder.name=colour", "training.epochs=1", "training.minimum_count=1",
+                "model.recurrent_size=8", "ranking.steps=20", "ranking.size=8"]  # fmt: skip
+    settings = [part for setting in settings for part in ("--set", setting)]
+    train = ("train", "flickr8k", "--data", colours.folder, "--out", tmp_path / "run", *settings)
+    code, out, _ = mrnn(*train)
+    assert code == 0
+    assert out.splitlines()[-1].startswith(f"{tmp_path}/run/ranking.safetensors: likeness counts ")
+    made = (tmp_path / "run" / "ranking.safetensors").read_bytes()
+    ranker = Ranker.load(tmp_path / "run", Checkpoint.load(tmp_path / "run"))
+    assert ranker.space.parts == 2
+    assert ranker.space.image.out_features == 16
+    (tmp_path / "run" / "ranking.safetensors").unlink()  # as if stopped before it was there
+    code, _, _ = mrnn(*train, "--resume", "--set", "ranking.seed=1")
+    assert code == 0
+    assert (tmp_path / "run" / "ranking.safetensors").read_bytes() != made
 
 
 def test_a_model_is_taught_to_rank_and_measured(mrnn, colours, ranking_run, tmp_path):

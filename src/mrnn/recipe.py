@@ -7,13 +7,14 @@ import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mrnn.decoding import DecodingOptions
 from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT, Fit
 from mrnn.errors import OptionsError
+from mrnn.joint_space import JointSpaceOptions
 from mrnn.model import ModelOptions
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -66,6 +67,8 @@ class Recipe(BaseModel):
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
     decoding: DecodingOptions = DecodingOptions()
+    ranking: JointSpaceOptions | None = None
+    """The joint space that is trained after the model; None for a model that only captions."""
 
 
 def load_recipe(file: str | Path, settings: Sequence[str] = ()) -> Recipe:
@@ -118,7 +121,8 @@ def options_error(error: ValidationError, options: type[BaseModel], where: str) 
         return OptionsError(f"{where}: {place}: {first['msg']}{given}")
     known: Any = options
     for table in tables:
-        known = known.model_fields[table].annotation
+        annotation = known.model_fields[table].annotation
+        known = (get_args(annotation) or (annotation,))[0]  # of a table that may be left out
     near = difflib.get_close_matches(key, known.model_fields, 1, cutoff=0)
     nearest = ".".join([*tables, *near])
     return OptionsError(f"{where}: there is no key {place}; did you mean {nearest}?")

@@ -262,7 +262,7 @@ class _Run:
 
     def _fingerprint(self) -> str:
         """What must not change while a run is interrupted."""
-        content: dict[str, Any] = self.recipe.model_dump(mode="json")
+        content: dict[str, Any] = self.recipe.model_dump(mode="json", exclude={"ranking"})
         content["encoder"] = self.checkpoint.encoder.model_dump(mode="json")
         content["captions"] = self.data.hash
         return json.dumps(content, sort_keys=True)

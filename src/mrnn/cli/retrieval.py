@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mrnn.caption_scores import Interval, Setting
     from mrnn.checkpoint import Checkpoint
     from mrnn.dataset import CaptionedImage, Dataset
+    from mrnn.joint_space import JointSpaceOptions
     from mrnn.ranking_evaluation import Rank, RetrievalScores
 
 MARGINAL_IMAGES = 200
@@ -69,16 +70,21 @@ def train_ranking(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Teach a trained model to rank; its captions stay as they are."""
-    from mrnn.checkpoint import Checkpoint
     from mrnn.dataset import Dataset
     from mrnn.joint_space import JointSpaceOptions
+
+    asked = {"seed": seed} | ({"steps": steps} if steps else {})
+    teach_to_rank(run, Dataset.load(data), JointSpaceOptions.model_validate(asked))
+
+
+def teach_to_rank(run: Path, dataset: "Dataset", options: "JointSpaceOptions") -> None:
+    """Train a model's joint space and keep it beside the model; with time left on stderr."""
+    from mrnn.checkpoint import Checkpoint
     from mrnn.ranking import RANKING
     from mrnn.ranking_training import train_ranker
 
-    checkpoint, dataset = Checkpoint.load(run), Dataset.load(data)
-    asked = {"seed": seed} | ({"steps": steps} if steps else {})
-    options = JointSpaceOptions.model_validate(asked)
-    with progress("Training", options.parts * options.steps) as advance:
+    checkpoint = Checkpoint.load(run)
+    with progress("Training to rank", options.parts * options.steps) as advance:
         ranker = train_ranker(checkpoint, dataset, options, advance)
     ranker.save(run)
     weights = ranker.weights

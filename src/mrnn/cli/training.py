@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import TaskID, TextColumn
 
+from mrnn.cli.retrieval import teach_to_rank
 from mrnn.cli.terminal import bar, tell
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ def train(
         bool, typer.Option("--tensorboard", help="Write the figures for TensorBoard too")
     ] = False,
 ) -> None:
-    """Train a model by a recipe; the best epoch on dev is kept."""
+    """Train a model as a recipe says, to rank too if it says so; keep the best epoch on dev."""
     from mrnn.dataset import Dataset
     from mrnn.recipe import load_recipe
     from mrnn.training import train as train_model
 
-    loaded = load_recipe(recipe, settings or ())
-    events = train_model(loaded, Dataset.load(data), out, resume=resume)
+    loaded, dataset = load_recipe(recipe, settings or ()), Dataset.load(data)
+    events = train_model(loaded, dataset, out, resume=resume)
     if tensorboard:
         from mrnn.tensorboard import log_to_tensorboard
 
@@ -43,6 +44,8 @@ def train(
         events = log_to_tensorboard(events, folder)
         tell(f"Figures go to {folder}; look at them with: tensorboard --logdir {folder}")
     _show_training(events)
+    if loaded.ranking:
+        teach_to_rank(out, dataset, loaded.ranking)
 
 
 def _show_training(events: Iterable["Event"]) -> None:

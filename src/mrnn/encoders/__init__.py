@@ -92,16 +92,19 @@ PRETRAINED = {
 }
 JOINT = "+"
 """Between the names of encoders whose features are joined, end to end."""
-DEFAULT_ENCODER = JOINT.join(ENCODERS)
-"""All that install with the package: what one misses another sees."""
+AT = "@"
+"""Between an encoder's name and the side in pixels that it sees, if that is not its own."""
+DEFAULT_ENCODER = "efficientnet-lite0@320+efficientnet-lite1@352+efficientnet-lite2@352"
+"""All that install with the package: what one misses another sees. At a larger size than they were
+trained at they see more of what is small."""
 DEFAULT_FIT: Fit = "squash"
 
 
 def is_encoder(name: str) -> bool:
     """Whether `load_encoder` knows the name; timm may yet refuse it."""
     return all(
-        part in ENCODERS or part in PRETRAINED or part.startswith("timm:")
-        for part in name.split(JOINT)
+        own in ENCODERS or own in PRETRAINED or own.startswith("timm:")
+        for own in (part.partition(AT)[0] for part in name.split(JOINT))
     )
 
 
@@ -114,7 +117,7 @@ def load_encoder(
 ) -> Encoder:
     """The encoder of that name, with its own ImageNet weights or those in a file.
 
-    NAME+NAME is both, their features end to end.
+    NAME+NAME is both, their features end to end; NAME@SIZE sees squares of SIZE pixels.
     About how many `photos` it will see decides whether it is worth while to make it faster first.
     Raises OptionsError for the name or fit, CheckpointError for the weights.
     """
@@ -122,7 +125,7 @@ def load_encoder(
         known = ", ".join([*ENCODERS, *PRETRAINED])
         raise OptionsError(
             f"There is no encoder {name!r}; those there are: {known}, timm:NAME, "
-            f"and several joined as NAME{JOINT}NAME"
+            f"any at another size as NAME{AT}320, and several joined as NAME{JOINT}NAME"
         )
     if JOINT in name:
         if weights:
@@ -133,14 +136,21 @@ def load_encoder(
     if fit not in get_args(Fit):
         raise OptionsError(f"A photo is fitted by {', '.join(get_args(Fit))}, not by {fit!r}")
     known_fit = cast("Fit", fit)
-    if name in ENCODERS:
+    own_name, at, size = name.partition(AT)
+    if own_name in ENCODERS:
         if weights:
-            raise OptionsError(f"The weights of {name} install with the package: no --weights here")
-        encoder = ENCODERS[name](known_fit)
+            raise OptionsError(
+                f"The weights of {own_name} install with the package: no --weights here"
+            )
+        encoder = ENCODERS[own_name](known_fit)
     else:
         from mrnn.encoders.pretrained import load_pretrained
 
-        encoder = load_pretrained(name, known_fit, weights)
+        encoder = load_pretrained(own_name, known_fit, weights)
+    if at:
+        from mrnn.encoders.network_encoder import resized
+
+        encoder = resized(encoder, size)
     from mrnn.encoders.onnx_runtime import accelerated
 
     return accelerated(encoder, photos)

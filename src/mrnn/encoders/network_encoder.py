@@ -4,7 +4,7 @@ Letters: B batch, V views, N views of a batch, C channels, H height, W width, F 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,9 +12,12 @@ from jaxtyping import Float32
 from PIL import Image
 from torch import nn
 
-from mrnn.encoders import EncoderIdentity
+from mrnn.encoders import AT, Encoder, EncoderIdentity
 from mrnn.encoders.views import views_of
+from mrnn.errors import OptionsError
 
+LEAST_SIZE, LARGEST_SIZE = 64, 1024
+"""Of what a network is asked to see, in pixels."""
 Run = Callable[[np.ndarray], np.ndarray]
 """Pixels (N x C x H x W) to features (N x F), both float32."""
 
@@ -49,6 +52,29 @@ class NetworkEncoder:
         parts = [self.run(flat[i : i + self.at_once]) for i in range(0, len(flat), self.at_once)]
         features: np.ndarray = np.concatenate(parts).reshape(photos, views, -1).mean(axis=1)
         return features
+
+
+def resized(encoder: Encoder, size: str) -> NetworkEncoder:
+    """The same network, seeing squares of `size` pixels: it pools over more places, or fewer.
+
+    Raises OptionsError for a size that is none, or that the network does not take.
+    """
+    name = encoder.identity.name
+    if not (size.isdecimal() and LEAST_SIZE <= int(size) <= LARGEST_SIZE):
+        raise OptionsError(
+            f"{name}{AT}{size}: the size is a number of pixels, {LEAST_SIZE} to {LARGEST_SIZE}"
+        )
+    if not isinstance(encoder, NetworkEncoder):
+        raise OptionsError(f"{name} sees photos at its own size only: leave out {AT}{size}")
+    side = int(size)
+    try:
+        features = encoder.run(np.zeros((1, 3, side, side), np.float32))
+    except (RuntimeError, AssertionError, ValueError):
+        features = np.zeros((0, 0))
+    if features.shape != (1, encoder.identity.feature_size):
+        raise OptionsError(f"{name} sees photos at its own size only: leave out {AT}{size}")
+    identity = encoder.identity.model_copy(update={"name": f"{name}{AT}{side}", "size": side})
+    return replace(encoder, identity=identity)
 
 
 def run_by_torch(network: nn.Module) -> Run:
