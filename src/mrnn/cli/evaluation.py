@@ -13,6 +13,7 @@ from mrnn.cli.retrieval import (
     Exact,
     Folds,
     MarginalImages,
+    Measured,
     RankingPrecision,
     measure_retrieval,
     retrieval_lines,
@@ -111,25 +112,28 @@ def evaluate(
         write_coco_results(results, ids, report.captions)
         tell(f"Wrote {results}")
     named = {"model": run_name(model), "data": str(data), "split": split}
-    report = _with(report, settings=named | report.settings | draw, notes=notes + report.notes)
+    changes = {"settings": named | report.settings | draw, "notes": notes + report.notes}
+    report = report.model_copy(update=changes)
     if Task.retrieval in tasks:
         ranked = measure_retrieval(
             checkpoint, model, dataset, images,
             exact=exact, marginal_images=marginal_images, fold_count=fold_count,
             precision=precision, seed=seed, required=task is Task.retrieval,
         )  # fmt: skip
-        settings = ranked.settings | ({"folds": fold_count} if ranked.scores else {})
-        report = _with(
-            report,
-            retrieval=ranked.scores,
-            intervals={**report.intervals, **ranked.intervals},
-            settings={**report.settings, **settings},
-            notes=[*report.notes, *ranked.notes],
-        )
+        report = _with_retrieval(report, ranked, fold_count)
     show(report, lambda: f"{split} of {data}\n{_tables(report)}", as_json=as_json)
 
 
-def _with(report: "EvaluationReport", **changes: object) -> "EvaluationReport":
+def _with_retrieval(
+    report: "EvaluationReport", ranked: Measured, fold_count: int
+) -> "EvaluationReport":
+    settings = ranked.settings | ({"folds": fold_count} if ranked.scores else {})
+    changes = {
+        "retrieval": ranked.scores,
+        "intervals": {**report.intervals, **ranked.intervals},
+        "settings": {**report.settings, **settings},
+        "notes": [*report.notes, *ranked.notes],
+    }
     return report.model_copy(update=changes)
 
 
