@@ -36,7 +36,8 @@ fix: setup  ## format, and mend what can be mended
 	$(BIN)/ruff format .
 
 # With DATA the ranking is that of its dev split, R@K included, and the exact one is run in full.
-bench: setup  ## speed of training, and of fast and exact ranking side by side: make bench DATA=flickr8k
+bench: setup  ## speed of measures, of training, of fast and exact ranking: make bench DATA=flickr8k
+	$(BIN)/python benchmarks/metrics_speed.py
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/retrieval_speed.py $(if $(DATA),--data $(DATA) --exact)
 

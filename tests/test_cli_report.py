@@ -42,9 +42,21 @@ def test_captions_are_reranked_as_asked(report, tmp_path):
         pages[source] = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "consensus" not in pages["none"]
     for source in ("self", "data"):
-        assert f"re-ranked by consensus ({source})" in pages[source]
+        assert f"re-ranked by consensus ({source}; by cider, 10 hypotheses" in pages[source]
         assert pages[source].count("<article>") == 6
     assert '<th scope="row">novel</th>' in pages["self"]
+
+
+def test_likeness_counts_as_asked_where_the_model_ranks(report, tmp_path, ranking_run):
+    runs = ("ranking-run", "run", "--data", "data", "--out", "page.html")
+    code, err = report(*runs, "--likeness", "2")
+    assert code == 0
+    assert "Note: likeness: left out, as the model has not learned to rank" in err
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.count("likeness 2.0") == 1
+    assert '<th scope="row">R@1, image to sentence</th>' in text
+    assert "run has not learned to rank" in text
+    assert report(*runs, "--likeness", "x")[0] == 2
 
 
 def test_photos_that_are_gone_do_not_stop_it(report, tmp_path):
@@ -60,7 +72,7 @@ def test_photos_that_are_gone_do_not_stop_it(report, tmp_path):
     ("arguments", "message"),
     [
         (["--split", "tset"], "data: no split 'tset'; there are: train, dev"),
-        (["--out", "photos"], "--out photos is a folder; name a file in it, such as report.html"),
+        (["--out", "photos"], "--out photos is a folder; name a file in it"),
         (["--out", "no/page.html"], "--out no/page.html: there is no folder no; make it first"),
     ],
 )

@@ -59,6 +59,9 @@ def test_references_are_drawn_as_asked(mrnn):
     code, out, _ = mrnn(*common)
     assert code == 0
     assert re.fullmatch(r" +c2   95 % interval    depends on", out.splitlines()[1])
+    assert "references: 16 (c2, 2 drawn of more, seed 0); words" in out
+    settings = json.loads(mrnn(*common, "--json")[1])["settings"]
+    assert (settings["drawn_references"], settings["drawing_seed"]) == (2, 0)
     assert mrnn(*common, "--seed", "0")[1] == out != mrnn(*common, "--seed", "1")[1]
     _, _, err = mrnn("score", "a.json", "r.json", "--references", "40", "--no-meteor")
     assert "Note: fewer than 40 references: 8 (0, 1, 2 and 5 more)" in err
@@ -130,14 +133,18 @@ def test_compare_as_json(mrnn):
         ("score a.json none", "none: expected a .json, .jsonl, .csv, .tsv or .txt file, or a"),
         ("score a.json r.json --frequencies a.json", "a.json: Input should be"),
         ("compare a.json b.json a.txt", "a.txt: cannot be read"),
-        ("score a.json r.json --no-meteor --per-image no/where.csv", "No such file"),
+        ("score a.json r.json --no-meteor --per-image no/where.csv", "there is no folder no;"),
+        ("score a.json r.json --save-frequencies .", "--save-frequencies . is a folder; name a"),
+        ("score a.json r.json --save-frequencies f --frequencies none", "none: cannot be read"),
     ],
 )
-def test_errors_are_one_line(mrnn, arguments, message):
+def test_errors_are_one_line(mrnn, tmp_path, arguments, message):
     code, out, err = mrnn(*arguments.split())
     assert (code, out) == (1, "")
     assert message in err
-    assert err.splitlines()[-1].startswith("mrnn: ")
+    assert err.startswith("mrnn: ")
+    assert err.count("\n") == 1
+    assert {file.name for file in tmp_path.iterdir()} == {"a.json", "b.json", "one.json", "r.json"}
 
 
 def test_scoring_needs_no_torch():
@@ -183,7 +190,7 @@ def test_coco_results_into_no_folder(mrnn, numbered, tmp_path):
     arguments = ("evaluate", "model", "--data", "data", "--coco-results", "none/x.json")
     code, out, err = mrnn(*arguments)
     assert (code, out) == (1, "")
-    assert err == "mrnn: --coco-results none/x.json: there is no folder none\n"
+    assert err == "mrnn: --coco-results none/x.json: there is no folder none; make it first\n"
 
 
 def test_coco_results_are_refused_before_the_work(mrnn, numbered, colours, colour_encoder):

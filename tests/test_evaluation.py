@@ -6,10 +6,11 @@ import torch
 
 from mrnn.batching import EncodedCaptions, batches
 from mrnn.captioner import Captioner
+from mrnn.consensus import Consensus
 from mrnn.dataset import CaptionedImage
 from mrnn.decoding import DecodingOptions
 from mrnn.errors import DataError
-from mrnn.evaluation import evaluate, generate, references_of
+from mrnn.evaluation import decoding_told, evaluate, generate, references_of
 from mrnn.features import extract_features, load_features
 from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import cider_d
@@ -81,13 +82,49 @@ def test_settings_say_what_was_measured(captioner, images, features):
         "images": 5,
         "references": 10,
         "words": 35,
+        "unknown_words": 0,
+        "vocabulary_words": len(captioner.checkpoint.vocabulary),
+        "perplexity": "words, unknown ones as one sign, and end signs",
+        "perplexity_without_end": "the same, without end signs",
         "protocol": "c2",
         "tokenizer": "PTB, lower case, without punctuation",
         "document_frequencies_of": "these references",
+        "bleu": "corpus, nearest reference length",
+        "meteor": "corpus, METEOR 1.5 for English",
+        "rouge_l": "mean, beta 1.2",
+        "cider": "mean, document frequencies of these references",
+        "cider_plain": "as CIDEr-D, neither clipped nor punished for length",
+        "distinct": "share of different captions",
+        "novel": "share of captions that are no training caption, word for word",
         "resamples": 1000,
         "resampling_seed": 0,
         **options.model_dump(),
     }
+
+
+def test_settings_of_perplexity_alone_say_nothing_of_captions(captioner, images, features):
+    strange = replace(images[0], captions=("a zebra",))
+    report = evaluate(captioner, [strange], features[:1], tasks=["perplexity"])
+    assert (report.settings["words"], report.settings["unknown_words"]) == (2, 1)
+    assert report.settings["protocol"] == "c1"
+    assert not {"beam_size", "bleu", "document_frequencies_of"} & report.settings.keys()
+
+
+def test_likeness_that_cannot_count_is_not_said_to(captioner, images, features):
+    options = DecodingOptions(beam_size=2, maximum_words=4, likeness=2)
+    report = evaluate(captioner, images[:2], features[:2], options=options, with_meteor=False)
+    assert report.settings["likeness"] == 0
+    assert report.notes[0] == "likeness: left out, as the model has not learned to rank"
+
+
+def test_the_options_of_decoding_are_told(captioner):
+    settings = DecodingOptions(beam_size=2, n_best=5, must=("red",)).model_dump()
+    plain = "beam_size 2, length_exponent 0.7, must ('red',)"
+    assert decoding_told(settings) == plain
+    settings |= Consensus().settings
+    assert decoding_told(settings) == (
+        f"{plain}, re-ranked by consensus (self; by cider, 10 hypotheses)"
+    )
 
 
 def test_intervals_of_perplexity_are_over_images(captioner, images, features):

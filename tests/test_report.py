@@ -2,29 +2,24 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from mrnn.batching import EncodedCaptions
 from mrnn.captioner import Captioner
 from mrnn.comparison import compare
 from mrnn.errors import OptionsError
 from mrnn.evaluation import evaluate, references_of
 from mrnn.features import extract_features, load_features
-from mrnn.joint_space import JointSpace
 from mrnn.metrics.cider import cider_d
-from mrnn.ranking import Ranker, Weights
-from mrnn.ranking_evaluation import evaluate_retrieval, fast_ranking
+from mrnn.ranking import Ranker
 from mrnn.report import (
     SIDE,
-    Ranks,
     Run,
     evenly_spaced,
     make_report,
     n_best,
-    rank_split,
     read_epochs,
 )
+from mrnn.report_retrieval import rank_split
 
 EPOCH = {"epoch": 1, "train_perplexity": 9.5, "dev_perplexity": 8.5, "shuffled_perplexity": None,
          "distinct": 0.5, "bleu_4": 0.1, "cider": 0.2, "best": True, "words_per_second": 1.0,
@@ -81,27 +76,17 @@ def test_two_runs_are_compared_on_all_photos(run, images):
     assert all(len(image.captions) == 2 for image in report.images)
 
 
-def test_ranks_go_with_their_photos(run, images):
-    ranks = tuple(Ranks(sentence=row + 1, photos=(row + 2,)) for row in range(len(images)))
-    ranked = Run("ranked", run.captioner, run.features, run.options, ranks=ranks)
+def test_figures_of_retrieval_are_those_of_evaluate(run, images, ranking_run):
+    ranker = Ranker.load(ranking_run, run.captioner.checkpoint)
+    found = rank_split(ranker, images, run.features)
+    ranked = Run("ranked", run.captioner, run.features, run.options, retrieval=found)
     report = report_on([run, ranked], images, limit=2)
-    assert [image.ranks for image in report.images] == [(None, ranks[0]), (None, ranks[15])]
-
-
-def test_figures_of_retrieval_are_those_of_evaluate(run, images, checkpoint):
-    torch.manual_seed(1)
-    space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=4).eval()
-    weights = Weights(sentence_to_image=2, image_to_sentence=3)
-    ranker = Ranker(checkpoint, space, torch.rand(5, 7).numpy(), weights)
-    ranks = rank_split(ranker, images, run.features)
-    captions = EncodedCaptions.of(references_of(images), checkpoint.vocabulary)
-    expected, _ = evaluate_retrieval(fast_ranking(ranker), captions, run.features)
-    ranked = Run("ranked", run.captioner, run.features, run.options, ranks=ranks)
-    without, found = report_on([run, ranked], images).runs
-    assert found.sentences_of_photos == expected.image_to_sentence
-    assert found.photos_of_sentences == expected.sentence_to_image
-    assert without.sentences_of_photos is without.photos_of_sentences is None
-    assert 1 < expected.sentence_to_image.mean_rank < len(images)
+    assert [image.ranks for image in report.images] == [(None, row) for row in found.ranks[::15]]
+    without, figures = (one.figures for one in report.runs)
+    assert figures.retrieval == found.scores
+    assert figures.intervals == without.intervals | found.intervals
+    assert figures.settings == without.settings | found.settings
+    assert without.retrieval is None
 
 
 def test_thumbnails_are_small_and_a_photo_that_is_gone_says_why(run, images):

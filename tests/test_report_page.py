@@ -14,13 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mrnn.batching import EncodedCaptions
 from mrnn.caption_scores import score
 from mrnn.captioner import Caption, Word
 from mrnn.comparison import compare
-from mrnn.evaluation import EvaluationReport
-from mrnn.metrics.ranking import ranking_scores
-from mrnn.report import Ranks, Report, RunReport, ScoredCaption, ShownImage, Thumbnail
+from mrnn.evaluation import PERPLEXITIES, EvaluationReport
+from mrnn.ranking import Rankings
+from mrnn.ranking_evaluation import evaluate_retrieval
+from mrnn.report import Report, RunReport, ScoredCaption, ShownImage, Thumbnail
 from mrnn.report_page import report_page
+from mrnn.report_retrieval import Ranks
 from mrnn.tokenization import tokenize
 from mrnn.training_events import EpochDone
 
@@ -78,10 +81,11 @@ def caption(words, probability=-0.5, cider=1.0):
     return ScoredCaption(caption=one, cider=cider, bleu_4=0.25)
 
 
-def run_report(said, epochs=(), name="run"):
+def run_report(said, epochs=(), name="run", vocabulary_words=1234):
     references = [[tokenize(text) for text in texts] for texts in REFERENCES]
     scores, statistics = score(list(map(tokenize, said)), references, with_meteor=False)
-    given = scores.settings | {
+    given = scores.settings | PERPLEXITIES | {
+        "vocabulary_words": vocabulary_words,
         "recipe": "tiny", "encoder": "colour", "beam_size": 3, "n_best": 1, "maximum_words": 30,
         "length_exponent": 0.7, "likeness": 0.0, "minimum_words": 1, "no_repeat_ngram": 0,
         "must": (), "must_not": (), "prefix": "", "diverse_groups": 1, "diversity_penalty": 0.5,
@@ -122,7 +126,7 @@ def make(runs=1, references=REFERENCES, name="photo", words=("a", "red", "wall")
     return Report(
         data=f"data/{name}", split="dev", comparison=comparison, images=tuple(images),
         runs=tuple(
-            run_report(said[run], epochs if run == 0 else (), f"{name}-{run}")
+            run_report(said[run], epochs if run == 0 else (), f"{name}-{run}", 1234 + run)
             for run in range(runs)
         ),
     )  # fmt: skip
@@ -195,6 +199,7 @@ def test_figures_have_intervals_and_what_they_depend_on():
     )
     assert f"{found.difference:+.3f}" in page.text
     assert "document frequencies of these references" in page.text
+    assert "and end signs; a vocabulary of 1,234 and one of 1,235 words" in page.text
     assert "References: c1-2." in page.text
     assert "METEOR n/a".replace(" ", "") in page.text.replace(" ", "")
     assert "Note: meteor: not asked for" in page.text
@@ -215,14 +220,41 @@ def test_pictures_have_a_text_and_one_that_is_missing_says_why():
 
 def test_figures_of_retrieval_are_shown_where_there_are_any():
     report = make(2)
-    figures = ranking_scores(np.array([1, 3, 8, 40]))
-    ranked = report.runs[1].model_copy(
-        update={"sentences_of_photos": figures, "photos_of_sentences": figures}
+    scores = np.random.default_rng(2).normal(size=(8, 4)).round(1)
+    captions = EncodedCaptions([np.array([3])] * 8, np.arange(8) // 2)
+    rankings = Rankings(scores, scores, scores)
+    retrieval, intervals = evaluate_retrieval(
+        lambda *_: rankings, captions, np.zeros((4, 1), np.float32)
     )
+    figures = report.runs[1].figures
+    settings = {
+        "candidate_images": 4, "candidate_sentences": 8, "ranking": "fast",
+        "likelihoods": "of some", "ranking_precision": "float32", "marginal_images": 10,
+        "equal_scores": "by index",
+    }  # fmt: skip
+    changes = {
+        "retrieval": retrieval,
+        "settings": figures.settings | settings,
+        "intervals": figures.intervals | intervals,
+    }
+    ranked = report.runs[1].model_copy(update={"figures": figures.model_copy(update=changes)})
     page = Page(report_page(report.model_copy(update={"runs": (report.runs[0], ranked)})))
     text = page.text.replace(" ", "")
-    for row in ("R@1,sentencesn/a25.0", "R@10,photosn/a75.0", "medianrank,photosn/a5.5"):
-        assert row in text
+    for direction, what in (
+        ("image_to_sentence", "percent of photos; 8 sentences compete"),
+        ("sentence_to_image", "percent of sentences; 4 photos compete"),
+    ):
+        for key, name in (("r@1", "R@1"), ("median_rank", "median rank")):
+            low, high = intervals[f"{direction}.{key}"]
+            value = retrieval.model_dump()[direction][key]
+            assert low < high
+            depends = what if key == "r@1" else what.partition("; ")[2]
+            row = (
+                f"{name}, {direction.replace('_', ' ')} n/a {value:.1f} {low:.1f} to {high:.1f}"
+                f" {depends}"
+            )
+            assert row.replace(" ", "") in text
+    assert "likelihoods of some in float32, P(sentence) over the 10 nearest" in page.text
     assert "photo-0 has not learned to rank" in page.text
     assert "photo-1 has not learned to rank" not in page.text
 

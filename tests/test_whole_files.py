@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mrnn.whole_files import naming, write_whole
+from mrnn.whole_files import check_writable, naming, write_whole
 
 
 @pytest.mark.parametrize("content", ["an émigré\n", b"\x00\xff"])
@@ -36,6 +36,17 @@ def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         write_whole(tmp_path / "no" / "file", b"")
     assert caught.value.filename == str(tmp_path / "no" / "file")
+
+
+def test_a_folder_that_takes_no_file_is_known_before(tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text("old")
+    check_writable(file)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(NotADirectoryError) as caught:  # as in a read-only folder
+        check_writable(file / "below")
+    assert caught.value.filename == str(file / "below")
 
 
 def test_a_write_that_fails_tells_the_file(tmp_path, limited):

@@ -216,7 +216,24 @@ def settings_of(
     resamples: int,
     seed: int,
 ) -> dict[str, Setting]:
-    """What the scores depend on, beside the captions."""
+    """What the scores depend on, beside the captions; of each measure, see `depends_on`."""
+    source = f"{frequencies.images:,} given images" if frequencies else "these references"
+    return basis_of(references, resamples, seed) | {
+        "document_frequencies_of": source,
+        "bleu": "corpus, nearest reference length",
+        "meteor": "corpus, METEOR 1.5 for English",
+        "rouge_l": "mean, beta 1.2",
+        "cider": f"mean, document frequencies of {source}",
+        "cider_plain": "as CIDEr-D, neither clipped nor punished for length",
+        "distinct": "share of different captions",
+        "novel": "share of captions that are no training caption, word for word",
+    }
+
+
+def basis_of(
+    references: Sequence[Sequence[Words]], resamples: int, seed: int
+) -> dict[str, Setting]:
+    """What every figure and interval depends on."""
     counts = [len(sentences) for sentences in references]
     least, most = min(counts), max(counts)
     return {
@@ -224,9 +241,6 @@ def settings_of(
         "references": sum(counts),
         "protocol": f"c{least}" if least == most else f"c{least}-{most}",
         "tokenizer": "PTB, lower case, without punctuation",
-        "document_frequencies_of": (
-            f"{frequencies.images} given images" if frequencies else "these references"
-        ),
         "resamples": resamples,
         "resampling_seed": seed,
     }
@@ -234,17 +248,7 @@ def settings_of(
 
 def depends_on(key: str, settings: dict[str, Setting]) -> str:
     """What one measure, `distinct` or `novel` depends on beside the words."""
-    if key.startswith("bleu"):
-        return "corpus, nearest reference length"
-    frequencies = f"document frequencies of {settings['document_frequencies_of']}"
-    return {
-        "meteor": "corpus, METEOR 1.5 for English",
-        "rouge_l": "mean, beta 1.2",
-        "cider": f"mean, {frequencies}",
-        "cider_plain": "as CIDEr-D, neither clipped nor punished for length",
-        "distinct": "share of different captions",
-        "novel": "share of captions that are no training caption, word for word",
-    }[key]
+    return str(settings["bleu" if key.startswith("bleu") else key])
 
 
 def intervals_of(measures: list[str], values: Float[np.ndarray, "R K"]) -> dict[str, Interval]:

@@ -176,14 +176,14 @@ class Captioner:
         Raises OptionsError for a word in `options` that the model does not know.
         """
         checkpoint = self.checkpoint
-        options = options or checkpoint.decoding
+        options = self.applied(options or checkpoint.decoding)
         constraints = Constraints.of(options, checkpoint.vocabulary)
         if keys is None:
             keys = [crc32(feature.numpy().tobytes()) for feature in features]
         with torch.inference_mode():
             seen = checkpoint.model.see(features)
         search = options if self.consensus is None else self.consensus.options.widen(options)
-        ranker = self.ranker if options.likeness and options.searches else None
+        ranker = self.ranker if options.likeness else None
         if ranker:
             search = search.model_copy(update={"n_best": max(search.n_best, search.beam_size)})
         hypotheses = decode(checkpoint.model, seen, search, constraints, keys=keys)
@@ -198,6 +198,13 @@ class Captioner:
         elif bonuses is not None:
             captions = list(map(_by_score, captions, hypotheses, bonuses))
         return [found[: options.n_best] for found in captions]
+
+    def applied(self, options: DecodingOptions) -> DecodingOptions:
+        """The options as they count: likeness takes a ranker, and a search that has a choice."""
+        choice = self.consensus is not None or max(options.beam_size, options.n_best) > 1
+        if self.ranker and options.searches and choice:
+            return options
+        return options.model_copy(update={"likeness": 0.0})
 
     def _caption_batch(
         self, sources: Sequence[ImageSource], options: DecodingOptions | None

@@ -19,6 +19,7 @@ from mrnn.caption_scores import (
     Interval,
     ScoreReport,
     Setting,
+    basis_of,
     intervals_of,
     score,
 )
@@ -32,9 +33,15 @@ from mrnn.model import Network
 from mrnn.ranking_evaluation import RetrievalScores
 from mrnn.scoring import caption_nats, perplexity_of
 from mrnn.tokenization import join_words, tokenize
+from mrnn.vocabulary import Vocabulary
 
 IMAGES_AT_ONCE = 100
 CAPTIONS_AT_ONCE = 128
+PERPLEXITIES: dict[str, Setting] = {
+    "perplexity": "words, unknown ones as one sign, and end signs",
+    "perplexity_without_end": "the same, without end signs",
+}
+"""What each counts."""
 
 
 class EvaluationReport(BaseModel):
@@ -82,20 +89,16 @@ def evaluate(
     settings: dict[str, Setting] = {
         "recipe": checkpoint.recipe,
         "encoder": str(checkpoint.encoder),
-        "images": len(images),
-        "references": sum(map(len, references)),
-        "resamples": RESAMPLES,
-        "resampling_seed": seed,
+        **basis_of(references, RESAMPLES, seed),
     }
-    if captioner.consensus is not None:
-        settings |= captioner.consensus.settings
     whole, words = None, None
     intervals: dict[str, Interval] = {}
     if "perplexity" in tasks:
         captions = EncodedCaptions.of(references, checkpoint.vocabulary)
         whole, words, intervals = _perplexities(checkpoint.model, captions, features, seed)
-        settings["words"] = sum(map(len, captions.sentences))
+        settings |= _words_of(captions, checkpoint.vocabulary) | PERPLEXITIES
     report: ScoreReport | None = None
+    notes: list[str] = []
     generated: list[list[str]] = []
     if "generation" in tasks:
         generated = generate(captioner, features, options, on_image)
@@ -104,15 +107,50 @@ def evaluate(
             generated, references,
             training=known or None, frequencies=frequencies, with_meteor=with_meteor, seed=seed,
         )  # fmt: skip
+        settings |= report.settings | captioner.applied(options).model_dump()
+        if captioner.consensus is not None:
+            settings |= captioner.consensus.settings
+        if options.likeness and captioner.ranker is None:
+            notes.append("likeness: left out, as the model has not learned to rank")
     return EvaluationReport(
         perplexity=whole,
         perplexity_without_end=words,
         generation=report.generation if report else None,
-        settings=settings | (report.settings if report else {}) | options.model_dump(),
+        settings=settings,
         intervals=intervals | (report.intervals if report else {}),
-        notes=report.notes if report else [],
+        notes=notes + (report.notes if report else []),
         captions=tuple(map(join_words, generated)),
     )
+
+
+def _words_of(captions: EncodedCaptions, vocabulary: Vocabulary) -> dict[str, Setting]:
+    """What perplexity is of."""
+    words = np.concatenate(captions.sentences)
+    return {
+        "words": len(words),
+        "unknown_words": int((words == Vocabulary.UNKNOWN).sum()),
+        "vocabulary_words": len(vocabulary),
+    }
+
+
+def decoding_told(settings: dict[str, Setting]) -> str:
+    """Of a report's settings, what decided the captions and is not as always."""
+    default = DecodingOptions().model_dump()
+    always = ("beam_size", "length_exponent")
+    said = [
+        f"{name} {settings[name]}"
+        for name in default
+        if name in always or (name != "n_best" and settings[name] != default[name])
+    ]
+    if source := settings.get("consensus"):
+        how = [
+            f"{settings[key]} {name}"
+            for name in ("hypotheses", "neighbours", "references")
+            if (key := f"consensus_{name}") in settings
+        ]
+        by = settings["consensus_by"]
+        said.append(f"re-ranked by consensus ({source}; by {by}, {', '.join(how)})")
+    return ", ".join(said)
 
 
 def _perplexities(

@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float16
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mrnn.batching import EncodedCaptions
 from mrnn.caption_scores import CaptionStatistics
 from mrnn.captioner import Caption, Captioner
 from mrnn.comparison import ComparisonReport, compare
@@ -25,13 +24,7 @@ from mrnn.evaluation import EvaluationReport, evaluate, references_of
 from mrnn.images import load_image
 from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.metrics.ngrams import Words
-from mrnn.metrics.ranking import (
-    RankingScores,
-    image_to_sentence_ranks,
-    ranking_scores,
-    sentence_to_image_ranks,
-)
-from mrnn.ranking import Ranker, rank_fast
+from mrnn.report_retrieval import Ranks, Retrieval
 from mrnn.saved_run import METRICS
 from mrnn.tokenization import tokenize
 from mrnn.training_events import EpochDone
@@ -51,17 +44,6 @@ class ScoredCaption(BaseModel):
     cider: float
     """CIDEr-D; document frequencies of the whole split."""
     bleu_4: float
-
-
-class Ranks(BaseModel):
-    """Where what belongs together is found among all photos and sentences of the split, from 1."""
-
-    model_config = ConfigDict(frozen=True)
-
-    sentence: int
-    """For the photo: the first of its sentences among all."""
-    photos: tuple[int, ...]
-    """For each of its sentences: the photo among all."""
 
 
 class Thumbnail(BaseModel):
@@ -101,9 +83,6 @@ class RunReport(BaseModel):
     """CIDEr-D of each photo."""
     epochs: tuple[EpochDone, ...]
     """Of its training; empty where the run does not hold them."""
-    sentences_of_photos: RankingScores | None = None
-    """Retrieval: a sentence for each photo; None where nothing was ranked."""
-    photos_of_sentences: RankingScores | None = None
 
 
 class Report(BaseModel):
@@ -130,8 +109,8 @@ class Run:
     """Of the split's images, in their order."""
     options: DecodingOptions
     epochs: tuple[EpochDone, ...] = ()
-    ranks: tuple[Ranks, ...] = ()
-    """Of the split's images, if it was ranked."""
+    retrieval: Retrieval | None = None
+    """Of the split's images, if they were ranked."""
 
 
 def make_report(
@@ -188,30 +167,10 @@ def make_report(
                 **_picture(images[row]),
                 references=images[row].captions,
                 captions=tuple(of_run[place] for of_run in captions),
-                ranks=tuple(run.ranks[row] if run.ranks else None for run in runs),
+                ranks=tuple(run.retrieval.ranks[row] if run.retrieval else None for run in runs),
             )
             for place, row in enumerate(rows)
         ),
-    )
-
-
-def rank_split(
-    ranker: Ranker,
-    images: Sequence[CaptionedImage],
-    features: Float16[np.ndarray, "N F"],
-    precision: torch.dtype = torch.float32,
-) -> tuple[Ranks, ...]:
-    """The ranks of all images of a split, by `rank_fast`."""
-    vocabulary = ranker.checkpoint.vocabulary
-    captions = EncodedCaptions.of(references_of(images), vocabulary)
-    marginals = ranker.near_marginals(captions.sentences, precision=precision)
-    rankings = rank_fast(ranker, captions.sentences, features, marginals, precision)
-    rows = captions.image_rows
-    first = image_to_sentence_ranks(rankings.image_to_sentence, rows)
-    photos = sentence_to_image_ranks(rankings.sentence_to_image, rows)
-    return tuple(
-        Ranks(sentence=int(rank), photos=tuple(photos[rows == row].tolist()))
-        for row, rank in enumerate(first)
     )
 
 
@@ -263,18 +222,19 @@ def _picture(image: CaptionedImage) -> dict[str, Any]:
 def _run_report(
     run: Run, figures: EvaluationReport, references: Sequence[Sequence[Words]]
 ) -> RunReport:
-    found, photos = None, None
-    if run.ranks:
-        found = ranking_scores(np.array([ranks.sentence for ranks in run.ranks]))
-        photos = ranking_scores(np.array([rank for ranks in run.ranks for rank in ranks.photos]))
+    if found := run.retrieval:
+        changes = {
+            "retrieval": found.scores,
+            "intervals": {**figures.intervals, **found.intervals},
+            "settings": {**figures.settings, **found.settings},
+        }
+        figures = figures.model_copy(update=changes)
     statistics = CaptionStatistics.of([tokenize(text) for text in figures.captions], references)
     return RunReport(
         name=run.name,
         figures=figures,
         ciders=tuple(statistics.cider.tolist()),
         epochs=run.epochs,
-        sentences_of_photos=found,
-        photos_of_sentences=photos,
     )
 
 

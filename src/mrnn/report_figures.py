@@ -8,64 +8,65 @@ from mrnn.comparison import Difference
 from mrnn.report import Report
 
 LETTERS = "AB"
-PERPLEXITIES = (
-    ("perplexity", "perplexity", "words of the references, unknown ones and end signs counted"),
-    ("perplexity_without_end", "of words alone", "the same, without end signs"),
-)
+PERPLEXITIES = {"perplexity": "perplexity", "perplexity_without_end": "of words alone"}
+DIRECTIONS = {
+    "image_to_sentence": "percent of photos; {candidate_sentences:,} sentences compete",
+    "sentence_to_image": "percent of sentences; {candidate_images:,} photos compete",
+}
+RANKINGS = {
+    "r@1": "R@1", "r@5": "R@5", "r@10": "R@10",
+    "median_rank": "median rank", "mean_rank": "mean rank",
+}  # fmt: skip
 
 
 def figures_table(report: Report) -> str:
     """The table of all measures, and beneath it what they depend on."""
     pair = report.comparison is not None
-    heads = ["<th>measure</th>"]
-    for number in range(len(report.runs)):
-        heads.append(f'<th class="number">{label(report, number) or "figure"}</th>')
-        heads.append('<th class="number">95 % interval</th>')
+    runs = [label(report, number) or "figure" for number in range(len(report.runs))]
+    heads = ["<th>measure</th>", *(f'<th class="number">{run}</th>' for run in runs)]
     if pair:
-        heads += ['<th class="number">A &minus; B</th>', '<th class="number">95 % interval</th>']
-        heads += ["<th>better</th>", '<th class="number">photos A</th>']
-        heads.append('<th class="number">photos B</th>')
-    rows = [
-        *_perplexity_rows(report, pair),
-        *_measure_rows(report),
-        *_retrieval_rows(report, pair),
-    ]
+        heads += ['<th class="number">A &minus; B</th>', "<th>better</th>", "<th>photos ahead</th>"]
+    rows = [*_perplexity_rows(report), *_measure_rows(report), *_retrieval_rows(report)]
     settings = report.runs[0].figures.settings
     notes = dict.fromkeys(note for run in report.runs for note in run.figures.notes)
     notes |= dict.fromkeys(report.comparison.notes if report.comparison else ())
     context = (
-        f"References: {settings['protocol']}. Words: {settings['tokenizer']}. Intervals: over "
-        f"photos{', differences paired' if pair else ''}, {settings['resamples']:,} resamples, "
+        f"References: {settings['protocol']}. Words: {settings['tokenizer']}. Beneath each figure: "
+        f"its 95 % interval over photos{', differences paired' if pair else ''}, "
+        f"{settings['resamples']:,} resamples, "
         f"seed {settings['resampling_seed']}, document frequencies fixed."
     )
     if pair:
         context += (
             " Neither is better where the interval of the difference holds 0. "
-            "Photos A, B: where that one is ahead."
+            "Photos ahead: on how many each one is."
         )
     return (
         f'<p class="soft">{escaped(context)}</p>'
         '<div class="scroll" role="region" aria-label="Table of figures" tabindex="0"><table>'
         f"<thead><tr>{''.join(heads)}<th>depends on</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
+        + "".join(f'<p class="soft">{escaped(line)}</p>' for line in _retrieval_told(report))
         + "".join(f'<p class="soft">Note: {escaped(note)}</p>' for note in notes)
         + "".join(
             f'<p class="soft">{label(report, number)} {escaped(run.name)} has not learned to rank, '
             "so it has no figures of retrieval. mrnn train-ranking teaches it.</p>"
             for number, run in enumerate(report.runs)
-            if run.sentences_of_photos is None
+            if run.figures.retrieval is None
         )
     )
 
 
-def _perplexity_rows(report: Report, pair: bool) -> Iterator[str]:
-    for key, name, what in PERPLEXITIES:
+def _perplexity_rows(report: Report) -> Iterator[str]:
+    settings = report.runs[0].figures.settings
+    sizes = dict.fromkeys(run.figures.settings["vocabulary_words"] for run in report.runs)
+    known = f"a vocabulary of {' and one of '.join(f'{size:,}' for size in sizes)} words"
+    for key, name in PERPLEXITIES.items():
         cells = [
-            f'<td class="number">{getattr(run.figures, key):.2f}</td>'
-            f'<td class="number">{_interval(run.figures.intervals.get(key), digits=2)}</td>'
+            _figure(getattr(run.figures, key), run.figures.intervals.get(key), digits=2)
             for run in report.runs
         ]
-        yield _row(name, [*cells, "<td></td>" * 5 * pair], what)
+        yield _row(report, name, cells, f"{settings[key]}; {known}")
 
 
 def _measure_rows(report: Report) -> Iterator[str]:
@@ -74,58 +75,77 @@ def _measure_rows(report: Report) -> Iterator[str]:
         values = [getattr(run.figures.generation, key) for run in report.runs]
         if key == "novel" and None in values:
             continue
-        cells = []
-        for run, value in zip(report.runs, values, strict=True):
-            interval = run.figures.intervals.get(key)
-            cells.append(f'<td class="number">{"n/a" if value is None else f"{value:.3f}"}</td>')
-            cells.append(f'<td class="number">{_interval(interval)}</td>')
-        if report.comparison:
-            cells.append(_difference(report.comparison.differences.get(key)))
-        yield _row(name, cells, depends_on(key, settings))
+        cells = [
+            _figure(value, run.figures.intervals.get(key))
+            for run, value in zip(report.runs, values, strict=True)
+        ]
+        differences = report.comparison.differences if report.comparison else {}
+        yield _row(report, name, cells, depends_on(key, settings), differences.get(key))
 
 
-def _retrieval_rows(report: Report, pair: bool) -> Iterator[str]:
-    settings = report.runs[0].figures.settings
-    directions = {
-        "sentences_of_photos": f"percent of photos; {settings['references']:,} sentences compete",
-        "photos_of_sentences": f"percent of sentences; {settings['images']:,} photos compete",
-    }
-    figures = {"r_at_1": "R@1", "r_at_5": "R@5", "r_at_10": "R@10", "median_rank": "median rank"}
-    for direction, what in directions.items():
-        found = [getattr(run, direction) for run in report.runs]
-        if not any(found):
-            continue
-        for key, name in figures.items():
-            cells = [
-                f'<td class="number">{f"{getattr(one, key):.1f}" if one else "n/a"}</td><td></td>'
-                for one in found
-            ]
-            of = what if key != "median_rank" else what.partition("; ")[2]
-            yield _row(
-                f"{name}, {direction.partition('_')[0]}", [*cells, "<td></td>" * 5 * pair], of
-            )
+def _retrieval_rows(report: Report) -> Iterator[str]:
+    ranked = [run.figures for run in report.runs if run.figures.retrieval]
+    if not ranked:
+        return
+    for direction, what in DIRECTIONS.items():
+        depends = what.format_map(ranked[0].settings)
+        for key, name in RANKINGS.items():
+            cells = []
+            for figures in (run.figures for run in report.runs):
+                found = figures.retrieval and getattr(figures.retrieval, direction)
+                value = found.model_dump()[key] if found else None
+                interval = figures.intervals.get(f"{direction}.{key}")
+                cells.append(_figure(value, interval, digits=1))
+            of = depends if key.startswith("r@") else depends.partition("; ")[2]
+            yield _row(report, f"{name}, {direction.replace('_', ' ')}", cells, of)
 
 
-def _row(name: str, cells: Sequence[str], what: str) -> str:
+def _retrieval_told(report: Report) -> Iterator[str]:
+    """What the ranks depend on."""
+    ranked = [run.figures.settings for run in report.runs if run.figures.retrieval]
+    for settings in ranked[:1]:
+        yield (
+            f"Retrieval: ranking {settings['ranking']}, likelihoods {settings['likelihoods']} in "
+            f"{settings['ranking_precision']}, P(sentence) over the {settings['marginal_images']} "
+            f"nearest of the model's training photos, equal scores {settings['equal_scores']}; the "
+            "first of a photo's sentences that is found counts."
+        )
+
+
+def _row(
+    report: Report,
+    name: str,
+    cells: Sequence[str],
+    what: str,
+    difference: Difference | None = None,
+) -> str:
+    between = _difference(difference) if report.comparison else ""
     return (
-        f'<tr><th scope="row">{name}</th>{"".join(cells)}<td class="soft">{escaped(what)}</td></tr>'
+        f'<tr><th scope="row">{name}</th>{"".join(cells)}{between}'
+        f'<td class="soft">{escaped(what)}</td></tr>'
     )
 
 
-def _interval(interval: tuple[float, float] | None, sign: str = "", digits: int = 3) -> str:
-    return "" if interval is None else " to ".join(f"{end:{sign}.{digits}f}" for end in interval)
+def _figure(
+    value: float | None, interval: tuple[float, float] | None, sign: str = "", digits: int = 3
+) -> str:
+    """A cell: the figure, and beneath it its interval."""
+    beneath = ""
+    if interval:
+        ends = " to ".join(f"{end:{sign}.{digits}f}" for end in interval)
+        beneath = f' <span class="interval">{ends}</span>'
+    figure = "n/a" if value is None else f"{value:{sign}.{digits}f}"
+    return f'<td class="number">{figure}{beneath}</td>'
 
 
 def _difference(found: Difference | None) -> str:
     if found is None:
-        return "<td></td>" * 5
+        return "<td></td>" * 3
     low, high = found.interval
     better = "neither" if low <= 0 <= high else "AB"[found.difference < 0]
     return (
-        f'<td class="number">{found.difference:+.3f}</td>'
-        f'<td class="number">{_interval(found.interval, "+")}</td>'
-        f'<td>{better}</td><td class="number">{found.wins_a:,}</td>'
-        f'<td class="number">{found.wins_b:,}</td>'
+        f"{_figure(found.difference, found.interval, '+')}<td>{better}</td>"
+        f"<td>A {found.wins_a:,}, B {found.wins_b:,}</td>"
     )
 
 

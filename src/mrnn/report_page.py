@@ -12,8 +12,8 @@ from string import Template
 
 from mrnn.captioner import Caption
 from mrnn.charts import Line, chart, histogram
-from mrnn.decoding import DecodingOptions
-from mrnn.report import Report, RunReport, ScoredCaption, ShownImage
+from mrnn.evaluation import decoding_told
+from mrnn.report import Report, ScoredCaption, ShownImage
 from mrnn.report_figures import LETTERS, escaped, figures_table, label
 from mrnn.tokenization import join_words
 
@@ -49,7 +49,7 @@ def _summary(report: Report) -> str:
         f"<li>{label(report, number)} <strong>{escaped(run.name)}</strong>: recipe "
         f"{escaped(str(run.figures.settings['recipe']))}; image features: "
         f"{escaped(str(run.figures.settings['encoder']))}; captions: "
-        f"{escaped(_decoding(run))}</li>"
+        f"{escaped(decoding_told(run.figures.settings))}</li>"
         for number, run in enumerate(report.runs)
     )
     return (
@@ -57,19 +57,6 @@ def _summary(report: Report) -> str:
         f"photos, {settings['references']:,} captions. Figures and the chart of CIDEr-D are of "
         f"all of them; {len(report.images):,} photos are shown, evenly spaced.</p><ul>{runs}</ul>"
     )
-
-
-def _decoding(run: RunReport) -> str:
-    default = DecodingOptions().model_dump()
-    said = [
-        f"{name} {run.figures.settings[name]}"
-        for name in default
-        if name in ("beam_size", "length_exponent")
-        or (name != "n_best" and run.figures.settings[name] != default[name])
-    ]
-    if source := run.figures.settings.get("consensus"):
-        said.append(f"re-ranked by consensus ({source})")
-    return ", ".join(said)
 
 
 def _charts(report: Report) -> Iterator[str]:

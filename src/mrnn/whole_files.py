@@ -20,6 +20,16 @@ def write_whole(file: Path, content: str | bytes) -> None:
         raise OSError(error.errno, error.strerror, str(file)) from error
 
 
+def check_writable(file: Path) -> None:
+    """Raises now, before the work, the OSError of a folder that takes no file."""
+    sibling = file.with_name(file.name + ".new")
+    try:
+        sibling.touch()
+        sibling.unlink()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
+
+
 @contextmanager
 def naming(file: Path) -> Iterator[None]:
     """Gives an OSError the name of the file: a write that fails does not know it."""

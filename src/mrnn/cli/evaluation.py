@@ -13,12 +13,21 @@ from mrnn.cli.retrieval import (
     Exact,
     Folds,
     MarginalImages,
+    Measured,
     RankingPrecision,
     measure_retrieval,
     retrieval_lines,
 )
-from mrnn.cli.scores import Draw, Frequencies, Meteor, Seed, interval_line, score_table
-from mrnn.cli.terminal import Json, progress, show, tell
+from mrnn.cli.scores import (
+    Draw,
+    Frequencies,
+    Meteor,
+    Seed,
+    basis_lines,
+    draw_settings,
+    score_table,
+)
+from mrnn.cli.terminal import Json, check_output, progress, run_name, show, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -73,97 +82,113 @@ def evaluate(
     from mrnn.metrics.cider import DocumentFrequencies
     from mrnn.ranking import Ranker
 
+    model = run or DEFAULT_MODEL
+    tasks = [Task.perplexity, Task.generation, Task.retrieval] if task is Task.all else [task]
     given = DocumentFrequencies.load(frequencies) if frequencies else None
     dataset = Dataset.load(data)
-    checkpoint = Checkpoint.load(run or DEFAULT_MODEL)
+    images, notes, draw = _drawn(dataset.split(split)[:limit], references, seed)
+    if Task.retrieval in tasks:
+        notes += _folded(len(images), fold_count)
+    results = _results_file(coco_results, split, tasks) if coco_results else None
+    ids = coco_ids([image.name for image in images]) if results else []
+    checkpoint = Checkpoint.load(model)
     source = consensus_source(consensus)
     others = None if source is None else Consensus.load(source, checkpoint)
-    ranker = Ranker.find(run or DEFAULT_MODEL, checkpoint)
-    captioner = Captioner(checkpoint, consensus=others, ranker=ranker)  # needs no encoder
-    images, notes = _drawn(dataset.split(split)[:limit], references, seed)
+    captioner = Captioner(checkpoint, consensus=others, ranker=Ranker.find(model, checkpoint))
     training = dataset.split("train") if "train" in dataset.splits else ()
-    if not training and task in (Task.generation, Task.all):
+    if not training and Task.generation in tasks:
         notes.append(f"novel: {data} has no train split, whose captions would tell what is new")
-    features = load_features(dataset, captioner.checkpoint.encoder).of(images)
-    tasks = [Task.perplexity, Task.generation] if task is Task.all else [task]
-    if coco_results and Task.generation not in tasks:
-        raise OptionsError("--coco-results needs captions; give --task generation, or all")
-    if coco_results and not coco_results.parent.is_dir():  # not after all photos are captioned
-        raise OptionsError(
-            f"--coco-results {coco_results}: there is no folder {coco_results.parent}"
-        )
-    ids = coco_ids([image.name for image in images]) if coco_results else []
+    features = load_features(dataset, checkpoint.encoder).of(images)
     given_flags = {"beam_size": beam_size, "likeness": likeness}
     asked = {"n_best": 1} | {k: value for k, value in given_flags.items() if value is not None}
-    options = decoding_options(captioner.checkpoint.decoding, asked)
+    options = decoding_options(checkpoint.decoding, asked)
     with progress("Captioning", len(images)) as advance:
         report = evaluate_model(
             captioner, images, features,
             tasks=tasks, options=options, training=training, frequencies=given,
             with_meteor=meteor, seed=seed, on_image=advance,
         )  # fmt: skip
-    if coco_results:
-        if coco_results.is_dir():
-            coco_results /= f"captions_{split}_mrnn_results.json"
-        write_coco_results(coco_results, ids, report.captions)
-        tell(f"Wrote {coco_results}")
-    report = report.model_copy(update={"notes": notes + report.notes})
-    if task in (Task.retrieval, Task.all):
+    if results:
+        write_coco_results(results, ids, report.captions)
+        tell(f"Wrote {results}")
+    named = {"model": run_name(model), "data": str(data), "split": split}
+    changes = {"settings": named | report.settings | draw, "notes": notes + report.notes}
+    report = report.model_copy(update=changes)
+    if Task.retrieval in tasks:
         ranked = measure_retrieval(
-            captioner.checkpoint, run or DEFAULT_MODEL, dataset, images,
+            checkpoint, model, dataset, images,
             exact=exact, marginal_images=marginal_images, fold_count=fold_count,
             precision=precision, seed=seed, required=task is Task.retrieval,
         )  # fmt: skip
-        changes = {
-            "retrieval": ranked.scores,
-            "intervals": {**report.intervals, **ranked.intervals},
-            "settings": {**report.settings, **ranked.settings},
-            "notes": [*report.notes, *ranked.notes],
-        }
-        report = report.model_copy(update=changes)
+        report = _with_retrieval(report, ranked, fold_count)
     show(report, lambda: f"{split} of {data}\n{_tables(report)}", as_json=as_json)
+
+
+def _with_retrieval(
+    report: "EvaluationReport", ranked: Measured, fold_count: int
+) -> "EvaluationReport":
+    settings = ranked.settings | ({"folds": fold_count} if ranked.scores else {})
+    changes = {
+        "retrieval": ranked.scores,
+        "intervals": {**report.intervals, **ranked.intervals},
+        "settings": {**report.settings, **settings},
+        "notes": [*report.notes, *ranked.notes],
+    }
+    return report.model_copy(update=changes)
 
 
 def _drawn(
     images: "Sequence[CaptionedImage]", count: int | None, seed: int
-) -> "tuple[Sequence[CaptionedImage], list[str]]":
-    """The images with the captions that count."""
+) -> "tuple[Sequence[CaptionedImage], list[str], dict[str, Setting]]":
+    """The images with the captions that count, notes, and how they were drawn."""
     from mrnn.hypothesis_files import draw_references
 
     if count is None:
-        return images, []
+        return images, [], {}
     captions = [image.captions for image in images]
     drawn, notes = draw_references([image.name for image in images], captions, count, seed)
-    return [replace(i, captions=c) for i, c in zip(images, drawn, strict=True)], notes
+    drawn_images = [replace(i, captions=c) for i, c in zip(images, drawn, strict=True)]
+    return drawn_images, notes, draw_settings(count, seed)
+
+
+def _folded(images: int, count: int) -> list[str]:
+    """A note on images that fill no fold. Refuses more folds than images."""
+    if count > images:
+        raise OptionsError(
+            f"--folds {count:,}: there are {images:,} images; expected 1 to {images:,}"
+        )
+    left, size = images % count, images // count
+    return [f"retrieval: {count:,} folds of {size:,}; the last {left:,} are in none"] * bool(left)
+
+
+def _results_file(given: Path, split: str, tasks: "Sequence[Task]") -> Path:
+    """Where the captions for the COCO server go. Refuses now what could not be written later."""
+    if Task.generation not in tasks:
+        raise OptionsError("--coco-results needs captions; give --task generation, or all")
+    file = given / f"captions_{split}_mrnn_results.json" if given.is_dir() else given
+    check_output("--coco-results", file)
+    return file
 
 
 def _tables(report: "EvaluationReport") -> str:
+    from mrnn.evaluation import decoding_told
+
     settings = report.settings
-    lines = [f"model: {settings['recipe']}; image features: {settings['encoder']}"]
+    names = ("model", "recipe", "encoder")
+    lines = ["; ".join(f"{name}: {settings[name]}" for name in names)]
     if report.perplexity is not None:
-        words = f"{settings['references']:,} captions: {settings['words']:,} words"
-        for key, name, what in (
-            ("perplexity", "perplexity", f"{words}, unknown ones counted, and their end signs"),
-            ("perplexity_without_end", "", "of the words alone"),
-        ):
+        for key, name in (("perplexity", "perplexity"), ("perplexity_without_end", "")):
             low, high = report.intervals[key]
             interval = f"{low:.2f} to {high:.2f}"
-            lines.append(f"{name:<10} {getattr(report, key):7.2f}   {interval:<16} {what}")
+            lines.append(f"{name:<10} {getattr(report, key):7.2f}   {interval:<16} {settings[key]}")
+        lines.append(
+            f"captions of people: {settings['words']:,} words, of which "
+            f"{settings['unknown_words']:,} are not among the model's "
+            f"{settings['vocabulary_words']:,}"
+        )
     if report.generation is not None:
-        lines += [score_table(report), f"captions: {_decoding(settings)}"]
+        lines += [score_table(report), f"captions of the model: {decoding_told(settings)}"]
     lines += retrieval_lines(report.retrieval, report.intervals, settings)
-    lines.append(interval_line(settings))
-    return "\n".join(lines)
-
-
-def _decoding(settings: "dict[str, Setting]") -> str:
-    """The options of decoding that say something."""
-    from mrnn.decoding import DecodingOptions
-
-    default = DecodingOptions().model_dump()
-    said = {
-        name: settings[name]
-        for name in default
-        if settings[name] != default[name] or name in ("beam_size", "length_exponent")
-    }
-    return ", ".join(f"{name} {value}" for name, value in said.items())
+    if settings.get("folds", 1) != 1:
+        lines.append(f"each figure of retrieval is the mean over {settings['folds']:,} folds")
+    return "\n".join([*lines, basis_lines(settings)])

@@ -1,25 +1,25 @@
 """Report on a model, or on two, as a page of HTML."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mrnn.cli.consensus import ConsensusSource, consensus_source
-from mrnn.cli.decoding_flags import BeamSize, decoding_options
+from mrnn.cli.decoding_flags import BeamSize, Likeness, decoding_options
 from mrnn.cli.scores import Meteor
-from mrnn.cli.terminal import progress, tell
-from mrnn.errors import CheckpointError, OptionsError
+from mrnn.cli.terminal import check_output, progress, run_name, tell
+from mrnn.errors import CheckpointError
 from mrnn.whole_files import write_whole
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mrnn.checkpoint import Checkpoint
     from mrnn.dataset import CaptionedImage
     from mrnn.ranking import Ranker
-    from mrnn.report import Ranks, ShownImage
+    from mrnn.report import Run, ShownImage
+    from mrnn.report_retrieval import Retrieval
 
 
 def report(
@@ -31,6 +31,7 @@ def report(
     out: Annotated[Path, typer.Option(help="The page to write")] = Path("report.html"),
     limit: Annotated[int, typer.Option(min=1, help="How many photos to show")] = 200,
     beam_size: BeamSize = None,
+    likeness: Likeness = None,
     consensus: ConsensusSource = None,
     meteor: Meteor = True,
 ) -> None:
@@ -43,27 +44,23 @@ def report(
     from mrnn.report import Run, make_report, read_epochs
     from mrnn.report_page import report_page
 
-    if out.is_dir():
-        raise OptionsError(f"--out {out} is a folder; name a file in it, such as report.html")
-    if not out.parent.is_dir():
-        raise OptionsError(f"--out {out}: there is no folder {out.parent}; make it first")
+    check_output("--out", out)
     dataset = Dataset.load(data)
     images = dataset.split(split)
-    asked = {} if beam_size is None else {"beam_size": beam_size}
+    flags = {"beam_size": beam_size, "likeness": likeness}
+    asked = {name: value for name, value in flags.items() if value is not None}
+    folders = [run or DEFAULT_MODEL] + ([run_b] if run_b else [])
     runs = []
-    for folder in (run or DEFAULT_MODEL, run_b):
-        if folder is None:
-            continue
+    for folder in folders:
         checkpoint = Checkpoint.load(folder)
         features = load_features(dataset, checkpoint.encoder).of(images)
         options = decoding_options(checkpoint.decoding, asked)
-        name = "the shipped model" if folder == DEFAULT_MODEL else str(folder)
-        ranker = _ranker(folder, checkpoint)
-        ranks = _ranks(ranker, images, features) if ranker else ()
         source = consensus_source(consensus)
         others = None if source is None else Consensus.load(source, checkpoint)
-        captioner = Captioner(checkpoint, consensus=others, ranker=ranker)
-        runs.append(Run(name, captioner, features, options, read_epochs(folder), ranks))
+        captioner = Captioner(checkpoint, consensus=others, ranker=_ranker(folder, checkpoint))
+        epochs = read_epochs(folder)
+        runs.append(Run(run_name(folder), captioner, features, options, epochs))
+    runs = [replace(run, retrieval=_retrieval(run, images)) for run in runs]
     with progress("Captioning", len(images) * len(runs)) as advance:
         found = make_report(
             runs, images,
@@ -89,18 +86,18 @@ def _ranker(run: Path, checkpoint: "Checkpoint") -> "Ranker | None":
         return None
 
 
-def _ranks(
-    ranker: "Ranker", images: "Sequence[CaptionedImage]", features: "np.ndarray"
-) -> "tuple[Ranks, ...]":
+def _retrieval(run: "Run", images: "Sequence[CaptionedImage]") -> "Retrieval | None":
     """As `mrnn evaluate` ranks."""
     import torch
 
     from mrnn.recipe import TrainingOptions
-    from mrnn.report import rank_split
+    from mrnn.report_retrieval import rank_split
     from mrnn.training import chosen_precision
 
+    if run.captioner.ranker is None:
+        return None
     precision = getattr(torch, chosen_precision(TrainingOptions()))
-    return rank_split(ranker, images, features, precision)
+    return rank_split(run.captioner.ranker, images, run.features, precision)
 
 
 def _tell_of_missing(images: "tuple[ShownImage, ...]") -> None:

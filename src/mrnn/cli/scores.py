@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import Json, show
+from mrnn.cli.terminal import Json, check_output, show
 from mrnn.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -60,23 +60,28 @@ def score(
     from mrnn.metrics.cider import DocumentFrequencies
     from mrnn.tokenization import tokenize
 
-    matched, drawn = _matched([hypotheses], reference_files, split, references, seed)
+    for option, file in (("--save-frequencies", save_frequencies), ("--per-image", per_image)):
+        if file:
+            check_output(option, file)
+    given = DocumentFrequencies.load(frequencies) if frequencies else None
+    matched, drawn, draw = _matched([hypotheses], reference_files, split, references, seed)
     words = [[tokenize(text) for text in texts] for texts in drawn]
-    if save_frequencies:
-        DocumentFrequencies.of(words).save(save_frequencies)
     report, statistics = score_captions(
         [tokenize(text) for text in matched.systems[0]],
         words,
-        frequencies=DocumentFrequencies.load(frequencies) if frequencies else None,
+        frequencies=given,
         with_meteor=meteor,
         seed=seed,
     )
-    report = report.model_copy(update={"notes": matched.notes + report.notes})
+    told = {"notes": matched.notes + report.notes, "settings": report.settings | draw}
+    report = report.model_copy(update=told)
+    if save_frequencies:
+        DocumentFrequencies.of(words).save(save_frequencies)
     if per_image:
         _write_per_image(per_image, matched, statistics)
     show(
         report,
-        lambda: f"{hypotheses}\n{score_table(report)}\n{interval_line(report.settings)}",
+        lambda: f"{hypotheses}\n{score_table(report)}\n{basis_lines(report.settings)}",
         as_json=as_json,
     )
 
@@ -98,19 +103,21 @@ def compare(
     from mrnn.comparison import compare as compare_captions
     from mrnn.metrics.cider import DocumentFrequencies
 
+    given = DocumentFrequencies.load(frequencies) if frequencies else None
     systems = [hypotheses_a, hypotheses_b]
-    matched, drawn = _matched(systems, reference_files, split, references, seed)
+    matched, drawn, draw = _matched(systems, reference_files, split, references, seed)
     report = compare_captions(
         matched.images,
         matched.systems[0],
         matched.systems[1],
         drawn,
-        frequencies=DocumentFrequencies.load(frequencies) if frequencies else None,
+        frequencies=given,
         with_meteor=meteor,
         top=top,
         seed=seed,
     )
-    report = report.model_copy(update={"notes": matched.notes + report.notes})
+    told = {"notes": matched.notes + report.notes, "settings": report.settings | draw}
+    report = report.model_copy(update=told)
     head = f"A  {hypotheses_a}\nB  {hypotheses_b}"
     show(report, lambda: f"{head}\n{_comparison(report)}", as_json=as_json)
 
@@ -121,16 +128,21 @@ def _matched(
     split: str | None,
     count: int | None,
     seed: int,
-) -> tuple["Matched", list[tuple[str, ...]]]:
-    """What is of one image, and the references that count."""
+) -> tuple["Matched", list[tuple[str, ...]], "dict[str, Setting]"]:
+    """What is of one image, the references that count, and how they were drawn."""
     from mrnn.hypothesis_files import draw_references, match_files
 
     matched = match_files(systems, sources, split)
     if count is None:
-        return matched, matched.references
+        return matched, matched.references, {}
     drawn, notes = draw_references(matched.images, matched.references, count, seed)
     matched.notes.extend(notes)
-    return matched, drawn
+    return matched, drawn, draw_settings(count, seed)
+
+
+def draw_settings(count: int, seed: int) -> "dict[str, Setting]":
+    """How references were drawn, for a report."""
+    return {"drawn_references": count, "drawing_seed": seed}
 
 
 def _write_per_image(file: Path, matched: "Matched", statistics: "CaptionStatistics") -> None:
@@ -148,8 +160,7 @@ def score_table(report: "ScoreReport | EvaluationReport") -> str:
 
     assert report.generation is not None
     settings = report.settings
-    protocol = settings["protocol"]
-    lines = [f"{'':<10} {protocol:>7}   95 % interval    depends on"]
+    lines = [f"{'':<10} {settings['protocol']:>7}   95 % interval    depends on"]
     for key, name in (MEASURES | {"distinct": "distinct", "novel": "novel"}).items():
         value = getattr(report.generation, key)
         if key == "novel" and value is None:
@@ -158,18 +169,20 @@ def score_table(report: "ScoreReport | EvaluationReport") -> str:
         low, high = report.intervals.get(key, (None, None))
         interval = f"{low:.3f} to {high:.3f}" if low is not None else ""
         lines.append(f"{name:<10} {figure}   {interval:<16} {depends_on(key, settings)}".rstrip())
-    lines += [
-        f"images: {settings['images']:,}; references: {settings['references']:,} ({protocol}); "
-        f"words: {settings['tokenizer']}",
-    ]
     return "\n".join(lines)
 
 
-def interval_line(settings: "dict[str, Setting]") -> str:
-    """How the intervals were made."""
+def basis_lines(settings: "dict[str, Setting]", how: str = "over images") -> str:
+    """What all figures are of, and how the intervals were made."""
+    drawn = ""
+    if "drawn_references" in settings:
+        drawn = f", {settings['drawn_references']} drawn of more, seed {settings['drawing_seed']}"
+    fixed = ", document frequencies fixed" if "document_frequencies_of" in settings else ""
     return (
-        f"intervals: over images, {settings['resamples']:,} resamples, "
-        f"seed {settings['resampling_seed']}, document frequencies fixed"
+        f"images: {settings['images']:,}; references: {settings['references']:,} "
+        f"({settings['protocol']}{drawn}); words: {settings['tokenizer']}\n"
+        f"intervals: {how}, {settings['resamples']:,} resamples, "
+        f"seed {settings['resampling_seed']}{fixed}"
     )
 
 
@@ -188,14 +201,7 @@ def _comparison(report: "ComparisonReport") -> str:
             f"{name:<10} {found.a:7.3f} {found.b:7.3f}   {found.difference:+7.3f}   "
             f"{low:+.3f} to {high:+.3f}   A {found.wins_a:,}, B {found.wins_b:,}"
         )
-    settings = report.settings
-    lines += [
-        f"images: {settings['images']:,}; references: {settings['references']:,} "
-        f"({settings['protocol']}); words: {settings['tokenizer']}",
-        f"intervals: paired over images, {settings['resamples']:,} resamples, "
-        f"seed {settings['resampling_seed']}",
-        "",
-    ]
+    lines += [basis_lines(report.settings, "paired over images"), ""]
     lines += [_verdict(MEASURES[key], found) for key, found in report.differences.items() if found]
     for label, wins in (("A", report.wins_a), ("B", report.wins_b)):
         if wins:

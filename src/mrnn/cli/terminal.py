@@ -17,6 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mrnn.errors import OptionsError
+from mrnn.whole_files import check_writable
+
 if TYPE_CHECKING:
     from mrnn.caption_scores import ScoreReport
     from mrnn.comparison import ComparisonReport
@@ -56,6 +59,22 @@ def show(
     for note in report.notes:
         tell(f"Note: {note}")
     print(report.model_dump_json() if as_json else text())
+
+
+def run_name(folder: Path) -> str:
+    """What a report calls a model."""
+    from mrnn.checkpoint import DEFAULT_MODEL
+
+    return "the shipped model" if folder == DEFAULT_MODEL else str(folder)
+
+
+def check_output(option: str, file: Path) -> None:
+    """Refuses, before any work, a file that could not be written after it."""
+    if file.is_dir():
+        raise OptionsError(f"{option} {file} is a folder; name a file in it")
+    if not file.parent.is_dir():
+        raise OptionsError(f"{option} {file}: there is no folder {file.parent}; make it first")
+    check_writable(file)
 
 
 def tell(line: str) -> None:
