@@ -19,7 +19,9 @@ from mrnn.checkpoint import Checkpoint
 from mrnn.dataset import Dataset
 from mrnn.errors import MRNNError
 from mrnn.features import extract_features, load_features
+from mrnn.ranking import RANKING, Ranker
 from mrnn.recipe import RECIPES, load_recipe
+from mrnn.retrieval import RetrievalIndex
 
 MUTATIONS = 2_000
 HEADERS = (b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f")
@@ -208,6 +210,36 @@ def test_mutated_features(data, colours, colour_encoder, within_bounds, suffix):
     try:
         file.write_bytes(data.draw(mutations(content)))
         attempt(lambda: load_features(colours, colour_encoder.identity), file.parent)
+    finally:
+        file.write_bytes(content)
+
+
+@few
+@given(data=st.data())
+def test_a_mutated_ranking(data, ranking_run, checkpoint, within_bounds):
+    file = ranking_run / RANKING
+    content = file.read_bytes()
+    try:
+        file.write_bytes(data.draw(mutations(content)))
+        attempt(lambda: Ranker.load(ranking_run, Checkpoint.load(ranking_run)), file)
+    finally:
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "entries-1.jsonl", "values-1.npy", "vectors-1.npy"]
+)
+@few
+@given(data=st.data())
+def test_a_mutated_index(data, colours, ranking_run, tmp_path, within_bounds, name):
+    folder = tmp_path / "index"
+    if not folder.exists():
+        RetrievalIndex.build([image.path for image in colours.images[:5]], folder, ranking_run)
+    file = folder / name
+    content = file.read_bytes()
+    try:
+        file.write_bytes(data.draw(mutations(content)))
+        attempt(lambda: RetrievalIndex.load(folder, ranking_run).search("red", paths="*"), folder)
     finally:
         file.write_bytes(content)
 

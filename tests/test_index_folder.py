@@ -35,7 +35,9 @@ def write(folder, identity, entries, number=1.0, fail=None, approximate=False):
             writer.add(entry, np.full(3, number, HALF))
             if entry == fail:
                 raise KeyboardInterrupt
-        writer.finish(config, entries, lambda part: np.full((len(entries[part]), 2), number))
+        writer.finish(
+            config, entries, lambda part: np.full((len(entries[part]), 2), number, np.float32)
+        )
     return new
 
 
@@ -161,7 +163,7 @@ def test_without_the_extra_a_graph_is_refused_but_can_be_left_out(
 
 def test_a_damaged_graph(graph_folder, identity):
     (graph_folder / "graph-1.usearch").write_bytes(b"")
-    with pytest.raises(DataError, match=r"is damaged \(graph-1\.usearch: .*\); run mrnn index ag"):
+    with pytest.raises(DataError, match=r"is damaged \(graph-1\.usearch: .*\); remove it and run"):
         read_index(graph_folder)
     write(graph_folder.parent / "other", identity, ['"a"'], approximate=True)
     (graph_folder.parent / "other" / "graph-1.usearch").rename(graph_folder / "graph-1.usearch")
@@ -287,12 +289,34 @@ def test_a_bad_config(tmp_path, content, message):
 def test_damaged_files(tmp_path, identity):
     write(tmp_path, identity, ['"a"', '"b"'])
     (tmp_path / "vectors-1.npy").write_bytes(b"")
-    with pytest.raises(DataError, match=r"is damaged \(.*\); run mrnn index again$"):
+    with pytest.raises(DataError, match=r"is damaged \(.*\); remove it and run mrnn index again$"):
         read_index(tmp_path)
     write(tmp_path / "new", identity, ['"a"', '"b"'])
     (tmp_path / "new" / "entries-1.jsonl").write_text('"a"\n')
     with pytest.raises(DataError, match=r"is damaged \(1 entries, but config\.json says 2\)"):
         read_index(tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    ("name", "matrix", "message"),
+    [
+        (
+            "values-1.npy",
+            np.zeros(2, HALF),
+            r"values-1\.npy has shape \(2,\), but config\.json says 2",
+        ),
+        ("vectors-1.npy", np.zeros((3, 2), np.float32), r"vectors-1\.npy has shape \(3, 2\), but"),
+        ("values-1.npy", np.zeros((2, 3), np.int16), r"values-1\.npy holds int16, not float16"),
+        ("vectors-1.npy", np.zeros((2, 3)), r"vectors-1\.npy holds float64, not float32"),
+    ],
+)
+def test_matrices_of_another_kind(tmp_path, identity, name, matrix, message):
+    write(tmp_path, identity, ['"a"', '"b"'])
+    np.save(tmp_path / name, matrix)
+    with pytest.raises(
+        DataError, match=rf"is damaged \({message}.*\); remove it and run mrnn index"
+    ):
+        read_index(tmp_path)
 
 
 @pytest.mark.parametrize("size", [20, 250, 600])

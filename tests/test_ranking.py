@@ -1,11 +1,16 @@
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+import mrnn.ranking as ranking
 from mrnn.checkpoint import Checkpoint
 from mrnn.errors import CheckpointError
 from mrnn.joint_space import JointSpace
@@ -118,6 +123,63 @@ def test_the_chosen_come_first_and_the_others_by_likeness():
     assert best_candidates(np.zeros((1, 3)), 2).tolist() == [[True, True, False]]
 
 
+def plain_best(likeness, count):
+    """By sorting everything."""
+    places = np.argsort(np.argsort(-likeness, axis=1, kind="stable"), axis=1)
+    return places < count
+
+
+def plain_first(chosen, scores, likeness):
+    least = np.where(chosen, scores, np.inf).min(axis=1, keepdims=True)
+    return np.where(chosen, scores, least - 3 + likeness)
+
+
+@given(
+    likeness=arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=9),
+                    elements=st.sampled_from([-0.5, -0.0, 0.0, 0.25, 1.0])),
+    count=st.integers(1, 10),
+    at_once=st.integers(1, 40),
+)  # fmt: skip
+def test_the_best_are_those_of_a_stable_sort(likeness, count, at_once):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "PAIRS_AT_ONCE", at_once)
+        assert (best_candidates(likeness, count) == plain_best(likeness, count)).all()
+
+
+@pytest.mark.parametrize("at_once", [1, 13, 2_000_000])
+def test_ranking_in_parts_is_ranking_at_once(ranker, at_once, monkeypatch):
+    """Bit for bit, with many equal likenesses."""
+    random = np.random.default_rng(3)
+    sentences = [[int(word)] for word in random.integers(3, 6, 30)]
+    images = random.integers(0, 2, (20, 7)).astype(np.float32)[random.integers(0, 6, 20)]
+    marginals = marginals_of(ranker, sentences)
+    vectors = ranker.read(sentences)
+    likeness = vectors @ ranker.see(images).T
+    distinct = (likeness - ranker.commonness(vectors)[:, None]).T
+    assert len(np.unique(likeness)) < likeness.size / 10
+    for_sentence, for_image = plain_best(likeness, 4), plain_best(distinct, 4)
+    scores = log_likelihoods(
+        ranker.checkpoint.model, sentences, images, wanted=for_sentence | for_image.T
+    )
+    monkeypatch.setattr(ranking, "PAIRS_AT_ONCE", at_once)
+    found = rank_fast(ranker, sentences, images, marginals, candidates=4)
+    both, plain = 3 * distinct + scores.T - marginals, 3 * likeness.T + scores.T
+    expected = [
+        plain_first(for_sentence, 2 * likeness + scores, likeness),
+        plain_first(for_image, both, distinct).T,
+        plain_first(for_image, plain, likeness.T).T,
+    ]
+    for one, other in zip(vars(found).values(), expected, strict=True):
+        assert one.dtype == np.float32
+        np.testing.assert_array_equal(one, other)
+
+
+def test_many_photos_are_seen_as_few(ranker, split, monkeypatch):
+    expected = ranker.see(split[1])
+    monkeypatch.setattr(ranking, "IMAGES_AT_ONCE", 3)
+    np.testing.assert_allclose(ranker.see(split[1]), expected, atol=1e-6)
+
+
 def test_what_is_saved_is_loaded(ranker, tmp_path, split):
     ranker.checkpoint.save(tmp_path)
     ranker.save(tmp_path)
@@ -161,17 +223,71 @@ def change(file, **metadata):
     save_file(tensors, file, {"header": json.dumps({**header, **metadata})})
 
 
+def change_tensors(file, **changed):
+    """Put in these tensors, and leave out those that are None."""
+    with safe_open(file, framework="np") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        metadata = opened.metadata()
+    tensors = {name: t for name, t in {**tensors, **changed}.items() if t is not None}
+    save_file(tensors, file, metadata)
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
         ({"model": "0" * 16}, r"was made for another model\. Run: mrnn train-ranking .* --data"),
         ({"format": 9}, r"has format 9; this version reads 1\. Upgrade mrnn, or: Run"),
         ({"weights": {}}, r": weights\.sentence_to_image: Field required\. Run: mrnn"),
+        (
+            {"weights": {"sentence_to_image": math.nan, "image_to_sentence": 3.0}},
+            r": weights\.sentence_to_image: Input should be a finite number\. Run: mrnn",
+        ),
+        ({"parts": 3}, r": 3 parts cannot share 4 dimensions\. Run: mrnn train-ranking"),
     ],
 )
 def test_a_ranking_that_does_not_fit(ranker, tmp_path, metadata, message):
     ranker.save(tmp_path)
     change(tmp_path / RANKING, **metadata)
+    with pytest.raises(CheckpointError, match=message):
+        Ranker.load(tmp_path, ranker.checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        ("image.weight", None, r": image\.weight has shape None, not \(4, 7\)\. Run: mrnn train-r"),
+        (
+            "image.bias",
+            np.zeros(6, np.float16),
+            r": image\.weight has shape \(4, 7\), not \(6, 7\)",
+        ),
+        (
+            "mean",
+            np.zeros(6, np.float16),
+            r": mean has shape \(6,\), not \(7,\)\. Run: mrnn train-ran",
+        ),
+        (
+            "other",
+            np.zeros(6, np.float16),
+            r": other has shape \(6,\), not None\. Run: mrnn train-r",
+        ),
+        (
+            "sampled_images",
+            None,
+            r": sampled_images has shape None, not \(1, 7\)\. Run: mrnn train",
+        ),
+        (
+            "scale",
+            np.full(7, np.nan, np.float16),
+            r": scale holds values that are not finite\. Run",
+        ),
+        ("mean", np.zeros(7, np.int16), r": mean holds torch\.int16\. Run: mrnn train-ranking"),
+        ("image.weight.scale", None, r"cannot be read: 'image\.weight\.scale'\. Run: mrnn"),
+    ],
+)
+def test_a_ranking_with_a_wrong_tensor(ranker, tmp_path, name, tensor, message):
+    ranker.save(tmp_path)
+    change_tensors(tmp_path / RANKING, **{name: tensor})
     with pytest.raises(CheckpointError, match=message):
         Ranker.load(tmp_path, ranker.checkpoint)
 

@@ -178,3 +178,26 @@ def test_photos_that_cannot_be_read(index, ranking_run, tmp_path):
         RetrievalIndex.build([tmp_path / "nowhere.png"], tmp_path / "index", ranking_run)
     assert len(RetrievalIndex.load(tmp_path / "index")) == len(index)
     assert os.listdir(tmp_path / "index")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("entries-1.jsonl", b"dust", r"entry \d+ has no path"),
+        ("entries-1.jsonl", b'{"path": 7}', r"entry \d+ has no path"),
+        ("vectors-1.npy", np.full((30, 3), np.nan, np.float32), "a vector or value is not finite"),
+        ("values-1.npy", np.full((30, 7), np.nan, np.float16), "a value is not finite"),
+        ("vectors-1.npy", np.zeros((30, 4), np.float32), "rows of 7 and 4 numbers"),
+        ("values-1.npy", np.zeros((30, 6), np.float16), "rows of 6 and 3 numbers"),
+    ],
+)
+def test_a_damaged_index(index, tmp_path, name, content, message):
+    file = tmp_path / "index" / name
+    if isinstance(content, bytes):
+        file.write_bytes((content + b"\n") * 30)
+    else:
+        np.save(file, content)
+    with pytest.raises(DataError, match=rf"index is damaged \({message}\); remove it and run mrnn"):
+        RetrievalIndex.load(tmp_path / "index").search("a red wall", paths="*")
+    with pytest.raises(DataError, match=rf"index is damaged \({message}\)"):
+        RetrievalIndex.load(tmp_path / "index").search("a red wall")

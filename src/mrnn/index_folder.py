@@ -38,6 +38,8 @@ ATTEMPTS = 5
 """To open files that a writer may be replacing."""
 
 Kind = Literal["photos", "sentences"]
+VALUES = {"photos": np.dtype(np.float16), "sentences": np.dtype(np.float32)}
+"""Of what numbers an entry's values are."""
 
 
 class IndexConfig(BaseModel):
@@ -65,6 +67,7 @@ class IndexConfig(BaseModel):
 class IndexFiles:
     """An index as it was when it was opened; a writer may replace it meanwhile."""
 
+    folder: Path
     config: IndexConfig
     entries: list[str]
     """Lines of JSON."""
@@ -89,8 +92,7 @@ def read_index(folder: Path, *, to_search: bool = True) -> IndexFiles:
             raise _unreadable(folder, error) from error
         except (OSError, ValueError) as error:  # replaced since its config was read, or damaged
             if attempt == ATTEMPTS - 1:
-                line = str(error).splitlines()[0]
-                raise DataError(f"{folder} is damaged ({line}); run mrnn index again") from error
+                raise damaged(folder, " ".join(str(error).split())) from error
     raise AssertionError
 
 
@@ -213,15 +215,33 @@ def _names(generation: int) -> tuple[str, str, str, str]:
 def _open(folder: Path, config: IndexConfig, *, to_search: bool) -> IndexFiles:
     names = _names(config.generation)
     entries = (folder / names[0]).read_text(encoding="utf-8").splitlines()
-    values, vectors = (np.lib.format.open_memmap(folder / name, mode="r") for name in names[1:3])
-    if not config.entries == len(entries) == len(values) == len(vectors):
+    if len(entries) != config.entries:
         raise ValueError(f"{len(entries)} entries, but {CONFIG} says {config.entries}")
+    values, vectors = (_open_matrix(folder / name, config.entries) for name in names[1:3])
+    for matrix, kind, name in (
+        (values, VALUES[config.holds], names[1]),
+        (vectors, np.dtype(np.float32), names[2]),
+    ):
+        if matrix.dtype != kind:
+            raise ValueError(f"{name} holds {matrix.dtype}, not {kind}")
     graph = None
     if to_search and config.approximate:
         graph = NeighbourGraph.open(folder / names[3], vectors.shape[1])
         if len(graph) != config.entries:
             raise ValueError(f"{names[3]} has {len(graph)} rows, not {config.entries}")
-    return IndexFiles(config, entries, values, vectors, graph)
+    return IndexFiles(folder, config, entries, values, vectors, graph)
+
+
+def _open_matrix(file: Path, rows: int) -> np.ndarray:
+    try:
+        matrix: np.ndarray = np.lib.format.open_memmap(file, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # the header is parsed as Python: a damaged one raises anything
+        raise ValueError(f"{file.name}: {error}") from error
+    if matrix.ndim != 2 or len(matrix) != rows:
+        raise ValueError(f"{file.name} has shape {matrix.shape}, but {CONFIG} says {rows} entries")
+    return matrix
 
 
 def _read_config(folder: Path) -> IndexConfig:
@@ -244,6 +264,11 @@ def _read_config(folder: Path) -> IndexConfig:
         return IndexConfig.model_validate(content)
     except ValidationError as error:
         raise DataError(f"{file}: {first_problem(error)}; run mrnn index again") from None
+
+
+def damaged(folder: Path, problem: str) -> DataError:
+    """What to say of an index whose files do not make sense."""
+    return DataError(f"{folder} is damaged ({problem}); remove it and run mrnn index again")
 
 
 def _unreadable(folder: Path, error: PermissionError) -> DataError:

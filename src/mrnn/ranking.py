@@ -11,7 +11,7 @@ Letters: S sentences, N images, F image feature, D joint space, K sampled images
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -35,10 +35,13 @@ FORMAT = 1
 RANKING = "ranking.safetensors"
 SAMPLED = "sampled_images"
 SCALE = ".scale"
+STORED = (torch.int8, torch.float16, torch.float32)
 CANDIDATES = 15
 """For how many of a query's candidates the exact likelihood is worked out."""
 NEAREST = 10
 """Sampled photos that P(sentence) is taken over where it must be quick."""
+IMAGES_AT_ONCE = 512
+PAIRS_AT_ONCE = 2_000_000
 SOFTNESS, SHARE = 0.05, 0.5
 """Of `Ranker.commonness`: how soft its maximum is, and how much of it counts."""
 
@@ -48,8 +51,8 @@ class Weights(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sentence_to_image: float
-    image_to_sentence: float
+    sentence_to_image: FiniteFloat
+    image_to_sentence: FiniteFloat
 
 
 class _Header(BaseModel):
@@ -98,15 +101,17 @@ class Ranker:
             header = _read_header(content, file, mend)
             if header.model != fingerprint(checkpoint):
                 raise CheckpointError(f"{file} was made for another model. {mend}")
+            for name, tensor in packed.items():
+                if tensor.dtype not in STORED:
+                    raise CheckpointError(f"{file}: {name} holds {tensor.dtype}. {mend}")
             tensors = _unpacked(packed)
-            sampled = tensors.pop(SAMPLED).numpy()
-            size = tensors["image.weight"].shape[0] // header.parts
-            config = checkpoint.model.config
-            space = JointSpace(config.vocabulary_size, config.image_size, size, header.parts)
-            space.load_state_dict(tensors)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             line = str(error).splitlines()[0]
             raise CheckpointError(f"{file} cannot be read: {line}. {mend}") from error
+        space = _empty_space(tensors, header.parts, checkpoint, file, mend)
+        _check_tensors(tensors, space, file, mend)
+        sampled = tensors.pop(SAMPLED).numpy()
+        space.load_state_dict(tensors)
         return cls(checkpoint, space.eval(), sampled, header.weights)
 
     @classmethod
@@ -132,7 +137,11 @@ class Ranker:
     @torch.inference_mode()
     def see(self, images: Float[np.ndarray, "N F"]) -> Float[np.ndarray, "N D"]:
         """Vectors of photos in the joint space."""
-        return self.space.see(torch.from_numpy(images.astype(np.float32))).numpy()
+        vectors = np.empty((len(images), self.space.image.out_features), np.float32)
+        for start in range(0, len(images), IMAGES_AT_ONCE):
+            part = slice(start, start + IMAGES_AT_ONCE)
+            vectors[part] = self.space.see(torch.from_numpy(images[part].astype(np.float32)))
+        return vectors
 
     def likeness(
         self, sentences: Sequence[Sequence[Words]], images: Float[np.ndarray, "N F"]
@@ -236,35 +245,52 @@ def rank_fast(
     on_pairs: Callable[[int], None] = lambda _: None,
     candidates: int = CANDIDATES,
 ) -> Rankings:
-    """By the joint space, and the best `candidates` of each query by the likelihood too."""
+    """By the joint space, and the best `candidates` of each query by the likelihood too.
+
+    Of memory it takes, beside its arguments, seven matrices of the size of a result at most and
+    what `log_likelihoods` takes.
+    """
     vectors = ranker.read(sentences)
     likeness = vectors @ ranker.see(images).T
-    for_sentence = best_candidates(likeness, candidates)
-    distinct = (likeness - ranker.commonness(vectors)[:, None]).T
-    for_image = best_candidates(distinct, candidates)
+    common = ranker.commonness(vectors)
+    for_sentence, for_image = best_candidates(likeness, candidates), np.empty(likeness.shape, bool)
+    for part in _parts(len(images), len(sentences)):
+        for_image[:, part] = best_candidates(likeness[:, part].T - common, candidates).T
     scores = log_likelihoods(
         ranker.checkpoint.model,
         sentences,
         images,
-        wanted=for_sentence | for_image.T,
+        wanted=for_sentence | for_image,
         precision=precision,
         on_pairs=on_pairs,
     )
-    weights = ranker.weights
-    both = weights.image_to_sentence * distinct + scores.T - marginals
-    plain = weights.image_to_sentence * likeness.T + scores.T
-    return Rankings(
-        first_by_score(for_sentence, weights.sentence_to_image * likeness + scores, likeness),
-        first_by_score(for_image, both, distinct).T,
-        first_by_score(for_image, plain, likeness.T).T,
-    )
+    to_image, to_sentence, plain = (np.empty_like(scores) for _ in range(3))
+    weight = ranker.weights.sentence_to_image
+    for part in _parts(*likeness.shape):
+        near = likeness[part]
+        to_image[part] = first_by_score(for_sentence[part], weight * near + scores[part], near)
+    weight = ranker.weights.image_to_sentence
+    for part in _parts(len(images), len(sentences)):
+        chosen, near, score = for_image[:, part].T, likeness[:, part].T, scores[:, part].T
+        distinct = near - common
+        both = weight * distinct + score - marginals
+        to_sentence[:, part] = first_by_score(chosen, both, distinct).T
+        plain[:, part] = first_by_score(chosen, weight * near + score, near).T
+    return Rankings(to_image, to_sentence, plain)
 
 
 def best_candidates(likeness: Float[np.ndarray, "Q C"], count: int) -> Bool[np.ndarray, "Q C"]:
     """Which candidates are a query's best, equal ones by index."""
-    order = np.argsort(-likeness, axis=1, kind="stable")[:, :count]
-    best = np.zeros(likeness.shape, dtype=bool)
-    np.put_along_axis(best, order, values=True, axis=1)
+    queries, size = likeness.shape
+    best = np.ones(likeness.shape, dtype=bool)
+    if count >= size:
+        return best
+    for part in _parts(queries, size):
+        block = likeness[part]
+        edge = np.partition(block, size - count, axis=1)[:, size - count, None]
+        above, equal = block > edge, block == edge
+        left = count - above.sum(axis=1, keepdims=True)
+        best[part] = above | (equal & (equal.cumsum(axis=1) <= left))
     return best
 
 
@@ -274,8 +300,14 @@ def first_by_score(
     likeness: Float[np.ndarray, "Q C"],
 ) -> Float[np.ndarray, "Q C"]:
     """The scores of the chosen candidates; below them the others, by likeness alone."""
-    least = np.where(chosen, scores, np.inf).min(axis=1, keepdims=True)
+    least = scores.min(axis=1, keepdims=True, where=chosen, initial=np.inf)
     return np.where(chosen, scores, least - 3 + likeness)
+
+
+def _parts(queries: int, candidates: int) -> Iterator[slice]:
+    """Of the queries, so many at a time that their pairs take little memory."""
+    size = max(1, PAIRS_AT_ONCE // max(1, candidates))
+    return (slice(start, start + size) for start in range(0, queries, size))
 
 
 def _read_header(content: Any, file: Path, mend: str) -> _Header:  # noqa: ANN401
@@ -290,3 +322,27 @@ def _read_header(content: Any, file: Path, mend: str) -> _Header:  # noqa: ANN40
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise CheckpointError(f"{file}: {place}: {first['msg']}. {mend}") from error
+
+
+def _empty_space(
+    tensors: Mapping[str, Tensor], parts: int, checkpoint: Checkpoint, file: Path, mend: str
+) -> JointSpace:
+    width = tensors["image.bias"].numel() if "image.bias" in tensors else parts
+    if not width or width % parts:
+        raise CheckpointError(f"{file}: {parts} parts cannot share {width} dimensions. {mend}")
+    config = checkpoint.model.config
+    return JointSpace(config.vocabulary_size, config.image_size, width // parts, parts)
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], space: JointSpace, file: Path, mend: str) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in space.state_dict().items()}
+    count = len(tensors[SAMPLED]) if SAMPLED in tensors else 0
+    expected[SAMPLED] = (max(1, count), space.image.in_features)
+    for name in sorted(expected.keys() | tensors.keys()):
+        shape = tuple(tensors[name].shape) if name in tensors else None
+        if shape != expected.get(name):
+            raise CheckpointError(
+                f"{file}: {name} has shape {shape}, not {expected.get(name)}. {mend}"
+            )
+        if not torch.isfinite(tensors[name]).all():
+            raise CheckpointError(f"{file}: {name} holds values that are not finite. {mend}")

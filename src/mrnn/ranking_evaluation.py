@@ -95,8 +95,10 @@ def evaluate_retrieval(
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in RetrievalScores.model_fields}
     for fold, (chosen, images) in enumerate(folds(captions.image_rows, len(features), fold_count)):
         own = captions.image_rows[chosen] - images.start
-        rankings = rank([captions.sentences[i] for i in chosen], features[images])
-        for name, (ranks, image_of) in _ranks(rankings, own).items():
+        sentences = [captions.sentences[i] for i in chosen]
+        # The scores are as large as all the rest; the ranks are all that is kept of them.
+        all_ranks = _ranks(rank(sentences, features[images]), own)
+        for name, (ranks, image_of) in all_ranks.items():
             figures = partial(ranking_figures_of_sets, ranks, image_of)
             count = images.stop - images.start
             found[name].append(ranking_scores(ranks))

@@ -29,6 +29,7 @@ from mrnn.index_folder import (
     IndexFiles,
     IndexWriter,
     Kind,
+    damaged,
     index_writer,
     photo_maker,
     read_index,
@@ -181,6 +182,10 @@ class RetrievalIndex:
                 f"{folder} was made with another model than {loaded.run} holds now; "
                 "run mrnn index again"
             )
+        widths = files.values.shape[1], files.vectors.shape[1]
+        values = 2 if made.holds == "sentences" else made.encoder.feature_size
+        if widths != (values, loaded.ranker.space.image.out_features):
+            raise damaged(Path(folder), f"rows of {widths[0]} and {widths[1]} numbers")
         return cls(files, loaded)
 
     def __len__(self) -> int:
@@ -244,9 +249,7 @@ class RetrievalIndex:
         if self.files.config.holds != "photos":
             raise OptionsError("Sentences have no paths to choose by; leave out the pattern")
         matches = re.compile(fnmatch.translate(paths)).match
-        rows = [
-            row for row, line in enumerate(self.files.entries) if matches(json.loads(line)["path"])
-        ]
+        rows = [row for row in range(len(self)) if matches(self._entry(row, "path"))]
         if not rows:
             raise OptionsError(f"No photo of the index has a path like {paths!r}")
         return np.array(rows)
@@ -265,23 +268,37 @@ class RetrievalIndex:
         likeness = vectors @ query.vector
         if crossed and query.feature is not None:
             likeness = likeness - self.files.values[:, 1]
+        if not np.isfinite(likeness).all():
+            raise damaged(self.files.folder, "a vector or value is not finite")
         near = _largest(likeness, count)
         own = near if rows is None else rows[near]
         scores = likeness[near].astype(np.float64)
         if crossed:
             both = self._likelihoods(query, own[:CANDIDATES], scores[:CANDIDATES])
+            if not np.isfinite(both).all():
+                raise damaged(self.files.folder, "a value is not finite")
             rest = both.min() - 3 + scores[CANDIDATES:]  # a cosine: 1 at most
             scores = np.concatenate([both, rest])
         order = np.argsort(-scores, kind="stable")[:top]
+        name = "path" if self.files.config.holds == "photos" else "sentence"
         return [
             Result(
                 rank=rank,
                 score=round(float(scores[place]), 4),
-                path=(entry := json.loads(self.files.entries[own[place]])).get("path"),
-                sentence=entry.get("sentence"),
+                **{name: self._entry(own[place], name)},
             )
             for rank, place in enumerate(order, start=1)
         ]
+
+    def _entry(self, row: int | np.integer, name: str) -> str:
+        """The path or the sentence of an entry."""
+        try:
+            found = json.loads(self.files.entries[row])[name]
+        except (ValueError, TypeError, KeyError):
+            found = None
+        if not isinstance(found, str):
+            raise damaged(self.files.folder, f"entry {row + 1} has no {name}")
+        return found
 
     def _likelihoods(
         self, query: "_Asked", rows: Int[np.ndarray, " _"], likeness: Float[np.ndarray, " _"]
@@ -292,7 +309,7 @@ class RetrievalIndex:
         if query.words is not None:
             likelihoods = log_likelihoods(model, [query.words], values)[0]
             return np.asarray(weights.sentence_to_image * likeness + likelihoods)
-        sentences = [json.loads(self.files.entries[row])["sentence"] for row in rows]
+        sentences = [self._entry(row, "sentence") for row in rows]
         words = [self._model.words(sentence) for sentence in sentences]
         assert query.feature is not None
         likelihoods = log_likelihoods(model, words, query.feature)[:, 0] - values[:, 0]

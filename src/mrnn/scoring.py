@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from mrnn.batching import Batch
 from mrnn.model import IGNORED, Network
@@ -28,6 +29,8 @@ MEMORY = 512_000_000
 """Bytes that scoring takes at most, beside its arguments and its result."""
 ROWS_AT_ONCE = 512
 """How many rows of logits are held at a time; more are no faster."""
+ROWS_STEP = 64
+"""Rows come in multiples of it: torch keeps megabytes for each number of rows that it meets."""
 IMAGES_AT_ONCE = 64
 
 Words = Sequence[int] | Int[np.ndarray, " _"]
@@ -164,7 +167,8 @@ class _Trie:
         for start in range(0, len(keys), rows):
             key = keys[start : start + rows]
             multimodal = model.join(language[key // len(seen)], seen[key % len(seen)])
-            logits = (multimodal.to(weight.dtype) @ weight).float() + model.output.bias
+            filled = functional.pad(multimodal, (0, 0, 0, -len(key) % min(ROWS_STEP, rows)))
+            logits = (filled.to(weight.dtype) @ weight)[: len(key)].float() + model.output.bias
             bounds = torch.tensor([start, start + len(key)])
             some = slice(*torch.searchsorted(row, bounds).tolist())
             place = row[some] - start
