@@ -125,14 +125,15 @@ def test_from_a_source_to_figures_with_a_real_encoder(mrnn, tmp_path):
     code, text, _ = mrnn("evaluate", out, *arguments)
     assert code == 0
     assert re.search(
-        r"^perplexity +\d+\.\d\d   \d+\.\d\d to \d+\.\d\d +4 captions: \d+ words",
+        r"^perplexity +\d+\.\d\d   \d+\.\d\d to \d+\.\d\d +words, unknown ones as one sign",
         text,
         re.MULTILINE,
     )
+    assert re.search(r"^captions of people: \d+ words, of which", text, re.MULTILINE)
     assert re.search(r"^ +c2   95 % interval    depends on$", text, re.MULTILINE)
     assert re.search(r"^BLEU-4 +\d\.\d\d\d +\d\.\d\d\d to \d\.\d\d\d   corpus", text, re.MULTILINE)
     assert "images: 2; references: 4 (c2); words: PTB" in text
-    assert "captions: beam_size 3" in text
+    assert "captions of the model: beam_size 3" in text
 
 
 def test_captions_without_spaces_from_a_source_to_a_caption(

@@ -114,8 +114,8 @@ def test_a_recipe_with_a_joint_space_trains_it_after_the_model(mrnn, colours, tm
     assert out.splitlines()[-1].startswith(f"{tmp_path}/run/ranking.safetensors: likeness counts ")
     made = (tmp_path / "run" / "ranking.safetensors").read_bytes()
     ranker = Ranker.load(tmp_path / "run", Checkpoint.load(tmp_path / "run"))
-    assert ranker.space.parts == 2
-    assert ranker.space.image.out_features == 16
+    assert ranker.space.parts == 3
+    assert ranker.space.image.out_features == 24
     (tmp_path / "run" / "ranking.safetensors").unlink()  # as if stopped before it was there
     code, _, _ = mrnn(*train, "--resume", "--set", "ranking.seed=1")
     assert code == 0

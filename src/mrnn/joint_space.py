@@ -32,9 +32,9 @@ class JointSpaceOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(default=160, ge=1)
+    size: int = Field(default=128, ge=1)
     """Of a part."""
-    parts: int = Field(default=2, ge=1)
+    parts: int = Field(default=3, ge=1)
     steps: int = Field(default=1000, ge=1)
     batch_size: int = Field(default=500, ge=2)
     """Photos that compete with each other, each with one of its captions."""
