@@ -274,10 +274,13 @@ def test_photos_and_sentences_do_not_mix(tmp_path, identity):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"config\.json cannot be read \(.*\); run mrnn index again$"),
+        ("{", r"config\.json cannot be read \(.*\); make an index in another .* if it was one$"),
         ('{"format": 2}', r"is not of an index of format 1, which this version reads; make one"),
         ("[]", r"is not of an index of format 1"),
-        ('{"format": 1, "holds": "dust"}', r"config\.json: holds: Input should be .*; run mrnn in"),
+        (
+            '{"format": 1, "holds": "dust"}',
+            r"is damaged \(config\.json: holds: Input should be .*\); remove it",
+        ),
     ],
 )
 def test_a_bad_config(tmp_path, content, message):

@@ -253,17 +253,20 @@ def _read_config(folder: Path) -> IndexConfig:
     except PermissionError as error:
         raise _unreadable(folder, error) from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read ({error}); run mrnn index again") from error
+        raise DataError(
+            f"{file} cannot be read ({error}); make an index in another folder, "
+            f"or remove {folder} if it was one"
+        ) from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT or "holds" not in content:
         raise DataError(
             f"{file} is not of an index of format {FORMAT}, which this version reads; "
-            "make one with mrnn index"
+            "make one in another folder with mrnn index"
         )
     try:
         return IndexConfig.model_validate(content)
     except ValidationError as error:
-        raise DataError(f"{file}: {first_problem(error)}; run mrnn index again") from None
+        raise damaged(folder, f"{CONFIG}: {first_problem(error)}") from None
 
 
 def damaged(folder: Path, problem: str) -> DataError:
