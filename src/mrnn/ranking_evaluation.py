@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.batching import EncodedCaptions
-from mrnn.caption_scores import RESAMPLES, Interval
+from mrnn.caption_scores import RESAMPLES, Interval, Setting
 from mrnn.metrics.bootstrap import bootstrap, percentile_intervals
 from mrnn.metrics.ranking import (
     RankingScores,
@@ -138,3 +139,18 @@ def _ranks(
         ),
         "image_to_sentence_without_marginal": (image_to_sentence_ranks(plain, image_of), images),
     }  # fmt: skip
+
+
+def retrieval_settings(
+    *, exact: bool, marginal_images: int, images: int, sentences: int, precision: torch.dtype
+) -> dict[str, Setting]:
+    """What figures of retrieval depend on, with so many candidate images and sentences."""
+    return {
+        "ranking": "exact" if exact else "fast",
+        "likelihoods": "all" if exact else f"of {CANDIDATES} candidates a query",
+        "marginal_images": marginal_images,
+        "candidate_images": images,
+        "candidate_sentences": sentences,
+        "equal_scores": "by index",
+        "ranking_precision": str(precision).removeprefix("torch."),
+    }

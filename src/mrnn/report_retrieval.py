@@ -16,8 +16,8 @@ from mrnn.caption_scores import Interval, Setting
 from mrnn.dataset import CaptionedImage
 from mrnn.evaluation import references_of
 from mrnn.metrics.ranking import image_to_sentence_ranks, sentence_to_image_ranks
-from mrnn.ranking import CANDIDATES, NEAREST, Ranker, rank_fast
-from mrnn.ranking_evaluation import RetrievalScores, evaluate_retrieval
+from mrnn.ranking import NEAREST, Ranker, rank_fast
+from mrnn.ranking_evaluation import RetrievalScores, evaluate_retrieval, retrieval_settings
 
 
 class Ranks(BaseModel):
@@ -57,15 +57,13 @@ def rank_split(
     first = image_to_sentence_ranks(rankings.image_to_sentence, rows)
     photos = sentence_to_image_ranks(rankings.sentence_to_image, rows)
     scores, intervals = evaluate_retrieval(lambda *_: rankings, captions, features)
-    settings: dict[str, Setting] = {
-        "ranking": "fast",
-        "likelihoods": f"of {CANDIDATES} candidates a query",
-        "marginal_images": min(NEAREST, len(ranker.sampled)),
-        "candidate_images": len(images),
-        "candidate_sentences": len(captions),
-        "equal_scores": "by index",
-        "ranking_precision": str(precision).removeprefix("torch."),
-    }
+    settings = retrieval_settings(
+        exact=False,
+        marginal_images=min(NEAREST, len(ranker.sampled)),
+        images=len(images),
+        sentences=len(captions),
+        precision=precision,
+    )
     ranks = tuple(
         Ranks(sentence=int(rank), photos=tuple(photos[rows == row].tolist()))
         for row, rank in enumerate(first)

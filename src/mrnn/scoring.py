@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mrnn.batching import Batch
+from mrnn.likelihood import ROWS_IN_STEP
 from mrnn.model import IGNORED, Network
 from mrnn.vocabulary import Vocabulary
 
@@ -29,8 +30,6 @@ MEMORY = 512_000_000
 """Bytes that scoring takes at most, beside its arguments and its result."""
 ROWS_AT_ONCE = 512
 """How many rows of logits are held at a time; more are no faster."""
-ROWS_STEP = 64
-"""Rows come in multiples of it: torch keeps megabytes for each number of rows that it meets."""
 IMAGES_AT_ONCE = 64
 
 Words = Sequence[int] | Int[np.ndarray, " _"]
@@ -167,7 +166,7 @@ class _Trie:
         for start in range(0, len(keys), rows):
             key = keys[start : start + rows]
             multimodal = model.join(language[key // len(seen)], seen[key % len(seen)])
-            filled = functional.pad(multimodal, (0, 0, 0, -len(key) % min(ROWS_STEP, rows)))
+            filled = functional.pad(multimodal, (0, 0, 0, -len(key) % min(ROWS_IN_STEP, rows)))
             logits = (filled.to(weight.dtype) @ weight)[: len(key)].float() + model.output.bias
             bounds = torch.tensor([start, start + len(key)])
             some = slice(*torch.searchsorted(row, bounds).tolist())

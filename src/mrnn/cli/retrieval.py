@@ -112,8 +112,7 @@ def measure_retrieval(
 
     from mrnn.batching import EncodedCaptions
     from mrnn.features import load_features
-    from mrnn.ranking import CANDIDATES
-    from mrnn.ranking_evaluation import evaluate_retrieval, pairs_to_score
+    from mrnn.ranking_evaluation import evaluate_retrieval, pairs_to_score, retrieval_settings
     from mrnn.recipe import TrainingOptions
     from mrnn.tokenization import tokenize
     from mrnn.training import chosen_precision
@@ -135,15 +134,13 @@ def measure_retrieval(
             rank(precision=getattr(torch, numbers), on_pairs=advance), captions, features,
             fold_count=fold_count, seed=seed,
         )  # fmt: skip
-    settings: dict[str, Setting] = {
-        "ranking": "exact" if exact else "fast",
-        "likelihoods": "all" if exact else f"of {CANDIDATES} candidates a query",
-        "marginal_images": count,
-        "candidate_images": len(images) // fold_count,
-        "candidate_sentences": len(captions) // fold_count,
-        "equal_scores": "by index",
-        "ranking_precision": str(numbers),
-    }
+    settings = retrieval_settings(
+        exact=exact,
+        marginal_images=count,
+        images=len(images) // fold_count,
+        sentences=len(captions) // fold_count,
+        precision=getattr(torch, numbers),
+    )
     fewer = f"retrieval: P(sentence) over {count:,} training images, as there are no more"
     return Measured(scores, intervals, settings, [fewer] if count < (marginal_images or 0) else [])
 
