@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mrnn.captioner import Captioner
+from mrnn.captioner import FIT, Captioner
 from mrnn.checkpoint import DEFAULT_MODEL
 from mrnn.consensus import ConsensusOptions, TrainingCaptions, feature_space, self_scores
 from mrnn.dataset import CaptionedImage, Dataset
@@ -35,7 +35,7 @@ def find_hypotheses(
     captioner: Captioner, images: Sequence[CaptionedImage], features: np.ndarray
 ) -> Iterable[NBest]:
     """The ten best of a beam of ten, for each image."""
-    change = {"n_best": HYPOTHESES, "beam_size": HYPOTHESES, "likeness": 0.0}
+    change = {"n_best": HYPOTHESES, "beam_size": HYPOTHESES} | dict.fromkeys(FIT, 0.0)
     options = captioner.checkpoint.decoding.model_copy(update=change)
     for start in range(0, len(images), AT_ONCE):
         block = torch.from_numpy(features[start : start + AT_ONCE].astype(np.float32))
@@ -102,15 +102,18 @@ def main() -> None:
     training = TrainingCaptions(dataset.split("train"))
 
     def by_neighbours(name: str, options: ConsensusOptions) -> None:
-        space = feature_space(dataset, training.images, captioner.checkpoint, options)
+        space = feature_space(
+            dataset, training.images, captioner.checkpoint, options, captioner.ranker
+        )
         nearest = space.nearest(features, options.neighbours)
         scores = (opinion.scores for opinion in training.judge(lists, nearest, options))
         row(name, lists, scores, references)
 
     head("neighbours, k 60")
-    for choice in itertools.product(("raw", "refined"), ("euclidean", "cosine"), ("cider", "bleu")):
-        by_neighbours(", ".join(choice), ConsensusOptions(**dict(zip(
-            ("features", "distance", "by"), choice, strict=True))))  # fmt: skip
+    spaces = ("raw", "refined", "joint") if captioner.ranker else ("raw", "refined")
+    for choice in itertools.product(spaces, ("euclidean", "cosine"), ("cider", "bleu")):
+        named = dict(zip(("features", "distance", "by"), choice, strict=True))
+        by_neighbours(", ".join(choice), ConsensusOptions.model_validate(named))
     for by in ("cider", "bleu"):
         head(f"k, m by {by}")
         for k, m in itertools.product(NEIGHBOURS, REFERENCES):

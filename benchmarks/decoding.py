@@ -1,4 +1,4 @@
-"""Search by likelihood on a split: quality beside speed.
+"""Ways of searching on a split: by likelihood, and by what fits the photo too; quality and speed.
 
 Run: python benchmarks/decoding.py DATA [--model RUN] [--split dev] [--limit N]
 Prints a markdown table. Speed is that of decoding alone, from features that are there already.
@@ -9,17 +9,17 @@ import time
 from pathlib import Path
 
 from mrnn.caption_scores import score
-from mrnn.captioner import Captioner
+from mrnn.captioner import FIT, Captioner
 from mrnn.checkpoint import DEFAULT_MODEL
 from mrnn.dataset import Dataset
 from mrnn.evaluation import generate, references_of
 from mrnn.features import load_features
 
-BEAM_SIZES = (1, 2, 3, 5, 10)
+BEAM_SIZES = (1, 2, 3, 5, 10, 20, 50)
 
 
 def main() -> None:
-    """A row for each beam."""
+    """A row for each beam, and one for what the model does by default."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL)
@@ -33,16 +33,16 @@ def main() -> None:
     references = references_of(images)
     print("| decoding | BLEU-4 | METEOR | CIDEr-D | distinct | captions/s |")
     print("|---|---|---|---|---|---|")
-    for size in BEAM_SIZES:
-        options = captioner.checkpoint.decoding.model_copy(
-            update={"beam_size": size, "n_best": 1, "likeness": 0.0}
-        )
+    default = captioner.checkpoint.decoding
+    ways = {"greedy" if size == 1 else f"beam {size}": default.model_copy(
+        update={"beam_size": size} | dict.fromkeys(FIT, 0.0)) for size in BEAM_SIZES}  # fmt: skip
+    ways[f"default: beam {default.beam_size}, what fits"] = default
+    for name, options in ways.items():
         start = time.perf_counter()
         generated = generate(captioner, features, options)
         speed = len(images) / (time.perf_counter() - start)
         scores = score(generated, references)[0].generation
         meteor = "n/a" if scores.meteor is None else f"{scores.meteor:.3f}"
-        name = "greedy" if size == 1 else f"beam {size}"
         print(
             f"| {name} | {scores.bleu_4:.3f} | {meteor} | {scores.cider:.3f} "
             f"| {scores.distinct:.1%} | {speed:,.0f} |",

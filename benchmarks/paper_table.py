@@ -16,7 +16,7 @@ import torch
 
 from mrnn.batching import EncodedCaptions
 from mrnn.caption_scores import Interval
-from mrnn.captioner import Captioner
+from mrnn.captioner import FIT, Captioner
 from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.cli.retrieval import MARGINAL_IMAGES
 from mrnn.cli.terminal import progress
@@ -26,8 +26,9 @@ from mrnn.decoding import DecodingOptions
 from mrnn.errors import MRNNError
 from mrnn.evaluation import EvaluationReport, evaluate, references_of
 from mrnn.features import load_features
-from mrnn.ranking import RANKING, Ranker, Rankings, fingerprint
+from mrnn.ranking import Ranker, Rankings
 from mrnn.ranking_evaluation import evaluate_retrieval, fast_ranking
+from mrnn.ranking_file import RANKING
 from mrnn.recipe import load_recipe
 from mrnn.scoring import log_likelihoods, log_marginals
 from mrnn.training import train
@@ -102,12 +103,15 @@ def generation_rows(
         "greedy": (own.model_copy(update={"beam_size": 1}), None),
         f"beam {own.beam_size}": (own, None),
     }
-    if ranker and own.likeness:
-        likely = own.model_copy(update={"likeness": 0.0})
+    if ranker and (own.likeness or own.expected_cider):
+        likely = own.model_copy(update=dict.fromkeys(FIT, 0.0))
         ways = {"greedy": ways["greedy"], f"beam {own.beam_size} by likelihood": (likely, None)}
-        ways[f"beam {own.beam_size}, likeness {own.likeness:g}"] = (own, None)
+        ways[f"beam {own.beam_size}, by fit too"] = (own, None)
     if folder == DEFAULT_MODEL:
-        ways["the same, re-ranked"] = (own, Consensus.load(dataset.folder, checkpoint))
+        ways["the same, re-ranked"] = (
+            own,
+            Consensus.load(dataset.folder, checkpoint, ranker=ranker),
+        )
     for how, (options, consensus) in ways.items():
         report = evaluate(
             Captioner(checkpoint, consensus=consensus, ranker=ranker), images, features,
@@ -139,7 +143,7 @@ def exactly(
     random = torch.Generator().manual_seed(0)
     drawn = torch.randperm(len(train_images), generator=random)[:MARGINAL_IMAGES].tolist()
     every = [*images, *(train_images[i] for i in drawn)]
-    name = f"{fingerprint(checkpoint)}-{images[0].split}-{len(images)}-{precision}.npy"
+    name = f"{checkpoint.fingerprint}-{images[0].split}-{len(images)}-{precision}.npy"
     file = runs / "likelihoods" / name
     if not file.exists():
         with progress("Ranking", len(captions) * len(every)) as advance:

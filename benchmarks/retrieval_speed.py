@@ -26,9 +26,10 @@ from mrnn.batching import EncodedCaptions
 from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.dataset import Dataset
 from mrnn.features import load_features
-from mrnn.index_folder import IndexConfig, index_writer, photo_maker
+from mrnn.index_folder import IndexConfig, photo_maker
+from mrnn.index_writer import index_writer
 from mrnn.metrics.ranking import image_to_sentence_ranks, ranking_scores, sentence_to_image_ranks
-from mrnn.ranking import Ranker, Rankings, fingerprint, rank_exactly, rank_fast
+from mrnn.ranking import Ranker, Rankings, rank_exactly, rank_fast
 from mrnn.recipe import TrainingOptions
 from mrnn.retrieval import RetrievalIndex
 from mrnn.scoring import log_likelihoods
@@ -137,7 +138,7 @@ def build(arguments: argparse.Namespace, ranker: Ranker, _: torch.dtype) -> Foun
     half, width = np.dtype(np.float16), checkpoint.encoder.feature_size
     entries = [ENTRY.format(i) for i in range(arguments.images)]
     config = IndexConfig(
-        holds="photos", run=str(arguments.model), model=fingerprint(checkpoint),
+        holds="photos", run=str(arguments.model), model=checkpoint.fingerprint,
         ranking=ranker.fingerprint, encoder=checkpoint.encoder, generation=0, entries=0,
     )  # fmt: skip
     folder, maker = arguments.folder, photo_maker(checkpoint.encoder)

@@ -14,15 +14,19 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from mrnn.batching import EncodedCaptions
 from mrnn.checkpoint import Checkpoint
 from mrnn.cli import main
 from mrnn.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.decoding import DecodingOptions
 from mrnn.encoders import ENCODERS, EncoderIdentity
+from mrnn.expected_cider import ExpectedCiderOptions, fit_expected_cider
 from mrnn.familiarity import Familiarity
 from mrnn.joint_space import JointSpace
 from mrnn.model import MRNN, ModelConfig
-from mrnn.ranking import Ranker, Weights
+from mrnn.packing import rounded
+from mrnn.ranking import Ranker
+from mrnn.ranking_file import Weights
 from mrnn.vocabulary import Vocabulary
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no fault
@@ -154,6 +158,20 @@ def _killed_after(seconds, function, *arguments):
 
 
 @pytest.fixture
+def ranker(checkpoint):
+    """A model with a joint space that knows nothing."""
+    torch.manual_seed(1)
+    space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=2, parts=2).eval()
+    sampled = rounded(torch.randn(5, 7)).numpy()
+    state = space.state_dict()
+    space.load_state_dict({n: rounded(t) if t.ndim == 2 else t.half() for n, t in state.items()})
+    weights = Weights(sentence_to_image=2, image_to_sentence=3)
+    some = EncodedCaptions.of([[["a", "red", "wall"]], [["a", "wall"]]], checkpoint.vocabulary)
+    expected = fit_expected_cider(sampled[:2], some, ExpectedCiderOptions())
+    return Ranker(checkpoint, space, sampled, weights, expected)
+
+
+@pytest.fixture
 def ranking_run(checkpoint, colour_encoder, tmp_path):
     """The folder of a model that can rank: its joint space knows the three colours by name."""
     space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=3)
@@ -165,8 +183,11 @@ def ranking_run(checkpoint, colour_encoder, tmp_path):
             space.words.weight[checkpoint.vocabulary.encode([name])[0], place] = 1
     sampled = np.random.default_rng(0).random((5, 7), dtype=np.float32)
     weights = Weights(sentence_to_image=100, image_to_sentence=100)
+    named = [[["a", colour, "wall"]] for colour in COLOURS]
+    captions = EncodedCaptions.of(named, checkpoint.vocabulary)
+    expected = fit_expected_cider(np.eye(3, 7, dtype=np.float32), captions, ExpectedCiderOptions())
     checkpoint.save(tmp_path / "ranking-run")
-    Ranker(checkpoint, space, sampled, weights).save(tmp_path / "ranking-run")
+    Ranker(checkpoint, space, sampled, weights, expected).save(tmp_path / "ranking-run")
     return tmp_path / "ranking-run"
 
 

@@ -6,7 +6,7 @@ import torch
 from conftest import COLOURS
 from PIL import Image
 
-from mrnn.captioner import BATCH, Captioner, ImageCaptions
+from mrnn.captioner import BATCH, FIT, Captioner, ImageCaptions
 from mrnn.checkpoint import Checkpoint
 from mrnn.decoding import DecodingOptions
 from mrnn.errors import CheckpointError, ImageError, OptionsError
@@ -208,31 +208,37 @@ def texts(result):
     return [caption.text for caption in result.captions]
 
 
-def test_likeness_to_the_photo_counts_beside_likelihood(ranking_run, photos):
+@pytest.mark.parametrize("weights", [(0.5, 0.0), (5.0, 0.0), (0.0, 0.2), (0.0, 2.0), (1.0, 0.5)])
+def test_what_fits_the_photo_counts_beside_likelihood(ranking_run, photos, weights):
     captioner = Captioner.load(ranking_run)
     plain = DecodingOptions(beam_size=12, n_best=12, maximum_words=4)
     found = captioner.caption(photos, plain)
-    for weight in (0.5, 5.0):
-        fitted = captioner.caption(photos, plain.model_copy(update={"likeness": weight}))
-        moved = 0
-        for photo, before, after in zip(photos, found, fitted, strict=True):
-            encode = captioner.checkpoint.vocabulary.encode
-            words = [encode(word.word for word in caption.words) for caption in before.captions]
-            feature = captioner.encoder.encode(
-                captioner.encoder.preprocess(Image.open(photo).convert("RGB"))[None]
-            )
-            sums = [caption.log_probability for caption in before.captions]
-            lengths = np.array([len(each) + 1 for each in words]) ** plain.length_exponent
-            likeness = captioner.ranker.likeness([words], feature)[0]
-            order = np.argsort(-(sums / lengths + weight * likeness), kind="stable")
-            assert texts(after) == [before.captions[place].text for place in order]
-            moved += texts(after) != texts(before)
-        assert moved
+    fitted = captioner.caption(
+        photos, plain.model_copy(update=dict(zip(FIT, weights, strict=True)))
+    )
+    moved = 0
+    for photo, before, after in zip(photos, found, fitted, strict=True):
+        encode = captioner.checkpoint.vocabulary.encode
+        words = [encode(word.word for word in caption.words) for caption in before.captions]
+        feature = captioner.encoder.encode(
+            captioner.encoder.preprocess(Image.open(photo).convert("RGB"))[None]
+        )
+        sums = [caption.log_probability for caption in before.captions]
+        lengths = np.array([len(each) + 1 for each in words]) ** plain.length_exponent
+        likeness = captioner.ranker.likeness([words], feature)[0]
+        expected = captioner.ranker.expected_cider([words], feature)[0]
+        scores = sums / lengths + weights[0] * likeness + weights[1] * expected
+        order = np.argsort(-scores, kind="stable")
+        assert texts(after) == [before.captions[place].text for place in order]
+        moved += texts(after) != texts(before)
+    assert moved
 
 
 def test_the_one_caption_is_the_best_of_the_whole_beam(ranking_run, photos):
     captioner = Captioner.load(ranking_run)
-    options = DecodingOptions(beam_size=12, n_best=12, maximum_words=4, likeness=5)
+    options = DecodingOptions(
+        beam_size=12, n_best=12, maximum_words=4, likeness=5, expected_cider=1
+    )
     every = captioner.caption(photos, options)
     one = captioner.caption(photos, options.model_copy(update={"n_best": 1}))
     assert [texts(result) for result in one] == [texts(result)[:1] for result in every]
@@ -245,22 +251,23 @@ def test_the_one_caption_is_the_best_of_the_whole_beam(ranking_run, photos):
 def test_greedy_search_chance_and_diverse_beams_leave_it_out(ranking_run, photos, changes):
     captioner = Captioner.load(ranking_run)
     options = DecodingOptions(beam_size=6, maximum_words=4).model_copy(update=changes)
-    fitted = captioner.caption(photos, options.model_copy(update={"likeness": 50.0}))
+    fitted = captioner.caption(photos, options.model_copy(update=dict.fromkeys(FIT, 50.0)))
     assert fitted == captioner.caption(photos, options)
 
 
 def test_a_model_that_has_not_learned_to_rank_captions_by_likelihood(captioner, photos):
     assert captioner.ranker is None
     options = DecodingOptions(beam_size=6, n_best=6, maximum_words=4)
-    fitted = captioner.caption(photos, options.model_copy(update={"likeness": 50.0}))
+    fitted = captioner.caption(photos, options.model_copy(update=dict.fromkeys(FIT, 50.0)))
     assert fitted == captioner.caption(photos, options)
 
 
-def test_likeness_counts_beside_consensus(ranking_run, photos):
+@pytest.mark.parametrize("option", FIT)
+def test_what_fits_counts_beside_consensus(ranking_run, photos, option):
     options = DecodingOptions(beam_size=12, maximum_words=4)
     alone = Captioner.load(ranking_run, "self").caption(photos, options)
     fitted = Captioner.load(ranking_run, "self").caption(
-        photos, options.model_copy(update={"likeness": 1000.0})
+        photos, options.model_copy(update={option: 1000.0})
     )
     moved = 0
     for before, after in zip(alone, fitted, strict=True):

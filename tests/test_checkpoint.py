@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from mrnn.checkpoint import CONFIG, DIRECTIONS, FORMAT, MEAN, VOCABULARY, WEIGHTS, Checkpoint
 from mrnn.errors import CheckpointError
 from mrnn.model import IGNORED, MRNN, ModelConfig, network_of
+from mrnn.packing import UNIT, rounded
 from mrnn.vocabulary import Vocabulary
 
 FAMILIARITY = (MEAN, DIRECTIONS)
@@ -42,7 +43,7 @@ def change_tensors(run, change):
 # Saved and loaded
 
 
-def test_what_is_saved_is_loaded_to_float16(checkpoint, run):
+def test_what_is_saved_is_loaded_a_byte_a_number(checkpoint, run):
     loaded = Checkpoint.load(run)
     assert not loaded.model.training
     assert loaded.model.config == checkpoint.model.config
@@ -50,7 +51,9 @@ def test_what_is_saved_is_loaded_to_float16(checkpoint, run):
     assert loaded.model.state_dict().keys() == expected.keys()
     for name, tensor in loaded.model.state_dict().items():
         assert tensor.dtype == torch.float32
-        assert torch.equal(tensor, expected[name].half().float())
+        kept = rounded(expected[name]) if tensor.ndim == 2 else expected[name].half().float()
+        assert torch.equal(tensor, kept)
+    assert loaded.fingerprint == checkpoint.fingerprint
     for name in ("recipe", "vocabulary", "encoder", "decoding"):
         assert getattr(loaded, name) == getattr(checkpoint, name)
 
@@ -71,12 +74,16 @@ def test_every_network_is_loaded_as_it_was_saved(checkpoint, tmp_path, variant):
     loaded = Checkpoint.load(tmp_path / "variant").model
     assert loaded.config == config
     expected = dict(saved.model.named_parameters())
-    assert load_file(tmp_path / "variant" / WEIGHTS).keys() == {*expected, *FAMILIARITY}
+    matrices = {name for name, tensor in expected.items() if tensor.ndim == 2}
+    units = {name + UNIT for name in matrices}
+    stored = load_file(tmp_path / "variant" / WEIGHTS)
+    assert stored.keys() == {*expected, *FAMILIARITY, *units}
     for name, tensor in loaded.named_parameters():
-        assert torch.equal(tensor, expected[name].half().float())
+        kept = rounded(expected[name]) if name in matrices else expected[name].half().float()
+        assert torch.equal(tensor, kept)
     words, images = torch.tensor([[0, 3, 4, 5]]), torch.rand(1, 7)
     torch.testing.assert_close(
-        loaded(words, images), saved.model(words, images), rtol=1e-2, atol=1e-2
+        loaded(words, images), saved.model(words, images), rtol=5e-2, atol=5e-2
     )
 
 
@@ -94,6 +101,28 @@ def test_a_config_whose_options_do_not_fit_together(run):
     model = json.loads((run / CONFIG).read_text())["model"]
     change_config(run, model=model | {"embedding_layers": 1})
     refused(run, r"config\.json: model: .*embedding_size must be recurrent_size, 6, not 5")
+
+
+def test_a_model_in_float16_is_read_too(checkpoint, run):
+    """As format 2 had it."""
+    kept = Checkpoint.load(run)
+
+    def halve(tensors):
+        for name, tensor in kept.model.named_parameters():
+            tensors.pop(name + UNIT, None)
+            tensors[name] = tensor.detach().half()
+
+    change_tensors(run, halve)
+    change_config(run, format=2)
+    assert Checkpoint.load(run).fingerprint == kept.fingerprint
+
+
+def test_a_fingerprint_tells_models_apart(checkpoint):
+    one = checkpoint.fingerprint
+    assert checkpoint.fingerprint == one
+    torch.manual_seed(5)
+    other = replace(checkpoint, model=MRNN(checkpoint.model.config))
+    assert other.fingerprint != one
 
 
 def test_familiarity_survives_exactly(checkpoint, run):
@@ -115,7 +144,7 @@ def test_the_loaded_model_says_nearly_the_same(checkpoint, run):
         model.loss(words, targets, images).item()
         for model in (checkpoint.model, Checkpoint.load(run).model)
     ]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert losses[1] == pytest.approx(losses[0], rel=5e-3)
 
 
 def test_a_second_save_gives_the_same_bytes_and_nothing_else_is_left(run, checkpoint):
@@ -154,9 +183,9 @@ def test_a_file_instead_of_a_folder(run):
     [
         ("{", r"config\.json cannot be read: Expecting property name"),
         (b"\xff", r"config\.json cannot be read: 'utf-8' codec"),
-        ("[]", r"config\.json has format None; this version reads 2\. Upgrade mrnn, or train"),
-        ('{"format": 1, "weights": 0}', r"config\.json has format 1; this version reads 2\."),
-        ('{"format": 3, "weights": 0}', r"config\.json has format 3; this version reads 2\."),
+        ("[]", r"config\.json has format None; this version reads 3\. Upgrade mrnn, or train"),
+        ('{"format": 1, "weights": 0}', r"config\.json has format 1; this version reads 3\."),
+        ('{"format": 4, "weights": 0}', r"config\.json has format 4; this version reads 3\."),
         ('{"format": 2, "recipe": "x"}', r"config\.json: model: Field required"),
     ],
 )
@@ -208,7 +237,7 @@ def test_an_encoder_of_another_feature_size(run):
             r"familiarity\.directions has shape \(\), but",
         ),
         (
-            lambda t: t["recurrence.weight"].view(-1)[3].fill_(torch.nan),
+            lambda t: t["recurrence.weight.scale"][3].fill_(torch.nan),
             "recurrence.weight holds values that are not finite",
         ),
         (

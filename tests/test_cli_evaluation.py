@@ -23,6 +23,7 @@ def evaluate(mrnn, monkeypatch, tmp_path, colours, colour_encoder, ranking_run):
 
 def test_people_read_what_each_figure_depends_on(evaluate):
     options = ("--references", "1", "--seed", "3", "--consensus", "self", "--likeness", "2")
+    options += ("--expected-cider", "0.5")
     code, out, _ = evaluate(*options)
     assert code == 0
     for line in (
@@ -31,7 +32,7 @@ def test_people_read_what_each_figure_depends_on(evaluate):
         r"perplexity  +\d.* to \d+\.\d\d +words, unknown ones as one sign, and end signs",
         r"captions of people: \d+ words, of which \d+ are not among the model's \d+",
         r" +c1   95 % interval    depends on",
-        r"captions of the model: beam_size 3, .*likeness 2\.0, "
+        r"captions of the model: beam_size 3, .*likeness 2\.0, expected_cider 0\.5, "
         r"re-ranked by consensus \(self; by cider, 10 hypotheses\)",
         r"candidates: 6 images, 6 sentences; equal scores by index; an image's first.*",
         r"images: 6; references: 6 \(c1, 1 drawn of more, seed 3\); words: PTB, lower case.*",
@@ -66,6 +67,7 @@ def test_images_that_fill_no_fold_are_told(evaluate):
     code, out, err = evaluate("--task", "retrieval", "--folds", "4")
     assert (code, err) == (0, "Note: retrieval: 4 folds of 1; the last 2 are in none\n")
     assert "each figure of retrieval is the mean over 4 folds" in out
+    assert "candidates: 1 images, 2 sentences" in out
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,7 @@ def test_images_that_fill_no_fold_are_told(evaluate):
         ("--coco-results no/x.json", "--coco-results no/x.json: there is no folder no; make it"),
         ("--coco-results . --task perplexity", "--coco-results needs captions; give --task gen"),
         ("--consensus none.d", "none.d: not a dataset folder"),
+        ("--expected-cider -1", "decoding: expected_cider: Input should be greater than or equal"),
         ("--likeness -1", "decoding: likeness: Input should be greater than or equal to 0"),
     ],
 )

@@ -49,11 +49,11 @@ def test_captions_are_reranked_as_asked(report, tmp_path):
 
 def test_likeness_counts_as_asked_where_the_model_ranks(report, tmp_path, ranking_run):
     runs = ("ranking-run", "run", "--data", "data", "--out", "page.html")
-    code, err = report(*runs, "--likeness", "2")
+    code, err = report(*runs, "--likeness", "2", "--expected-cider", "0.5")
     assert code == 0
     assert "Note: likeness: left out, as the model has not learned to rank" in err
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert text.count("likeness 2.0") == 1
+    assert text.count("likeness 2.0, expected_cider 0.5") == 1
     assert '<th scope="row">R@1, image to sentence</th>' in text
     assert "run has not learned to rank" in text
     assert report(*runs, "--likeness", "x")[0] == 2

@@ -17,13 +17,14 @@ from mrnn.consensus import (
 )
 from mrnn.dataset import CaptionedImage
 from mrnn.decoding import DecodingOptions
-from mrnn.errors import DataError
+from mrnn.errors import CheckpointError, DataError
 from mrnn.evaluation import evaluate
 from mrnn.features import extract_features, load_features
 from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import DocumentFrequencies, cider_d
 from mrnn.metrics.pairwise import Corpus
 from mrnn.neighbours import Neighbours
+from mrnn.ranking import Ranker
 from mrnn.tokenization import tokenize
 
 CAPTIONS = [
@@ -133,15 +134,39 @@ def data(colours, colour_encoder):
     return colours
 
 
-@pytest.mark.parametrize("features", ["raw", "refined"])
-def test_neighbours_of_a_colour_are_of_that_colour(data, checkpoint, features):
+@pytest.mark.parametrize("features", ["raw", "refined", "joint", None])
+def test_neighbours_of_a_colour_are_of_that_colour(data, checkpoint, ranking_run, features):
+    ranker = Ranker.load(ranking_run, checkpoint)
     train, dev = data.split("train"), data.split("dev")
     options = ConsensusOptions(features=features, neighbours=7)
-    space = feature_space(data, train, checkpoint, options)
+    space = feature_space(data, train, checkpoint, options, ranker)
     matrix = load_features(data, checkpoint.encoder).of(dev)
     for image, nearest in zip(dev, space.nearest(matrix, 7), strict=True):
         colour = image.name.rpartition("-")[2]
         assert [train[place].name.rpartition("-")[2] for place in nearest.places] == [colour] * 7
+
+
+def test_a_model_that_ranks_finds_neighbours_in_its_joint_space(data, ranking_run):
+    captioner = Captioner.load(ranking_run, data.folder)
+    assert captioner.consensus.settings["consensus_features"] == "joint"
+    matrix = load_features(data, captioner.checkpoint.encoder).of(data.split("dev"))
+    _, space = captioner.consensus._training
+    joint = captioner.ranker.see(load_features(data, captioner.checkpoint.encoder).of(
+        data.split("train")))  # fmt: skip
+    likeness = captioner.ranker.see(matrix) @ joint.T
+    for nearest, own in zip(space.nearest(matrix, 3), likeness, strict=True):
+        assert own[nearest.places] == pytest.approx(np.sort(own)[:-4:-1], abs=1e-5)
+    options = ConsensusOptions(features="raw")
+    asked = Consensus.load(data.folder, captioner.checkpoint, options, captioner.ranker)
+    assert asked.settings["consensus_features"] == "raw"
+
+
+def test_joint_features_take_a_model_that_ranks(data, checkpoint):
+    plain = Consensus.load(data.folder, checkpoint)
+    assert plain.settings["consensus_features"] == "raw"
+    options = ConsensusOptions(features="joint")
+    with pytest.raises(CheckpointError, match=r"no joint space .* run mrnn train-ranking, or take"):
+        Consensus.load(data.folder, checkpoint, options)
 
 
 def test_a_captioner_says_what_its_neighbours_say(data, checkpoint, colour_encoder):

@@ -111,10 +111,13 @@ def test_settings_of_perplexity_alone_say_nothing_of_captions(captioner, images,
 
 
 def test_likeness_that_cannot_count_is_not_said_to(captioner, images, features):
-    options = DecodingOptions(beam_size=2, maximum_words=4, likeness=2)
+    options = DecodingOptions(beam_size=2, maximum_words=4, likeness=2, expected_cider=1)
     report = evaluate(captioner, images[:2], features[:2], options=options, with_meteor=False)
-    assert report.settings["likeness"] == 0
-    assert report.notes[0] == "likeness: left out, as the model has not learned to rank"
+    assert report.settings["likeness"] == report.settings["expected_cider"] == 0
+    assert report.notes[:2] == [
+        "likeness: left out, as the model has not learned to rank",
+        "expected_cider: left out, as the model has not learned to rank",
+    ]
 
 
 def test_the_options_of_decoding_are_told(captioner):

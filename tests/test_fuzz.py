@@ -19,7 +19,8 @@ from mrnn.checkpoint import Checkpoint
 from mrnn.dataset import Dataset
 from mrnn.errors import MRNNError
 from mrnn.features import extract_features, load_features
-from mrnn.ranking import RANKING, Ranker
+from mrnn.ranking import Ranker
+from mrnn.ranking_file import RANKING
 from mrnn.recipe import RECIPES, load_recipe
 from mrnn.retrieval import RetrievalIndex
 

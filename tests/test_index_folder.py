@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import mrnn.index_folder as index_folder
+import mrnn.index_writer as writing
 from mrnn.errors import DataError, OptionsError
-from mrnn.index_folder import CONFIG, PENDING, IndexConfig, index_writer, photo_maker, read_index
+from mrnn.index_folder import CONFIG, IndexConfig, photo_maker, read_index
+from mrnn.index_writer import PENDING, index_writer
 
 HALF = np.dtype(np.float16)
 FULL_DISK = (
@@ -53,7 +55,7 @@ def test_what_is_written_is_read(tmp_path, identity):
 
 
 def test_many_rows_are_written_in_blocks(tmp_path, identity, monkeypatch):
-    monkeypatch.setattr(index_folder, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(writing, "ROWS_AT_ONCE", 3)
     entries = [f'"{i}"' for i in range(10)]
     write(tmp_path / "index", identity, entries)
     assert read_index(tmp_path / "index").vectors.shape == (10, 2)
@@ -113,7 +115,7 @@ def test_a_full_disk_leaves_the_old_index(tmp_path, identity, monkeypatch):
         file.write_bytes(b"half")
         raise OSError(28, "No space left on device", str(file))
 
-    monkeypatch.setattr(index_folder, "_write_rows", full)
+    monkeypatch.setattr(writing, "_write_rows", full)
     with pytest.raises(DataError, match=FULL_DISK):
         write(folder, identity, ['"a"', '"b"'])
     after = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != PENDING}
@@ -144,7 +146,7 @@ def test_a_full_disk_at_the_graph_leaves_the_old_index(graph_folder, identity, m
         raise OSError(28, "No space left on device")
 
     before = sorted(graph_folder.iterdir())
-    monkeypatch.setattr(index_folder.NeighbourGraph, "to_bytes", full)
+    monkeypatch.setattr(writing.NeighbourGraph, "to_bytes", full)
     with pytest.raises(DataError, match=FULL_DISK):
         write(graph_folder, identity, ['"c"'], approximate=True)
     assert sorted(f for f in graph_folder.iterdir() if f.name != PENDING) == before

@@ -1,42 +1,17 @@
-import json
-import math
-
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 import mrnn.ranking as ranking
-from mrnn.checkpoint import Checkpoint
-from mrnn.errors import CheckpointError
-from mrnn.joint_space import JointSpace
-from mrnn.model import MRNN
 from mrnn.ranking import (
-    RANKING,
-    Ranker,
-    Weights,
     best_candidates,
-    fingerprint,
     first_by_score,
     rank_exactly,
     rank_fast,
-    rounded,
 )
 from mrnn.scoring import log_likelihoods, log_marginals
-
-
-@pytest.fixture
-def ranker(checkpoint):
-    torch.manual_seed(1)
-    space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=2, parts=2).eval()
-    sampled = rounded(torch.randn(5, 7)).numpy()
-    state = space.state_dict()
-    space.load_state_dict({n: rounded(t) if t.ndim == 2 else t.half() for n, t in state.items()})
-    return Ranker(checkpoint, space, sampled, Weights(sentence_to_image=2, image_to_sentence=3))
 
 
 @pytest.fixture
@@ -178,124 +153,3 @@ def test_many_photos_are_seen_as_few(ranker, split, monkeypatch):
     expected = ranker.see(split[1])
     monkeypatch.setattr(ranking, "IMAGES_AT_ONCE", 3)
     np.testing.assert_allclose(ranker.see(split[1]), expected, atol=1e-6)
-
-
-def test_what_is_saved_is_loaded(ranker, tmp_path, split):
-    ranker.checkpoint.save(tmp_path)
-    ranker.save(tmp_path)
-    assert not list(tmp_path.glob("*.new"))
-    loaded = Ranker.load(tmp_path, Checkpoint.load(tmp_path))
-    assert loaded.weights == ranker.weights
-    assert (loaded.sampled == ranker.sampled).all()
-    assert (loaded.read(split[0]) == ranker.read(split[0])).all()
-    assert (loaded.see(split[1]) == ranker.see(split[1])).all()
-
-
-def test_rounding_is_near_and_rounds_no_further():
-    matrix = torch.randn(40, 30) * torch.logspace(-6, 3, 40)[:, None]
-    matrix[0] = 0
-    once = rounded(matrix)
-    assert torch.equal(rounded(once), once)
-    assert torch.equal(once.half().float(), once)
-    largest = matrix.abs().amax(dim=1, keepdim=True)
-    assert ((once - matrix).abs() <= largest.clamp(min=2**-17) / 127).all()
-
-
-def test_a_fingerprint_tells_models_apart(checkpoint):
-    one = fingerprint(checkpoint)
-    assert fingerprint(checkpoint) == one
-    torch.manual_seed(5)
-    other = Checkpoint(**{**vars(checkpoint), "model": MRNN(checkpoint.model.config)})
-    assert fingerprint(other) != one
-
-
-def test_a_model_without_a_ranking(checkpoint, tmp_path):
-    assert Ranker.find(tmp_path, checkpoint) is None
-    message = rf"^{tmp_path}/{RANKING} does not exist, so nothing can be ranked\. Run: mrnn train-r"
-    with pytest.raises(CheckpointError, match=message):
-        Ranker.load(tmp_path, checkpoint)
-
-
-def change(file, **metadata):
-    with safe_open(file, framework="np") as opened:
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        header = json.loads(opened.metadata()["header"])
-    save_file(tensors, file, {"header": json.dumps({**header, **metadata})})
-
-
-def change_tensors(file, **changed):
-    """Put in these tensors, and leave out those that are None."""
-    with safe_open(file, framework="np") as opened:
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        metadata = opened.metadata()
-    tensors = {name: t for name, t in {**tensors, **changed}.items() if t is not None}
-    save_file(tensors, file, metadata)
-
-
-@pytest.mark.parametrize(
-    ("metadata", "message"),
-    [
-        ({"model": "0" * 16}, r"was made for another model\. Run: mrnn train-ranking .* --data"),
-        ({"format": 9}, r"has format 9; this version reads 1\. Upgrade mrnn, or: Run"),
-        ({"weights": {}}, r": weights\.sentence_to_image: Field required\. Run: mrnn"),
-        (
-            {"weights": {"sentence_to_image": math.nan, "image_to_sentence": 3.0}},
-            r": weights\.sentence_to_image: Input should be a finite number\. Run: mrnn",
-        ),
-        ({"parts": 3}, r": 3 parts cannot share 4 dimensions\. Run: mrnn train-ranking"),
-    ],
-)
-def test_a_ranking_that_does_not_fit(ranker, tmp_path, metadata, message):
-    ranker.save(tmp_path)
-    change(tmp_path / RANKING, **metadata)
-    with pytest.raises(CheckpointError, match=message):
-        Ranker.load(tmp_path, ranker.checkpoint)
-
-
-@pytest.mark.parametrize(
-    ("name", "tensor", "message"),
-    [
-        ("image.weight", None, r": image\.weight has shape None, not \(4, 7\)\. Run: mrnn train-r"),
-        (
-            "image.bias",
-            np.zeros(6, np.float16),
-            r": image\.weight has shape \(4, 7\), not \(6, 7\)",
-        ),
-        (
-            "mean",
-            np.zeros(6, np.float16),
-            r": mean has shape \(6,\), not \(7,\)\. Run: mrnn train-ran",
-        ),
-        (
-            "other",
-            np.zeros(6, np.float16),
-            r": other has shape \(6,\), not None\. Run: mrnn train-r",
-        ),
-        (
-            "sampled_images",
-            None,
-            r": sampled_images has shape None, not \(1, 7\)\. Run: mrnn train",
-        ),
-        (
-            "scale",
-            np.full(7, np.nan, np.float16),
-            r": scale holds values that are not finite\. Run",
-        ),
-        ("mean", np.zeros(7, np.int16), r": mean holds torch\.int16\. Run: mrnn train-ranking"),
-        ("image.weight.scale", None, r"cannot be read: 'image\.weight\.scale'\. Run: mrnn"),
-    ],
-)
-def test_a_ranking_with_a_wrong_tensor(ranker, tmp_path, name, tensor, message):
-    ranker.save(tmp_path)
-    change_tensors(tmp_path / RANKING, **{name: tensor})
-    with pytest.raises(CheckpointError, match=message):
-        Ranker.load(tmp_path, ranker.checkpoint)
-
-
-@pytest.mark.parametrize("kept", [0, 5, 300])
-def test_a_damaged_ranking(ranker, tmp_path, kept):
-    ranker.save(tmp_path)
-    file = tmp_path / RANKING
-    file.write_bytes(file.read_bytes()[:kept])
-    with pytest.raises(CheckpointError, match=r"cannot be read: .*\. Run: mrnn train-ranking"):
-        Ranker.load(tmp_path, ranker.checkpoint)

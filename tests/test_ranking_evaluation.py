@@ -3,19 +3,21 @@ import pytest
 import torch
 
 from mrnn.batching import EncodedCaptions
+from mrnn.expected_cider import ExpectedCiderOptions, fit_expected_cider
 from mrnn.joint_space import JointSpace
 from mrnn.metrics.ranking import (
     image_to_sentence_ranks,
     ranking_scores,
     sentence_to_image_ranks,
 )
-from mrnn.ranking import Ranker, Weights, rank_exactly, rank_fast
+from mrnn.ranking import Ranker, rank_exactly, rank_fast
 from mrnn.ranking_evaluation import (
     evaluate_retrieval,
     exact_ranking,
     fast_ranking,
     pairs_to_score,
 )
+from mrnn.ranking_file import Weights
 from mrnn.scoring import log_likelihoods, log_marginals
 
 
@@ -25,7 +27,10 @@ def world(checkpoint):
     random = np.random.default_rng(1)
     space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=4).eval()
     sampled = random.normal(size=(5, 7)).astype(np.float32)
-    ranker = Ranker(checkpoint, space, sampled, Weights(sentence_to_image=2, image_to_sentence=3))
+    weights = Weights(sentence_to_image=2, image_to_sentence=3)
+    some = EncodedCaptions.of([[["a", "red", "wall"]]] * 5, checkpoint.vocabulary)
+    expected = fit_expected_cider(sampled, some, ExpectedCiderOptions())
+    ranker = Ranker(checkpoint, space, sampled, weights, expected)
     counts = [1, 2, 5, 1, 3, 2, 1, 4]
     words = [
         [random.choice(["a", "red", "wall", "is"], 3).tolist() for _ in range(n)] for n in counts

@@ -87,7 +87,8 @@ def run_report(said, epochs=(), name="run", vocabulary_words=1234):
     given = scores.settings | PERPLEXITIES | {
         "vocabulary_words": vocabulary_words,
         "recipe": "tiny", "encoder": "colour", "beam_size": 3, "n_best": 1, "maximum_words": 30,
-        "length_exponent": 0.7, "likeness": 0.0, "minimum_words": 1, "no_repeat_ngram": 0,
+        "length_exponent": 0.7, "likeness": 0.0, "expected_cider": 0.0, "minimum_words": 1,
+        "no_repeat_ngram": 0,
         "must": (), "must_not": (), "prefix": "", "diverse_groups": 1, "diversity_penalty": 0.5,
         "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0,
     }  # fmt: skip

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,7 @@ def test_another_model_is_refused(index, ranking_run, checkpoint, tmp_path):
     other = tmp_path / "other"
     checkpoint.save(other)
     ranker = Ranker.load(ranking_run, Checkpoint.load(ranking_run))
-    Ranker(checkpoint, ranker.space, ranker.sampled, ranker.weights).save(other)
+    replace(ranker, checkpoint=checkpoint).save(other)
     with pytest.raises(
         CheckpointError, match=r"index was made with another model than .*/other ho"
     ):

@@ -178,7 +178,8 @@ def test_the_average_of_the_weights_is_what_is_kept(dataset, tmp_path, monkeypat
         decay = min(average, done / (done + 10))
         expected = [decay * e + (1 - decay) * s for e, s in zip(expected, state, strict=True)]
     kept = list(Checkpoint.load(tmp_path / "run").model.parameters())
-    torch.testing.assert_close(kept, expected, rtol=1e-3, atol=1e-5)  # float16
+    for stored, exact in zip(kept, expected, strict=True):  # a byte a number
+        assert ((stored - exact).abs() <= exact.abs().max() / 100).all()
     if average:
         assert any(not torch.allclose(k, s, rtol=1e-2) for k, s in zip(kept, state, strict=True))
 

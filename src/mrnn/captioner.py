@@ -25,8 +25,10 @@ from mrnn.ranking import Ranker
 from mrnn.tokenization import join_words
 
 BATCH = 16
+FIT = ("likeness", "expected_cider")
+"""Options that order captions by how well they fit their photo."""
 DECIMALS = 4
-"""Of log-probabilities and likeness: what follows changes with the photos captioned together."""
+"""Of log-probabilities and of how captions fit: what follows changes with the photos at hand."""
 
 
 class Word(BaseModel):
@@ -86,7 +88,7 @@ class Captioner:
         consensus: Consensus | None = None,
         ranker: Ranker | None = None,
     ) -> None:
-        """Without an encoder it captions features alone; a ranker is for `likeness`."""
+        """Without an encoder it captions features alone; a ranker says how well captions fit."""
         if encoder and encoder.identity != checkpoint.encoder:
             raise CheckpointError(
                 f"The model was trained on {checkpoint.encoder}, "
@@ -111,8 +113,10 @@ class Captioner:
         model's encoder, if that does not come with the package.
         """
         checkpoint = Checkpoint.load(Path(model))
-        others = None if consensus is None else Consensus.load(consensus, checkpoint)
         ranker = Ranker.find(Path(model), checkpoint)
+        others = None
+        if consensus is not None:
+            others = Consensus.load(consensus, checkpoint, ranker=ranker)
         encoder = checkpoint.encoder
         if encoder.fit is None:
             return cls(checkpoint, consensus=others, ranker=ranker)
@@ -183,16 +187,12 @@ class Captioner:
         with torch.inference_mode():
             seen = checkpoint.model.see(features)
         search = options if self.consensus is None else self.consensus.options.widen(options)
-        ranker = self.ranker if options.likeness else None
-        if ranker:
+        judged = bool(options.likeness or options.expected_cider)
+        if judged:
             search = search.model_copy(update={"n_best": max(search.n_best, search.beam_size)})
         hypotheses = decode(checkpoint.model, seen, search, constraints, keys=keys)
         captions = [tuple(map(self._caption, found)) for found in hypotheses]
-        bonuses = None
-        if ranker:
-            words = [[hypothesis.words for hypothesis in found] for found in hypotheses]
-            likeness = ranker.likeness(words, features.numpy())
-            bonuses = [options.likeness * each.round(DECIMALS) for each in likeness]
+        bonuses = self._bonuses(hypotheses, features.numpy(), options) if judged else None
         if self.consensus is not None:
             captions = _ranked(captions, features.numpy(), self.consensus, bonuses)
         elif bonuses is not None:
@@ -200,11 +200,27 @@ class Captioner:
         return [found[: options.n_best] for found in captions]
 
     def applied(self, options: DecodingOptions) -> DecodingOptions:
-        """The options as they count: likeness takes a ranker, and a search that has a choice."""
+        """The options as they count: what fits takes a ranker, and a search that has a choice."""
         choice = self.consensus is not None or max(options.beam_size, options.n_best) > 1
         if self.ranker and options.searches and choice:
             return options
-        return options.model_copy(update={"likeness": 0.0})
+        return options.model_copy(update=dict.fromkeys(FIT, 0.0))
+
+    def _bonuses(
+        self,
+        hypotheses: Sequence[Sequence[Hypothesis]],
+        features: Float[np.ndarray, "N F"],
+        options: DecodingOptions,
+    ) -> list[Float[np.ndarray, " _"]]:
+        """What each hypothesis of each photo gains by how well it fits."""
+        assert self.ranker is not None  # or nothing is asked for
+        words = [[hypothesis.words for hypothesis in found] for found in hypotheses]
+        likeness = self.ranker.likeness(words, features)
+        expected = self.ranker.expected_cider(words, features)
+        return [
+            options.likeness * near.round(DECIMALS) + options.expected_cider * cider.round(DECIMALS)
+            for near, cider in zip(likeness, expected, strict=True)
+        ]
 
     def _caption_batch(
         self, sources: Sequence[ImageSource], options: DecodingOptions | None

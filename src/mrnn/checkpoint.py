@@ -1,9 +1,10 @@
 """The checkpoint folder: everything that a trained model needs, and nothing else is needed.
 
 RUN/config.json holds sizes, the encoder's identity and decoding defaults; model.safetensors the
-weights (float16) and the statistics of familiarity; vocabulary.txt the words.
+weights (a byte a number) and the statistics of familiarity; vocabulary.txt the words.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,12 @@ from mrnn.encoders import EncoderIdentity
 from mrnn.errors import CheckpointError
 from mrnn.familiarity import STORED, Familiarity
 from mrnn.model import ModelConfig, Network, network_of
+from mrnn.packing import packed, unpacked
 from mrnn.vocabulary import Vocabulary
 from mrnn.whole_files import write_whole
 
-FORMAT = 2
+FORMAT, READ = 3, (2, 3)
+"""What is written, and what can be read: 2 kept all weights in float16."""
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "vocabulary.txt"
 MEAN, DIRECTIONS = "familiarity.mean", "familiarity.directions"
 DEFAULT_MODEL = Path(__file__).parent / "models" / "flickr8k"
@@ -68,12 +71,22 @@ class Checkpoint:
             familiarity_edge=self.familiarity.edge,
         )
         write_whole(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
-        weights = {name: weight.detach().half() for name, weight in self.model.named_parameters()}
+        weights = {name: weight.detach() for name, weight in self.model.named_parameters()}
         statistics = {MEAN: self.familiarity.mean, DIRECTIONS: self.familiarity.directions}
-        tensors = weights | {name: tensor.to(STORED) for name, tensor in statistics.items()}
-        write_whole(
-            folder / WEIGHTS, save({n: tensor.contiguous() for n, tensor in tensors.items()})
-        )
+        tensors = packed(weights) | {
+            name: tensor.to(STORED).contiguous() for name, tensor in statistics.items()
+        }
+        write_whole(folder / WEIGHTS, save(tensors))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 digits that change with any weight as kept, any word or setting of the encoder."""
+        digest = hashlib.sha256(self.encoder.model_dump_json().encode())
+        digest.update("\n".join(self.vocabulary.words).encode())
+        for name, tensor in sorted(packed(self.model.state_dict()).items()):
+            digest.update(name.encode())
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint":
@@ -117,7 +130,7 @@ def _load_config(folder: Path) -> CheckpointConfig:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
+    if found not in READ:
         raise CheckpointError(
             f"{file} has format {found!r}; this version reads {FORMAT}. Upgrade mrnn, "
             "or train the model again"
@@ -133,8 +146,9 @@ def _load_config(folder: Path) -> CheckpointConfig:
 def _load_tensors(file: Path) -> dict[str, Tensor]:
     try:
         with safe_open(file, framework="pt") as opened:
-            return {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+            stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        return {name: tensor.float() for name, tensor in unpacked(stored).items()}
+    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         line = str(error).splitlines()[0]
         raise CheckpointError(f"{file} cannot be read: {line}") from error
 

@@ -21,9 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from mrnn.checkpoint import Checkpoint
 from mrnn.dataset import CaptionedImage, Dataset
 from mrnn.decoding import DecodingOptions
+from mrnn.errors import CheckpointError
 from mrnn.features import load_features
 from mrnn.metrics.pairwise import Corpus, Measure
 from mrnn.neighbours import Distance, FeatureSpace, Neighbours
+from mrnn.ranking import Ranker
 from mrnn.tokenization import tokenize
 
 SELF = "self"
@@ -44,8 +46,9 @@ class ConsensusOptions(BaseModel):
     """Nearest training photos whose captions are compared with; all, if there are fewer."""
     references: int | None = Field(default=None, ge=1)
     """Of these captions, the most similar that count; by default 125 by CIDEr, 175 by BLEU."""
-    features: Literal["raw", "refined"] = "raw"
-    """Neighbours are found by the encoder's feature, or by what the model sees of it, V_I I."""
+    features: Literal["raw", "refined", "joint"] | None = None
+    """Neighbours are found by the encoder's feature; by what the model sees of it, V_I I; or in the
+    joint space that it ranks by. None: joint of a model that has learned to rank, raw of others."""
     distance: Distance = "cosine"
     hypotheses: int = Field(default=10, ge=1, le=1000)
     """What a captioner finds for each photo, at least, before they are re-ranked."""
@@ -54,6 +57,16 @@ class ConsensusOptions(BaseModel):
     def counted(self) -> int:
         """The number of captions that count."""
         return self.references or REFERENCES[self.by]
+
+    def settled(self, ranker: Ranker | None) -> "ConsensusOptions":
+        """With features chosen. Raises CheckpointError for joint ones without a joint space."""
+        if self.features == "joint" and ranker is None:
+            raise CheckpointError(
+                "The model has no joint space to find neighbours in; run mrnn train-ranking, or "
+                "take raw features"
+            )
+        features = self.features or ("joint" if ranker else "raw")
+        return self.model_copy(update={"features": features})
 
     def widen(self, options: DecodingOptions) -> DecodingOptions:
         """The same search, for as many hypotheses as are re-ranked."""
@@ -67,7 +80,7 @@ class Standing(BaseModel):
 
     score: float
     """What it was ranked by: the mean similarity, 0 to 10 by CIDEr-D, 0 to 1 by BLEU, and what a
-    captioner adds for how like its photo it is (`DecodingOptions.likeness`)."""
+    captioner adds for how well it fits (`DecodingOptions.likeness` and `expected_cider`)."""
     rank: int
     """From 1."""
     rank_before: int
@@ -171,18 +184,23 @@ class Consensus:
 
     @classmethod
     def load(
-        cls, source: str | Path, checkpoint: Checkpoint, options: ConsensusOptions | None = None
+        cls,
+        source: str | Path,
+        checkpoint: Checkpoint,
+        options: ConsensusOptions | None = None,
+        ranker: Ranker | None = None,
     ) -> "Consensus":
         """By each other for "self"; else by the train split of a dataset folder. Raises DataError.
 
-        Its features must be those of the checkpoint's encoder.
+        Its features must be those of the checkpoint's encoder; the ranker has the joint space.
         """
         options = options or ConsensusOptions()
         if source == SELF:
             return cls(options)
+        options = options.settled(ranker)
         dataset = Dataset.load(Path(source))
         captions = TrainingCaptions(dataset.split("train"))
-        space = feature_space(dataset, captions.images, checkpoint, options)
+        space = feature_space(dataset, captions.images, checkpoint, options, ranker)
         return cls(options, (captions, space), source=str(source))
 
     @property
@@ -224,8 +242,10 @@ def feature_space(
     images: Sequence[CaptionedImage],
     checkpoint: Checkpoint,
     options: ConsensusOptions,
+    ranker: Ranker | None = None,
 ) -> FeatureSpace:
     """Of these images' features; a model that sees no image refines none."""
+    options = options.settled(ranker)
 
     @torch.inference_mode()
     def see(features: np.ndarray) -> np.ndarray:
@@ -233,6 +253,8 @@ def feature_space(
         return seen
 
     matrix = load_features(dataset, checkpoint.encoder).of(images)
+    if options.features == "joint" and ranker:
+        return FeatureSpace(matrix, options.distance, ranker.see)
     if options.features == "raw" or not checkpoint.model.config.sees_image:
         return FeatureSpace(matrix, options.distance)
     return FeatureSpace(matrix, options.distance, see)

@@ -23,7 +23,7 @@ from mrnn.caption_scores import (
     intervals_of,
     score,
 )
-from mrnn.captioner import Captioner
+from mrnn.captioner import FIT, Captioner
 from mrnn.dataset import CaptionedImage
 from mrnn.decoding import DecodingOptions
 from mrnn.errors import DataError
@@ -110,8 +110,11 @@ def evaluate(
         settings |= report.settings | captioner.applied(options).model_dump()
         if captioner.consensus is not None:
             settings |= captioner.consensus.settings
-        if options.likeness and captioner.ranker is None:
-            notes.append("likeness: left out, as the model has not learned to rank")
+        if captioner.ranker is None:
+            left_out = (name for name in FIT if getattr(options, name))
+            notes += [
+                f"{name}: left out, as the model has not learned to rank" for name in left_out
+            ]
     return EvaluationReport(
         perplexity=whole,
         perplexity_without_end=words,

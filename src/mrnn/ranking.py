@@ -4,14 +4,11 @@ Exactly: photos by log P(sentence | photo), sentences by log P(sentence | photo)
 the latter over sampled training photos. Fast: candidates by the joint space, exact likelihoods of
 the best of them alone, and both together decide.
 
-RUN/ranking.safetensors holds the joint space, the sampled photos and how to weigh the two.
-
 Letters: S sentences, N images, F image feature, D joint space, K sampled images.
 """
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,23 +16,21 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from mrnn.checkpoint import Checkpoint
-from mrnn.errors import CheckpointError
+from mrnn.expected_cider import ExpectedCider
 from mrnn.joint_space import JointSpace
 from mrnn.model import Network
+from mrnn.ranking_file import (
+    RANKING,
+    SAMPLED,
+    RankingParts,
+    Weights,
+    read_ranking,
+    write_ranking,
+)
 from mrnn.scoring import Words, log_likelihoods, log_marginals
-from mrnn.whole_files import write_whole
 
-FORMAT = 1
-RANKING = "ranking.safetensors"
-SAMPLED = "sampled_images"
-SCALE = ".scale"
-STORED = (torch.int8, torch.float16, torch.float32)
 CANDIDATES = 15
 """For how many of a query's candidates the exact likelihood is worked out."""
 NEAREST = 10
@@ -44,28 +39,6 @@ IMAGES_AT_ONCE = 512
 PAIRS_AT_ONCE = 2_000_000
 SOFTNESS, SHARE = 0.05, 0.5
 """Of `Ranker.commonness`: how soft its maximum is, and how much of it counts."""
-
-
-class Weights(BaseModel):
-    """What a unit of likeness in the joint space is worth in nats of log-likelihood."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sentence_to_image: FiniteFloat
-    image_to_sentence: FiniteFloat
-
-
-class _Header(BaseModel):
-    """What the file says beside its tensors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int = FORMAT
-    model: str
-    """`fingerprint` of the model that it was made for."""
-    weights: Weights
-    parts: int = Field(default=1, ge=1)
-    """Of the joint space."""
 
 
 @dataclass(frozen=True)
@@ -77,42 +50,17 @@ class Ranker:
     sampled: Float[np.ndarray, "K F"]
     """Features of training photos, over which P(sentence) is taken."""
     weights: Weights
+    expected: ExpectedCider
 
     def save(self, folder: Path) -> None:
         """To a sibling, then renamed; matrices are rounded to a byte a number."""
-        tensors = {**self.space.state_dict(), SAMPLED: torch.from_numpy(self.sampled)}
-        header = _Header(
-            model=fingerprint(self.checkpoint), weights=self.weights, parts=self.space.parts
-        )
-        packed = save(_packed(tensors), {"header": header.model_dump_json()})
-        write_whole(folder / RANKING, packed)
+        parts = RankingParts(self.space, self.sampled, self.weights, self.expected)
+        write_ranking(folder, self.checkpoint, parts)
 
     @classmethod
     def load(cls, folder: Path, checkpoint: Checkpoint) -> "Ranker":
         """Of the model in a run's folder; refuses one that was made for another model."""
-        file = folder / RANKING
-        mend = f"Run: mrnn train-ranking {folder} --data DATA"
-        if not file.exists():
-            raise CheckpointError(f"{file} does not exist, so nothing can be ranked. {mend}")
-        try:
-            with safe_open(file, framework="pt") as opened:
-                content = json.loads((opened.metadata() or {}).get("header", "null"))
-                packed = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            header = _read_header(content, file, mend)
-            if header.model != fingerprint(checkpoint):
-                raise CheckpointError(f"{file} was made for another model. {mend}")
-            for name, tensor in packed.items():
-                if tensor.dtype not in STORED:
-                    raise CheckpointError(f"{file}: {name} holds {tensor.dtype}. {mend}")
-            tensors = _unpacked(packed)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            line = str(error).splitlines()[0]
-            raise CheckpointError(f"{file} cannot be read: {line}. {mend}") from error
-        space = _empty_space(tensors, header.parts, checkpoint, file, mend)
-        _check_tensors(tensors, space, file, mend)
-        sampled = tensors.pop(SAMPLED).numpy()
-        space.load_state_dict(tensors)
-        return cls(checkpoint, space.eval(), sampled, header.weights)
+        return cls(checkpoint, **vars(read_ranking(folder, checkpoint)))
 
     @classmethod
     def find(cls, folder: Path, checkpoint: Checkpoint) -> "Ranker | None":
@@ -151,6 +99,13 @@ class Ranker:
         pairs = zip(sentences, photos, strict=True)
         return [(self.read(own) @ photo).astype(np.float64) for own, photo in pairs]
 
+    def expected_cider(
+        self, sentences: Sequence[Sequence[Words]], images: Float[np.ndarray, "N F"]
+    ) -> list[Float[np.ndarray, " _"]]:
+        """For each photo, of each of its own sentences the CIDEr to expect, near 0 to 10."""
+        own = [[[*map(int, words)] for words in each] for each in sentences]
+        return self.expected.score(own, images)
+
     def near_marginals(
         self,
         sentences: Sequence[Words],
@@ -175,43 +130,6 @@ class Ranker:
         likeness = sentences @ self.see(self.sampled).T / SOFTNESS
         marginals: np.ndarray = SHARE * SOFTNESS * log_marginals(likeness)
         return marginals
-
-
-def rounded(matrix: Float[Tensor, "R C"]) -> Float[Tensor, "R C"]:
-    """To what a file keeps: of each row, whole multiples, -127 to 127, of a power of two."""
-    return _unpacked(_packed({"": matrix}))[""]
-
-
-def _packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A byte a number, and for each row of a matrix their unit; vectors in float16."""
-    packed = {}
-    for name, tensor in tensors.items():
-        if tensor.ndim < 2:
-            packed[name] = tensor.half()
-            continue
-        largest = tensor.abs().amax(dim=1, keepdim=True)
-        unit = (largest / 127).clamp(min=2.0**-24).log2().ceil().exp2()
-        packed[name] = (tensor / unit).round().to(torch.int8)
-        packed[name + SCALE] = unit
-    return packed
-
-
-def _unpacked(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name: tensor * packed[name + SCALE] if tensor.dtype == torch.int8 else tensor.float()
-        for name, tensor in packed.items()
-        if not name.endswith(SCALE)
-    }
-
-
-def fingerprint(checkpoint: Checkpoint) -> str:
-    """16 digits that change with any weight, word or setting of the encoder."""
-    digest = hashlib.sha256(checkpoint.encoder.model_dump_json().encode())
-    digest.update("\n".join(checkpoint.vocabulary.words).encode())
-    for name, tensor in sorted(checkpoint.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.half().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -308,41 +226,3 @@ def _parts(queries: int, candidates: int) -> Iterator[slice]:
     """Of the queries, so many at a time that their pairs take little memory."""
     size = max(1, PAIRS_AT_ONCE // max(1, candidates))
     return (slice(start, start + size) for start in range(0, queries, size))
-
-
-def _read_header(content: Any, file: Path, mend: str) -> _Header:  # noqa: ANN401
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
-        raise CheckpointError(
-            f"{file} has format {found!r}; this version reads {FORMAT}. Upgrade mrnn, or: {mend}"
-        )
-    try:
-        return _Header.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{file}: {place}: {first['msg']}. {mend}") from error
-
-
-def _empty_space(
-    tensors: Mapping[str, Tensor], parts: int, checkpoint: Checkpoint, file: Path, mend: str
-) -> JointSpace:
-    width = tensors["image.bias"].numel() if "image.bias" in tensors else parts
-    if not width or width % parts:
-        raise CheckpointError(f"{file}: {parts} parts cannot share {width} dimensions. {mend}")
-    config = checkpoint.model.config
-    return JointSpace(config.vocabulary_size, config.image_size, width // parts, parts)
-
-
-def _check_tensors(tensors: Mapping[str, Tensor], space: JointSpace, file: Path, mend: str) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in space.state_dict().items()}
-    count = len(tensors[SAMPLED]) if SAMPLED in tensors else 0
-    expected[SAMPLED] = (max(1, count), space.image.in_features)
-    for name in sorted(expected.keys() | tensors.keys()):
-        shape = tuple(tensors[name].shape) if name in tensors else None
-        if shape != expected.get(name):
-            raise CheckpointError(
-                f"{file}: {name} has shape {shape}, not {expected.get(name)}. {mend}"
-            )
-        if not torch.isfinite(tensors[name]).all():
-            raise CheckpointError(f"{file}: {name} holds values that are not finite. {mend}")

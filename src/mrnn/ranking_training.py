@@ -1,11 +1,14 @@
-"""What a trained model needs to rank: a joint space, sampled photos, and how to weigh the two.
+"""What a trained model needs to judge what fits a photo.
 
-The model itself is left as it is, and so are its captions and its perplexity.
+A joint space and sampled photos, and how to weigh the two, rank photos and sentences; with the
+CIDEr to expect the space also orders the captions that a search finds. The model itself is left as
+it is, and so is its perplexity.
 
 Letters: N images, F image feature, Q queries, C candidates.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,9 +17,12 @@ from jaxtyping import Bool, Float
 from mrnn.batching import EncodedCaptions
 from mrnn.checkpoint import Checkpoint
 from mrnn.dataset import Dataset
+from mrnn.expected_cider import ExpectedCiderOptions, fit_expected_cider
 from mrnn.features import load_features
 from mrnn.joint_space import JointSpaceOptions, train_joint_space
-from mrnn.ranking import Ranker, Weights, best_candidates, first_by_score, rounded
+from mrnn.packing import rounded
+from mrnn.ranking import Ranker, best_candidates, first_by_score
+from mrnn.ranking_file import Weights
 from mrnn.scoring import log_likelihoods
 from mrnn.tokenization import tokenize
 
@@ -30,6 +36,7 @@ def train_ranker(
     checkpoint: Checkpoint,
     dataset: Dataset,
     options: JointSpaceOptions | None = None,
+    expected: ExpectedCiderOptions | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Ranker:
     """By the train split; the weights by half of dev's photos, with all of dev as candidates.
@@ -48,9 +55,9 @@ def train_ranker(
     ranker = Ranker(
         checkpoint, space, rounded(torch.from_numpy(features[drawn.numpy()])).numpy(),
         Weights(sentence_to_image=0.0, image_to_sentence=0.0),
+        fit_expected_cider(features, train, expected or ExpectedCiderOptions()),
     )  # fmt: skip
-    weights = _choose_weights(ranker, *_split(checkpoint, dataset, "dev"))
-    return Ranker(checkpoint, space, ranker.sampled, weights)
+    return replace(ranker, weights=_choose_weights(ranker, *_split(checkpoint, dataset, "dev")))
 
 
 def _split(

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mrnn.decoding import DecodingOptions
 from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT, Fit
 from mrnn.errors import OptionsError
+from mrnn.expected_cider import ExpectedCiderOptions
 from mrnn.joint_space import JointSpaceOptions
 from mrnn.model import ModelOptions
 
@@ -69,6 +70,8 @@ class Recipe(BaseModel):
     decoding: DecodingOptions = DecodingOptions()
     ranking: JointSpaceOptions | None = None
     """The joint space that is trained after the model; None for a model that only captions."""
+    expected_cider: ExpectedCiderOptions = ExpectedCiderOptions()
+    """What is fitted with it."""
 
 
 def load_recipe(file: str | Path, settings: Sequence[str] = ()) -> Recipe:

@@ -9,7 +9,6 @@ Letters: Q queries, W entries of the index, F image feature, D joint space.
 
 import fnmatch
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,27 +19,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 
-from mrnn.captioner import Captioner
 from mrnn.checkpoint import DEFAULT_MODEL
-from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
+from mrnn.errors import CheckpointError, OptionsError
 from mrnn.images import ImageSource, load_image
-from mrnn.index_folder import (
-    IndexConfig,
-    IndexFiles,
-    IndexWriter,
-    Kind,
-    damaged,
-    index_writer,
-    photo_maker,
-    read_index,
-)
+from mrnn.index_folder import IndexFiles, damaged, read_index
+from mrnn.indexing import RankingModel, index_photos, index_sentences
 from mrnn.neighbour_graph import MOST, require_usearch
-from mrnn.ranking import Ranker, fingerprint
 from mrnn.scoring import log_likelihoods
 from mrnn.tokenization import tokenize
 
-BATCH = 16
-SENTENCES_AT_ONCE = 500
 CANDIDATES = 50
 """For how many the likelihood is worked out; the others follow them by likeness."""
 MOST_WORDS = 100
@@ -63,41 +50,10 @@ class Result(BaseModel):
     """Compares finds of one query: nats, or for photos like a photo the cosine."""
 
 
-@dataclass(frozen=True)
-class _Model:
-    """A model that can rank, and where it is."""
-
-    run: Path
-    captioner: Captioner
-    ranker: Ranker
-
-    @classmethod
-    def load(cls, run: Path) -> "_Model":
-        captioner = Captioner.load(run)
-        ranker = captioner.ranker or Ranker.load(run, captioner.checkpoint)  # says what is missing
-        return cls(run, captioner, ranker)
-
-    def config(self, holds: Kind, *, approximate: bool = False) -> IndexConfig:
-        """Of an index made by it."""
-        return IndexConfig(
-            holds=holds,
-            run=os.path.abspath(self.run),
-            model=fingerprint(self.captioner.checkpoint),
-            ranking=self.ranker.fingerprint,
-            encoder=self.captioner.encoder.identity,
-            generation=0,
-            entries=0,
-            approximate=approximate,
-        )
-
-    def words(self, sentence: str) -> list[int]:
-        return self.captioner.checkpoint.vocabulary.encode(tokenize(sentence))
-
-
 class RetrievalIndex:
     """Photos or sentences that can be searched; its files may be renewed while it is in use."""
 
-    def __init__(self, files: IndexFiles, model: _Model) -> None:
+    def __init__(self, files: IndexFiles, model: RankingModel) -> None:
         self.files, self._model = files, model
 
     @classmethod
@@ -119,18 +75,8 @@ class RetrievalIndex:
         """
         if approximate:
             require_usearch()
-        loaded = _Model.load(Path(model))
-        encoder, ranker = loaded.captioner.encoder, loaded.ranker
-        maker, size = photo_maker(encoder.identity), encoder.identity.feature_size
-        with index_writer(Path(folder), "photos", maker, np.dtype(np.float16), size) as writer:
-            entries = _index_photos(photos, writer, loaded.captioner, on_photo, on_problem)
-            if not entries:
-                raise DataError(f"{folder}: no photo could be read, so there is nothing to index")
-            writer.finish(
-                loaded.config("photos", approximate=approximate),
-                entries,
-                lambda part: ranker.see(np.stack([writer.known[e] for e in entries[part]])),
-            )
+        loaded = RankingModel.load(Path(model))
+        index_photos(photos, Path(folder), loaded, on_photo, on_problem, approximate=approximate)
         return cls(read_index(Path(folder)), loaded)
 
     @classmethod
@@ -143,28 +89,8 @@ class RetrievalIndex:
         on_sentences: Callable[[int], None] = lambda _: None,
     ) -> "RetrievalIndex":
         """An index of just these sentences; log P(sentence) of new ones is worked out here."""
-        loaded = _Model.load(Path(model))
-        config = loaded.config("sentences")
-        entries = list(dict.fromkeys(json.dumps({"sentence": s}) for s in sentences if tokenize(s)))
-        if not entries:
-            raise DataError(f"{folder}: there are no sentences to index")
-        words = {entry: loaded.words(json.loads(entry)["sentence"]) for entry in entries}
-        kind = np.dtype(np.float32)
-        maker = config.model + config.ranking
-        with index_writer(Path(folder), "sentences", maker, kind, 2) as writer:
-            new = [entry for entry in entries if entry not in writer.known]
-            on_sentences(len(entries) - len(new))
-            for start in range(0, len(new), SENTENCES_AT_ONCE):
-                block = new[start : start + SENTENCES_AT_ONCE]
-                chosen = [words[entry] for entry in block]
-                marginals = loaded.ranker.near_marginals(chosen)
-                common = loaded.ranker.commonness(loaded.ranker.read(chosen))
-                for entry, values in zip(block, np.stack([marginals, common], 1), strict=True):
-                    writer.add(entry, values)
-                on_sentences(len(block))
-            writer.finish(
-                config, entries, lambda part: loaded.ranker.read([words[e] for e in entries[part]])
-            )
+        loaded = RankingModel.load(Path(model))
+        index_sentences(sentences, Path(folder), loaded, on_sentences)
         return cls(read_index(Path(folder)), loaded)
 
     @classmethod
@@ -174,7 +100,7 @@ class RetrievalIndex:
         Raises CheckpointError if the model is another than the index was made with.
         """
         files = read_index(Path(folder))
-        loaded = _Model.load(Path(model or files.config.run))
+        loaded = RankingModel.load(Path(model or files.config.run))
         now = loaded.config(files.config.holds)
         made = files.config
         if (made.model, made.ranking, made.encoder) != (now.model, now.ranking, now.encoder):
@@ -323,50 +249,6 @@ class _Asked:
     vector: Float[np.ndarray, " D"]
     words: list[int] | None
     feature: Float[np.ndarray, "1 F"] | None
-
-
-def _index_photos(
-    photos: Iterable[str | Path],
-    writer: IndexWriter,
-    captioner: Captioner,
-    on_photo: Callable[[], None],
-    on_problem: Callable[[str], None],
-) -> list[str]:
-    """The entries of the photos that could be read, once their features are known."""
-    entries: list[str] = []
-    waiting: dict[str, np.ndarray] = {}
-
-    def encode() -> None:
-        if waiting:
-            features = captioner.encoder.encode(np.stack(list(waiting.values())))
-            for entry, feature in zip(waiting, features.astype(np.float16), strict=True):
-                writer.add(entry, feature)
-            waiting.clear()
-
-    for photo in photos:
-        try:
-            entry = _photo_entry(photo)
-            if entry not in writer.known:
-                loaded = load_image(photo, least_side=captioner.encoder.identity.size)
-                waiting[entry] = captioner.encoder.preprocess(loaded)
-            entries.append(entry)
-        except ImageError as error:
-            on_problem(str(error))
-        if len(waiting) == BATCH:
-            encode()
-        on_photo()
-    encode()
-    return list(dict.fromkeys(entries))
-
-
-def _photo_entry(photo: str | Path) -> str:
-    """Where a photo is and what tells one state of its file from another."""
-    try:
-        status = os.stat(photo)
-        size, changed = status.st_size, status.st_mtime_ns
-    except (OSError, ValueError):
-        size, changed = -1, -1  # reading it will say what is wrong
-    return json.dumps({"path": os.path.abspath(photo), "size": size, "changed": changed})
 
 
 def _largest(values: Float[np.ndarray, " W"], count: int) -> Int[np.ndarray, " _"]:

@@ -40,6 +40,8 @@ from mrnn.scoring import perplexity, perplexity_of
 from mrnn.training_data import TrainingData, read_training_data
 from mrnn.training_events import EpochDone, Event, RunFinished, RunStarted, StepDone
 
+AFTERWARDS = {"ranking", "expected_cider", "decoding"}
+"""Tables of a recipe that may change while a run is interrupted: what is trained does not."""
 BATCH_OF_DEV = 128
 
 
@@ -262,7 +264,7 @@ class _Run:
 
     def _fingerprint(self) -> str:
         """What must not change while a run is interrupted."""
-        content: dict[str, Any] = self.recipe.model_dump(mode="json", exclude={"ranking"})
+        content: dict[str, Any] = self.recipe.model_dump(mode="json", exclude=AFTERWARDS)
         content["encoder"] = self.checkpoint.encoder.model_dump(mode="json")
         content["captions"] = self.data.hash
         return json.dumps(content, sort_keys=True)

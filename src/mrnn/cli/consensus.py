@@ -40,6 +40,7 @@ class Space(StrEnum):
 
     raw = "raw"
     refined = "refined"
+    joint = "joint"
 
 
 class Distance(StrEnum):
@@ -73,8 +74,12 @@ def rerank(
         ),
     ] = "self",
     features: Annotated[
-        Space, typer.Option(help="Find neighbours by the encoder, or what the model sees")
-    ] = Space.raw,
+        Space | None,
+        typer.Option(
+            help="Find neighbours by the encoder, by what the model sees, or where it ranks "
+            "[default: joint; raw, if it does not rank]"
+        ),
+    ] = None,
     distance: Annotated[Distance, typer.Option(help="How features are compared")] = Distance.cosine,
     model: ModelFolder = None,
     evidence: Annotated[
@@ -98,7 +103,7 @@ def rerank(
             by=by.value,
             neighbours=neighbours,
             references=references,
-            features=features.value,
+            features=features.value if features else None,
             distance=distance.value,
         )
         ranked = _by_neighbours(lists, Path(data), model, options, evidence=evidence)
@@ -119,13 +124,15 @@ def _by_neighbours(
     from mrnn.consensus import TrainingCaptions, feature_space
     from mrnn.dataset import Dataset
     from mrnn.nbest import PhotoFeatures, find_neighbours, rank_by_neighbours
+    from mrnn.ranking import Ranker
 
     dataset = Dataset.load(data)
     captions = TrainingCaptions(dataset.split("train"))
     search = None
     if any(each.neighbours is None for each in lists):
         checkpoint = Checkpoint.load(model or DEFAULT_MODEL)
-        space = feature_space(dataset, captions.images, checkpoint, options)
+        ranker = Ranker.find(model or DEFAULT_MODEL, checkpoint)
+        space = feature_space(dataset, captions.images, checkpoint, options, ranker)
         encoder = lambda: Captioner.load(model or DEFAULT_MODEL).encoder  # noqa: E731
         search = space, PhotoFeatures(dataset, checkpoint.encoder, encoder)
     found = find_neighbours(lists, captions, options.neighbours, search)

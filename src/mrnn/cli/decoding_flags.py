@@ -21,9 +21,14 @@ Likeness = Annotated[
         help="Weight of how like its photo a caption is, as ranking tells; 0 leaves it out"
     ),
 ]
+ExpectedCider = Annotated[
+    float | None,
+    typer.Option(help="Weight of the CIDEr that a caption can expect; 0 leaves it out"),
+]
 FLAGS: dict[str, Any] = {
     "beam_size": BeamSize,
     "likeness": Likeness,
+    "expected_cider": ExpectedCider,
     "n_best": Annotated[int | None, typer.Option(help="Captions for each photo")],
     "minimum_words": Annotated[
         int | None, typer.Option("--min-words", help="Words that a caption has at least")

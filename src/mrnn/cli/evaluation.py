@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrnn.cli.consensus import ConsensusSource, consensus_source
-from mrnn.cli.decoding_flags import BeamSize, Likeness, decoding_options
+from mrnn.cli.decoding_flags import BeamSize, ExpectedCider, Likeness, decoding_options
 from mrnn.cli.retrieval import (
     Exact,
     Folds,
@@ -55,6 +55,7 @@ def evaluate(
     task: Annotated[Task, typer.Option(help="What to measure")] = Task.all,
     beam_size: BeamSize = None,
     likeness: Likeness = None,
+    expected_cider: ExpectedCider = None,
     consensus: ConsensusSource = None,
     exact: Exact = False,
     marginal_images: MarginalImages = None,
@@ -93,13 +94,18 @@ def evaluate(
     ids = coco_ids([image.name for image in images]) if results else []
     checkpoint = Checkpoint.load(model)
     source = consensus_source(consensus)
-    others = None if source is None else Consensus.load(source, checkpoint)
-    captioner = Captioner(checkpoint, consensus=others, ranker=Ranker.find(model, checkpoint))
+    ranker = Ranker.find(model, checkpoint)
+    others = None if source is None else Consensus.load(source, checkpoint, ranker=ranker)
+    captioner = Captioner(checkpoint, consensus=others, ranker=ranker)
     training = dataset.split("train") if "train" in dataset.splits else ()
     if not training and Task.generation in tasks:
         notes.append(f"novel: {data} has no train split, whose captions would tell what is new")
     features = load_features(dataset, checkpoint.encoder).of(images)
-    given_flags = {"beam_size": beam_size, "likeness": likeness}
+    given_flags = {
+        "beam_size": beam_size,
+        "likeness": likeness,
+        "expected_cider": expected_cider,
+    }
     asked = {"n_best": 1} | {k: value for k, value in given_flags.items() if value is not None}
     options = decoding_options(checkpoint.decoding, asked)
     with progress("Captioning", len(images)) as advance:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrnn.cli.consensus import ConsensusSource, consensus_source
-from mrnn.cli.decoding_flags import BeamSize, Likeness, decoding_options
+from mrnn.cli.decoding_flags import BeamSize, ExpectedCider, Likeness, decoding_options
 from mrnn.cli.scores import Meteor
 from mrnn.cli.terminal import check_output, progress, run_name, tell
 from mrnn.errors import CheckpointError
@@ -32,6 +32,7 @@ def report(
     limit: Annotated[int, typer.Option(min=1, help="How many photos to show")] = 200,
     beam_size: BeamSize = None,
     likeness: Likeness = None,
+    expected_cider: ExpectedCider = None,
     consensus: ConsensusSource = None,
     meteor: Meteor = True,
 ) -> None:
@@ -47,7 +48,7 @@ def report(
     check_output("--out", out)
     dataset = Dataset.load(data)
     images = dataset.split(split)
-    flags = {"beam_size": beam_size, "likeness": likeness}
+    flags = {"beam_size": beam_size, "likeness": likeness, "expected_cider": expected_cider}
     asked = {name: value for name, value in flags.items() if value is not None}
     folders = [run or DEFAULT_MODEL] + ([run_b] if run_b else [])
     runs = []
@@ -56,8 +57,9 @@ def report(
         features = load_features(dataset, checkpoint.encoder).of(images)
         options = decoding_options(checkpoint.decoding, asked)
         source = consensus_source(consensus)
-        others = None if source is None else Consensus.load(source, checkpoint)
-        captioner = Captioner(checkpoint, consensus=others, ranker=_ranker(folder, checkpoint))
+        ranker = _ranker(folder, checkpoint)
+        others = None if source is None else Consensus.load(source, checkpoint, ranker=ranker)
+        captioner = Captioner(checkpoint, consensus=others, ranker=ranker)
         epochs = read_epochs(folder)
         runs.append(Run(run_name(folder), captioner, features, options, epochs))
     runs = [replace(run, retrieval=_retrieval(run, images)) for run in runs]

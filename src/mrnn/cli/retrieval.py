@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mrnn.caption_scores import Interval, Setting
     from mrnn.checkpoint import Checkpoint
     from mrnn.dataset import CaptionedImage, Dataset
+    from mrnn.expected_cider import ExpectedCiderOptions
     from mrnn.joint_space import JointSpaceOptions
     from mrnn.ranking_evaluation import Rank, RetrievalScores
 
@@ -69,7 +70,7 @@ def train_ranking(
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Teach a trained model to rank; its captions stay as they are."""
+    """Teach a trained model to rank, and to tell which of its captions fit a photo."""
     from mrnn.dataset import Dataset
     from mrnn.joint_space import JointSpaceOptions
 
@@ -77,15 +78,20 @@ def train_ranking(
     teach_to_rank(run, Dataset.load(data), JointSpaceOptions.model_validate(asked))
 
 
-def teach_to_rank(run: Path, dataset: "Dataset", options: "JointSpaceOptions") -> None:
-    """Train a model's joint space and keep it beside the model; with time left on stderr."""
+def teach_to_rank(
+    run: Path,
+    dataset: "Dataset",
+    options: "JointSpaceOptions",
+    expected: "ExpectedCiderOptions | None" = None,
+) -> None:
+    """Train what a model ranks by and keep it beside the model; with time left on stderr."""
     from mrnn.checkpoint import Checkpoint
-    from mrnn.ranking import RANKING
+    from mrnn.ranking_file import RANKING
     from mrnn.ranking_training import train_ranker
 
     checkpoint = Checkpoint.load(run)
     with progress("Training to rank", options.parts * options.steps) as advance:
-        ranker = train_ranker(checkpoint, dataset, options, advance)
+        ranker = train_ranker(checkpoint, dataset, options, expected, advance)
     ranker.save(run)
     weights = ranker.weights
     print(
@@ -134,11 +140,12 @@ def measure_retrieval(
             rank(precision=getattr(torch, numbers), on_pairs=advance), captions, features,
             fold_count=fold_count, seed=seed,
         )  # fmt: skip
+    inside = len(images) - len(images) % fold_count  # of a fold
     settings = retrieval_settings(
         exact=exact,
         marginal_images=count,
         images=len(images) // fold_count,
-        sentences=len(captions) // fold_count,
+        sentences=int((captions.image_rows < inside).sum()) // fold_count,
         precision=getattr(torch, numbers),
     )
     fewer = f"retrieval: P(sentence) over {count:,} training images, as there are no more"
@@ -196,13 +203,12 @@ def retrieval_lines(
     """A table for people."""
     if scores is None:
         return
-    yield f"{'retrieval':<34}   R@1   R@5  R@10  median rank"
+    yield f"{'retrieval':<34}   R@1   R@5  R@10  median and mean rank"
     for direction in type(scores).model_fields:
         found = getattr(scores, direction)
-        keys = ("r@1", "r@5", "r@10", "median_rank")
+        keys = ("r@1", "r@5", "r@10", "median_rank", "mean_rank")
         lows, highs = zip(*(intervals[f"{direction}.{key}"] for key in keys), strict=True)
-        figures = (found.r_at_1, found.r_at_5, found.r_at_10, found.median_rank)
-        yield _row(direction.replace("_", " "), figures)
+        yield _row(direction.replace("_", " "), list(found.model_dump().values()))
         yield _row("   95 % interval, from", lows)
         yield _row("                    to", highs)
     exact = settings["ranking"] == "exact"
@@ -221,5 +227,7 @@ def retrieval_lines(
 
 
 def _row(name: str, figures: "Sequence[float]") -> str:
-    *recalls, median = figures
-    return f"{name:<34} {' '.join(f'{recall:5.1f}' for recall in recalls)}  {median:g}"
+    *recalls, median, mean = figures
+    return (
+        f"{name:<34} {' '.join(f'{recall:5.1f}' for recall in recalls)} {median:7.1f} {mean:8.1f}"
+    )

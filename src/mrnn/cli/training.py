@@ -45,7 +45,7 @@ def train(
         tell(f"Figures go to {folder}; look at them with: tensorboard --logdir {folder}")
     _show_training(events)
     if loaded.ranking:
-        teach_to_rank(out, dataset, loaded.ranking)
+        teach_to_rank(out, dataset, loaded.ranking, loaded.expected_cider)
 
 
 def _show_training(events: Iterable["Event"]) -> None:

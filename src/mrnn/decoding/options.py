@@ -19,6 +19,8 @@ class DecodingOptions(BaseModel):
     likeness: float = Field(default=0.0, ge=0, le=1000)
     """What a unit of likeness between photo and sentence, in the joint space of a model that has
     learned to rank, adds to the score of a search's hypotheses; 0, or no such space, nothing."""
+    expected_cider: float = Field(default=0.0, ge=0, le=1000)
+    """What a unit of the CIDEr that a hypothesis can expect, 0 to 10, adds likewise."""
 
     minimum_words: int = Field(default=1, ge=1, le=1000)
     no_repeat_ngram: int = Field(default=0, ge=0, le=1000)

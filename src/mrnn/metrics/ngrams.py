@@ -4,9 +4,10 @@ Letters: N images, S sentences, G different n-grams, R rows: an n-gram of a sent
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -17,9 +18,10 @@ LONGEST = 4  # words in the longest n-gram
 
 Words = Sequence[str]
 NGram = tuple[str, ...]
+Word = TypeVar("Word", bound=Hashable)
 
 
-def ngrams(words: Words) -> Counter[NGram]:
+def ngrams(words: Sequence[Word]) -> Counter[tuple[Word, ...]]:
     """How often each run of one to four words occurs in one sentence."""
     return Counter(
         tuple(words[i : i + n]) for n in range(1, LONGEST + 1) for i in range(len(words) - n + 1)

@@ -79,14 +79,13 @@ def ranking_figures_of_sets(
     `weights` say how often each image is in a set.
     """
     values, place = np.unique(ranks, return_inverse=True)
-    table = np.zeros((weights.shape[1], len(values)))
-    np.add.at(table, (image_of, place), 1)
-    upto = np.cumsum(weights @ table, axis=1)  # queries of each set with at most such a rank
+    counts = np.stack([np.bincount(place, own[image_of], len(values)) for own in weights])
+    upto = np.cumsum(counts, axis=1)  # queries of each set with at most such a rank
     total = upto[:, -1:]
-    recalls = [100 * weights @ table[:, values <= depth].sum(axis=1) for depth in (1, 5, 10)]
+    recalls = [100 * counts[:, values <= depth].sum(axis=1) for depth in (1, 5, 10)]
     # Of an even number of ranks the median is the mean of the two in the middle.
     middle = [values[(upto > (total - 1 + upper) // 2).argmax(axis=1)] for upper in (0, 1)]
-    sums = [*recalls, weights @ table @ values]
+    sums = [*recalls, counts @ values]
     of_each = np.stack(sums, axis=1) / total
     return np.insert(of_each, 3, np.mean(middle, axis=0), axis=1)
 

@@ -1,0 +1,147 @@
+"""Make an index of photos or sentences: what it holds of them already is not made again."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mrnn.captioner import Captioner
+from mrnn.errors import DataError, ImageError
+from mrnn.images import load_image
+from mrnn.index_folder import IndexConfig, Kind, photo_maker
+from mrnn.index_writer import IndexWriter, index_writer
+from mrnn.ranking import Ranker
+from mrnn.tokenization import tokenize
+
+BATCH = 16
+SENTENCES_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class RankingModel:
+    """A model that can rank, and where it is."""
+
+    run: Path
+    captioner: Captioner
+    ranker: Ranker
+
+    @classmethod
+    def load(cls, run: Path) -> "RankingModel":
+        """Raises CheckpointError for a model that has not learned to rank."""
+        captioner = Captioner.load(run)
+        ranker = captioner.ranker or Ranker.load(run, captioner.checkpoint)  # says what is missing
+        return cls(run, captioner, ranker)
+
+    def config(self, holds: Kind, *, approximate: bool = False) -> IndexConfig:
+        """Of an index made by it."""
+        return IndexConfig(
+            holds=holds,
+            run=os.path.abspath(self.run),
+            model=self.captioner.checkpoint.fingerprint,
+            ranking=self.ranker.fingerprint,
+            encoder=self.captioner.encoder.identity,
+            generation=0,
+            entries=0,
+            approximate=approximate,
+        )
+
+    def words(self, sentence: str) -> list[int]:
+        """As ids."""
+        return self.captioner.checkpoint.vocabulary.encode(tokenize(sentence))
+
+
+def index_photos(
+    photos: Iterable[str | Path],
+    folder: Path,
+    model: RankingModel,
+    on_photo: Callable[[], None],
+    on_problem: Callable[[str], None],
+    *,
+    approximate: bool,
+) -> None:
+    """Of just these photos; one that cannot be read is left out and told to `on_problem`."""
+    encoder, ranker = model.captioner.encoder, model.ranker
+    maker, size = photo_maker(encoder.identity), encoder.identity.feature_size
+    with index_writer(folder, "photos", maker, np.dtype(np.float16), size) as writer:
+        entries = _encode_photos(photos, writer, model.captioner, on_photo, on_problem)
+        if not entries:
+            raise DataError(f"{folder}: no photo could be read, so there is nothing to index")
+        writer.finish(
+            model.config("photos", approximate=approximate),
+            entries,
+            lambda part: ranker.see(np.stack([writer.known[e] for e in entries[part]])),
+        )
+
+
+def index_sentences(
+    sentences: Iterable[str],
+    folder: Path,
+    model: RankingModel,
+    on_sentences: Callable[[int], None],
+) -> None:
+    """Of just these sentences; log P(sentence) of new ones is worked out here."""
+    config, ranker = model.config("sentences"), model.ranker
+    entries = list(dict.fromkeys(json.dumps({"sentence": s}) for s in sentences if tokenize(s)))
+    if not entries:
+        raise DataError(f"{folder}: there are no sentences to index")
+    words = {entry: model.words(json.loads(entry)["sentence"]) for entry in entries}
+    maker = config.model + config.ranking
+    with index_writer(folder, "sentences", maker, np.dtype(np.float32), 2) as writer:
+        new = [entry for entry in entries if entry not in writer.known]
+        on_sentences(len(entries) - len(new))
+        for start in range(0, len(new), SENTENCES_AT_ONCE):
+            block = new[start : start + SENTENCES_AT_ONCE]
+            chosen = [words[entry] for entry in block]
+            marginals = ranker.near_marginals(chosen)
+            common = ranker.commonness(ranker.read(chosen))
+            for entry, values in zip(block, np.stack([marginals, common], 1), strict=True):
+                writer.add(entry, values)
+            on_sentences(len(block))
+        writer.finish(config, entries, lambda part: ranker.read([words[e] for e in entries[part]]))
+
+
+def _encode_photos(
+    photos: Iterable[str | Path],
+    writer: IndexWriter,
+    captioner: Captioner,
+    on_photo: Callable[[], None],
+    on_problem: Callable[[str], None],
+) -> list[str]:
+    """The entries of the photos that could be read, once their features are known."""
+    entries: list[str] = []
+    waiting: dict[str, np.ndarray] = {}
+
+    def encode() -> None:
+        if waiting:
+            features = captioner.encoder.encode(np.stack(list(waiting.values())))
+            for entry, feature in zip(waiting, features.astype(np.float16), strict=True):
+                writer.add(entry, feature)
+            waiting.clear()
+
+    for photo in photos:
+        try:
+            entry = _photo_entry(photo)
+            if entry not in writer.known:
+                loaded = load_image(photo, least_side=captioner.encoder.identity.size)
+                waiting[entry] = captioner.encoder.preprocess(loaded)
+            entries.append(entry)
+        except ImageError as error:
+            on_problem(str(error))
+        if len(waiting) == BATCH:
+            encode()
+        on_photo()
+    encode()
+    return list(dict.fromkeys(entries))
+
+
+def _photo_entry(photo: str | Path) -> str:
+    """Where a photo is and what tells one state of its file from another."""
+    try:
+        status = os.stat(photo)
+        size, changed = status.st_size, status.st_mtime_ns
+    except (OSError, ValueError):
+        size, changed = -1, -1  # reading it will say what is wrong
+    return json.dumps({"path": os.path.abspath(photo), "size": size, "changed": changed})
