@@ -4,8 +4,10 @@ import io
 import json
 import random
 import resource
+import shutil
 import time
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,9 @@ from mrnn.checkpoint import Checkpoint
 from mrnn.dataset import Dataset
 from mrnn.errors import MRNNError
 from mrnn.features import extract_features, load_features
+from mrnn.index_folder import photo_maker
+from mrnn.index_writer import PENDING, index_writer
+from mrnn.indexing import _photo_entry
 from mrnn.ranking import Ranker
 from mrnn.ranking_file import RANKING
 from mrnn.recipe import RECIPES, load_recipe
@@ -250,3 +255,24 @@ def test_the_bounds_hold_what_is_tested_here():
     for seed in seeds():
         Image.open(io.BytesIO(seed)).load()
     assert Path(RECIPES).is_dir()
+
+
+@few
+@given(data=st.data())
+def test_a_mutated_remainder_of_an_interrupted_index(
+    data, colours, colour_encoder, ranking_run, tmp_path, within_bounds
+):
+    """Whatever it holds, the index comes to hold just the photos."""
+    folder, photos = tmp_path / "index", [image.path for image in colours.images[:3]]
+    shutil.rmtree(folder, ignore_errors=True)
+    maker = photo_maker(colour_encoder.identity)
+    kind = np.dtype(np.float16)
+    with suppress(KeyboardInterrupt), index_writer(folder, "photos", maker, kind, 7) as writer:
+        for photo in photos:
+            writer.add(_photo_entry(photo), np.ones(7, kind))
+        raise KeyboardInterrupt
+    file = folder / PENDING
+    file.write_bytes(data.draw(mutations(file.read_bytes())))
+    index = RetrievalIndex.build(photos, folder, ranking_run)
+    assert [json.loads(entry)["path"] for entry in index.files.entries] == list(map(str, photos))
+    assert not file.exists()

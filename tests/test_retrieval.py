@@ -140,6 +140,23 @@ def test_only_what_changed_is_encoded_again(index, photos, ranking_run, colour_e
     assert loaded.search("blue") == renewed.search("blue")
 
 
+def test_a_model_that_was_moved_has_to_be_named(index, ranking_run, tmp_path):
+    ranking_run.rename(tmp_path / "moved")
+    message = (
+        rf"index was made with another model than .*; say by --model where {ranking_run} is now"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        RetrievalIndex.load(tmp_path / "index")
+    found = RetrievalIndex.load(tmp_path / "index", tmp_path / "moved").search("red")
+    assert found == index.search("red")
+
+
+def test_the_model_that_ships_may_be_moved(index, ranking_run, tmp_path, monkeypatch):
+    ranking_run.rename(tmp_path / "moved")
+    monkeypatch.setattr("mrnn.retrieval.DEFAULT_MODEL", tmp_path / "moved")
+    assert RetrievalIndex.load(tmp_path / "index").search("red") == index.search("red")
+
+
 def test_another_model_is_refused(index, ranking_run, checkpoint, tmp_path):
     with torch.no_grad():
         checkpoint.model.output.bias.add_(1)

@@ -97,16 +97,21 @@ class RetrievalIndex:
     def load(cls, folder: str | Path, model: str | Path | None = None) -> "RetrievalIndex":
         """An index, with the model that made it, or that of another folder if it is the same.
 
-        Raises CheckpointError if the model is another than the index was made with.
+        Where its folder is gone, the model that ships is tried. Raises CheckpointError if the model
+        is another than the index was made with.
         """
         files = read_index(Path(folder))
-        loaded = RankingModel.load(Path(model or files.config.run))
+        run = Path(model or files.config.run)
+        gone = model is None and not run.is_dir()
+        loaded = RankingModel.load(DEFAULT_MODEL if gone else run)
         now = loaded.config(files.config.holds)
         made = files.config
         if (made.model, made.ranking, made.encoder) != (now.model, now.ranking, now.encoder):
+            mend = "run mrnn index again"
+            if gone:
+                mend = f"say by --model where {run} is now, or {mend}"
             raise CheckpointError(
-                f"{folder} was made with another model than {loaded.run} holds now; "
-                "run mrnn index again"
+                f"{folder} was made with another model than {loaded.run} holds now; {mend}"
             )
         widths = files.values.shape[1], files.vectors.shape[1]
         values = 2 if made.holds == "sentences" else made.encoder.feature_size
