@@ -191,13 +191,12 @@ class Captioner:
         if judged:
             search = search.model_copy(update={"n_best": max(search.n_best, search.beam_size)})
         hypotheses = decode(checkpoint.model, seen, search, constraints, keys=keys)
-        captions = [tuple(map(self._caption, found)) for found in hypotheses]
         bonuses = self._bonuses(hypotheses, features.numpy(), options) if judged else None
         if self.consensus is not None:
-            captions = _ranked(captions, features.numpy(), self.consensus, bonuses)
-        elif bonuses is not None:
-            captions = list(map(_by_score, captions, hypotheses, bonuses))
-        return [found[: options.n_best] for found in captions]
+            return self._ranked(self.consensus, hypotheses, features.numpy(), bonuses, options)
+        if bonuses is not None:
+            hypotheses = list(map(_by_score, hypotheses, bonuses))
+        return [tuple(map(self._caption, found[: options.n_best])) for found in hypotheses]
 
     def applied(self, options: DecodingOptions) -> DecodingOptions:
         """The options as they count: what fits takes a ranker, and a search that has a choice."""
@@ -220,6 +219,27 @@ class Captioner:
         return [
             options.likeness * near.round(DECIMALS) + options.expected_cider * cider.round(DECIMALS)
             for near, cider in zip(likeness, expected, strict=True)
+        ]
+
+    def _ranked(
+        self,
+        consensus: Consensus,
+        hypotheses: Sequence[Sequence[Hypothesis]],
+        features: Float[np.ndarray, "N F"],
+        bonuses: Sequence[Float[np.ndarray, " _"]] | None,
+        options: DecodingOptions,
+    ) -> list[tuple[Caption, ...]]:
+        """The best of each photo by consensus."""
+        decode_words = self.checkpoint.vocabulary.decode
+        words = [[decode_words(each.words) for each in found] for found in hypotheses]
+        return [
+            tuple(
+                self._caption(found[place.rank_before - 1]).model_copy(update={"consensus": place})
+                for place in standings[: options.n_best]
+            )
+            for found, standings in zip(
+                hypotheses, consensus.rank(words, features, bonuses), strict=True
+            )
         ]
 
     def _caption_batch(
@@ -261,30 +281,10 @@ class Captioner:
         )
 
 
-def _by_score(
-    captions: tuple[Caption, ...], found: Sequence[Hypothesis], bonuses: Float[np.ndarray, " _"]
-) -> tuple[Caption, ...]:
+def _by_score(found: Sequence[Hypothesis], bonuses: Float[np.ndarray, " _"]) -> list[Hypothesis]:
     """By falling score and bonus; of equals, the earlier stays before the later."""
-    places = range(len(found))
-    order = sorted(places, key=lambda place: -(found[place].score + bonuses[place]))
-    return tuple(captions[place] for place in order)
-
-
-def _ranked(
-    captions: Sequence[tuple[Caption, ...]],
-    features: Float[np.ndarray, "N F"],
-    consensus: Consensus,
-    bonuses: Sequence[Float[np.ndarray, " _"]] | None,
-) -> list[tuple[Caption, ...]]:
-    """The captions of each photo in their new order."""
-    words = [[[word.word for word in caption.words] for caption in found] for found in captions]
-    return [
-        tuple(
-            found[place.rank_before - 1].model_copy(update={"consensus": place})
-            for place in standings
-        )
-        for found, standings in zip(captions, consensus.rank(words, features, bonuses), strict=True)
-    ]
+    order = sorted(range(len(found)), key=lambda place: -(found[place].score + bonuses[place]))
+    return [found[place] for place in order]
 
 
 def image_name(source: ImageSource) -> str:

@@ -102,9 +102,13 @@ class ExpectedCider:
         pairs = zip(parts, self.see(images), strict=True)
         return [part @ photo for part, photo in pairs]
 
+    @cached_property
+    def _rarities(self) -> dict[IdNGram, float]:
+        rarities = self.rarity.tolist()
+        return {ngram: rarities[row] for ngram, row in self._rows.items()}
+
     def _rarity_of(self, ngram: IdNGram) -> float:
-        row = self._rows.get(ngram)
-        return float(self.rarest if row is None else self.rarity[row])
+        return self._rarities.get(ngram, float(self.rarest))
 
 
 def fit_expected_cider(
