@@ -36,7 +36,7 @@ COLUMNS = (
 def search(
     captioner: Captioner, features: np.ndarray, beam: int
 ) -> Iterator[tuple[list[list[str]], np.ndarray]]:
-    """All captions of a beam for each image, as words, and their log P per word."""
+    """All captions of a beam for each image, as words, and what likelihood scores them."""
     update = {"beam_size": beam, "n_best": beam} | dict.fromkeys(FIT, 0.0)
     options = captioner.checkpoint.decoding.model_copy(update=update)
     for start in range(0, len(features), AT_ONCE):
@@ -44,7 +44,8 @@ def search(
         for found in captioner.describe(block, options):
             words = [[word.word for word in caption.words] for caption in found]
             nats = [caption.log_probability for caption in found]
-            yield words, np.array(nats) / [len(own) + 1 for own in words]
+            lengths = np.array([len(own) + 1 for own in words])
+            yield words, np.array(nats) / lengths**options.length_exponent
 
 
 def main() -> None:

@@ -262,6 +262,11 @@ def test_a_model_that_has_not_learned_to_rank_captions_by_likelihood(captioner, 
     assert fitted == captioner.caption(photos, options)
 
 
+def test_no_features_have_no_captions(ranking_run):
+    options = DecodingOptions(likeness=1, expected_cider=1)
+    assert Captioner.load(ranking_run).describe(torch.empty(0, 7), options) == []
+
+
 @pytest.mark.parametrize("option", FIT)
 def test_what_fits_counts_beside_consensus(ranking_run, photos, option):
     options = DecodingOptions(beam_size=12, maximum_words=4)

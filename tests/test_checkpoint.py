@@ -183,9 +183,12 @@ def test_a_file_instead_of_a_folder(run):
     [
         ("{", r"config\.json cannot be read: Expecting property name"),
         (b"\xff", r"config\.json cannot be read: 'utf-8' codec"),
-        ("[]", r"config\.json has format None; this version reads 3\. Upgrade mrnn, or train"),
-        ('{"format": 1, "weights": 0}', r"config\.json has format 1; this version reads 3\."),
-        ('{"format": 4, "weights": 0}', r"config\.json has format 4; this version reads 3\."),
+        (
+            "[]",
+            r"config\.json has format None; this version reads 2 and 3\. Upgrade mrnn, or train",
+        ),
+        ('{"format": 1, "weights": 0}', r"config\.json has format 1; this version reads 2 and 3\."),
+        ('{"format": 4, "weights": 0}', r"config\.json has format 4; this version reads 2 and 3\."),
         ('{"format": 2, "recipe": "x"}', r"config\.json: model: Field required"),
     ],
 )
@@ -220,6 +223,10 @@ def test_an_encoder_of_another_feature_size(run):
         (lambda t: t.pop("familiarity.mean"), "lacks the tensor familiarity.mean"),
         (lambda t: t.pop("familiarity.directions"), "lacks the tensor familiarity.directions"),
         (lambda t: t.update(more=torch.ones(1)), "has an unknown tensor more; the file is not"),
+        (
+            lambda t: t.pop("output.weight.scale"),
+            r"cannot be read: output\.weight lacks its \.scale; copy the model",
+        ),
         (
             lambda t: t.update({"output.bias": torch.ones(3)}),
             r"output\.bias has shape \(3,\), but config\.json asks for \(10,\)",

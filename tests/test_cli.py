@@ -336,6 +336,12 @@ def png_header(side):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
+def test_a_weight_that_cannot_count_is_told(mrnn, model, album):
+    _, out, err = mrnn("caption", album, "--model", model, "--likeness", "1")
+    assert "Note: likeness: left out, as the model has not learned to rank; run mrnn train-" in err
+    assert out == mrnn("caption", album, "--model", model)[1]
+
+
 def test_each_bad_photo_is_a_line_and_the_others_are_done(mrnn, model, album):
     good = album / "a b.png"
     noise = np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8)

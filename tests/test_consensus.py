@@ -161,6 +161,17 @@ def test_a_model_that_ranks_finds_neighbours_in_its_joint_space(data, ranking_ru
     assert asked.settings["consensus_features"] == "raw"
 
 
+def test_all_of_the_beam_is_ranked_where_what_fits_counts_and_said_to_be(data, ranking_run):
+    captioner = Captioner.load(ranking_run, "self")
+    dev = data.split("dev")
+    matrix = load_features(data, captioner.checkpoint.encoder).of(dev)
+    options = DecodingOptions(beam_size=14, maximum_words=4)
+    for likeness, count in ((0.0, 10), (1.0, 14)):
+        asked = options.model_copy(update={"likeness": likeness})
+        report = evaluate(captioner, dev, matrix, tasks=("generation",), options=asked)
+        assert report.settings["consensus_hypotheses"] == count
+
+
 def test_joint_features_take_a_model_that_ranks(data, checkpoint):
     plain = Consensus.load(data.folder, checkpoint)
     assert plain.settings["consensus_features"] == "raw"

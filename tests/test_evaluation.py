@@ -115,8 +115,8 @@ def test_likeness_that_cannot_count_is_not_said_to(captioner, images, features):
     report = evaluate(captioner, images[:2], features[:2], options=options, with_meteor=False)
     assert report.settings["likeness"] == report.settings["expected_cider"] == 0
     assert report.notes[:2] == [
-        "likeness: left out, as the model has not learned to rank",
-        "expected_cider: left out, as the model has not learned to rank",
+        "likeness: left out, as the model has not learned to rank; run mrnn train-ranking",
+        "expected_cider: left out, as the model has not learned to rank; run mrnn train-ranking",
     ]
 
 

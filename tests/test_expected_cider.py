@@ -6,6 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from mrnn.batching import EncodedCaptions
+from mrnn.errors import DataError
 from mrnn.expected_cider import ExpectedCiderOptions, fit_expected_cider
 from mrnn.metrics.cider import DocumentFrequencies, cider
 from mrnn.metrics.ngrams import ngrams
@@ -129,6 +130,20 @@ def test_scores_do_not_hang_on_what_else_is_scored(world):
     for i, alone in enumerate(together):
         apart = model.score([own[i]], features[i : i + 1])[0]
         np.testing.assert_allclose(apart, alone, atol=1e-5)
+
+
+def test_no_photos_have_no_scores(world):
+    _, features, _, captions = world
+    assert fit_expected_cider(features, captions, ALL).score([], features[:0]) == []
+
+
+@pytest.mark.parametrize("words", [[[], []], [[["zebra"]], [[]]]])
+def test_captions_without_a_known_word_are_refused(words):
+    captions = EncodedCaptions.of(words, Vocabulary(["dog"]))
+    with pytest.raises(
+        DataError, match=r"No train caption has a word of the vocabulary.* mrnn chec"
+    ):
+        fit_expected_cider(np.eye(2, dtype=np.float32), captions, ALL)
 
 
 def test_the_same_data_give_the_same_fit_and_leave_other_chance_alone(world):

@@ -33,8 +33,13 @@ def test_what_is_packed_is_unpacked_and_stays():
     assert all(torch.equal(again[name], once[name]) for name in once)
 
 
+def test_a_name_may_end_like_a_unit():
+    tensors = {"other.scale": torch.ones(3)}
+    assert unpacked(packed(tensors)).keys() == tensors.keys()
+
+
 def test_a_matrix_without_its_units():
     small = packed({"matrix": torch.randn(3, 4)})
     del small["matrix.scale"]
-    with pytest.raises(KeyError, match="matrix"):
+    with pytest.raises(ValueError, match=r"^matrix lacks its \.scale$"):
         unpacked(small)

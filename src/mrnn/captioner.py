@@ -27,6 +27,7 @@ from mrnn.tokenization import join_words
 BATCH = 16
 FIT = ("likeness", "expected_cider")
 """Options that order captions by how well they fit their photo."""
+UNJUDGED = "left out, as the model has not learned to rank; run mrnn train-ranking"
 DECIMALS = 4
 """Of log-probabilities and of how captions fit: what follows changes with the photos at hand."""
 
@@ -186,12 +187,9 @@ class Captioner:
             keys = [crc32(feature.numpy().tobytes()) for feature in features]
         with torch.inference_mode():
             seen = checkpoint.model.see(features)
-        search = options if self.consensus is None else self.consensus.options.widen(options)
-        judged = bool(options.likeness or options.expected_cider)
-        if judged:
-            search = search.model_copy(update={"n_best": max(search.n_best, search.beam_size)})
+        search = self.search_of(options)
         hypotheses = decode(checkpoint.model, seen, search, constraints, keys=keys)
-        bonuses = self._bonuses(hypotheses, features.numpy(), options) if judged else None
+        bonuses = self._bonuses(hypotheses, features.numpy(), options)
         if self.consensus is not None:
             return self._ranked(self.consensus, hypotheses, features.numpy(), bonuses, options)
         if bonuses is not None:
@@ -205,14 +203,24 @@ class Captioner:
             return options
         return options.model_copy(update=dict.fromkeys(FIT, 0.0))
 
+    def search_of(self, options: DecodingOptions) -> DecodingOptions:
+        """With as many hypotheses as are put in order, of options as they count."""
+        if self.consensus is not None:
+            options = self.consensus.options.widen(options)
+        if _judges(options):
+            most = max(options.n_best, options.beam_size)
+            options = options.model_copy(update={"n_best": most})
+        return options
+
     def _bonuses(
         self,
         hypotheses: Sequence[Sequence[Hypothesis]],
         features: Float[np.ndarray, "N F"],
         options: DecodingOptions,
-    ) -> list[Float[np.ndarray, " _"]]:
-        """What each hypothesis of each photo gains by how well it fits."""
-        assert self.ranker is not None  # or nothing is asked for
+    ) -> list[Float[np.ndarray, " _"]] | None:
+        """What each hypothesis of each photo gains by how well it fits; None if that is nothing."""
+        if self.ranker is None or not _judges(options):
+            return None
         words = [[hypothesis.words for hypothesis in found] for found in hypotheses]
         likeness = self.ranker.likeness(words, features)
         expected = self.ranker.expected_cider(words, features)
@@ -279,6 +287,11 @@ class Captioner:
                 Word(word=word, log_probability=round(value, DECIMALS)) for word, value in pairs
             ),
         )
+
+
+def _judges(options: DecodingOptions) -> bool:
+    """Whether how well captions fit counts."""
+    return any(getattr(options, name) for name in FIT)
 
 
 def _by_score(found: Sequence[Hypothesis], bonuses: Float[np.ndarray, " _"]) -> list[Hypothesis]:

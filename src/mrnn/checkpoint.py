@@ -132,8 +132,8 @@ def _load_config(folder: Path) -> CheckpointConfig:
     found = content.get("format") if isinstance(content, dict) else None
     if found not in READ:
         raise CheckpointError(
-            f"{file} has format {found!r}; this version reads {FORMAT}. Upgrade mrnn, "
-            "or train the model again"
+            f"{file} has format {found!r}; this version reads {READ[0]} and {READ[1]}. "
+            "Upgrade mrnn, or train the model again"
         )
     try:
         return CheckpointConfig.model_validate(content)
@@ -148,9 +148,9 @@ def _load_tensors(file: Path) -> dict[str, Tensor]:
         with safe_open(file, framework="pt") as opened:
             stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         return {name: tensor.float() for name, tensor in unpacked(stored).items()}
-    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         line = str(error).splitlines()[0]
-        raise CheckpointError(f"{file} cannot be read: {line}") from error
+        raise CheckpointError(f"{file} cannot be read: {line}; copy the model again") from error
 
 
 def _check_tensors(model: Network, tensors: dict[str, Tensor], file: Path) -> None:

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mrnn.batching import EncodedCaptions
+from mrnn.errors import DataError
 from mrnn.metrics.cider import SCALE
 from mrnn.metrics.ngrams import LONGEST, ngrams
 from mrnn.packing import packed, unpacked
@@ -97,10 +98,9 @@ class ExpectedCider:
     ) -> list[Float[np.ndarray, " _"]]:
         """For each photo, of each of its own sentences the CIDEr to expect, near 0 to 10."""
         read = self.read([sentence for own in sentences for sentence in own])
-        ends = np.cumsum([len(own) for own in sentences])
-        parts = np.split(read.astype(np.float64), ends[:-1])
-        pairs = zip(parts, self.see(images), strict=True)
-        return [part @ photo for part, photo in pairs]
+        ends = np.cumsum([0, *map(len, sentences)])
+        places = zip(ends[:-1], ends[1:], self.see(images), strict=True)
+        return [read[first:end].astype(np.float64) @ photo for first, end, photo in places]
 
     @cached_property
     def _rarities(self) -> dict[IdNGram, float]:
@@ -117,16 +117,14 @@ def fit_expected_cider(
     """From the captions of a train split, rounded as a file keeps it. The same data, the same fit.
 
     Images without captions have no part in it. The work goes on in blocks of images, so that
-    memory is taken by the matrices (F x F and G x F) and the count of n-grams alone.
+    memory is taken by the matrices (F x F and G x F) and the count of n-grams alone. Raises
+    DataError for captions without a known word.
     """
-    images, counts = np.unique(captions.image_rows, return_counts=True)
-    order = np.split(np.argsort(captions.image_rows, kind="stable"), counts.cumsum()[:-1])
+    images, firsts = np.unique(np.sort(captions.image_rows), return_index=True)
+    order = np.split(np.argsort(captions.image_rows, kind="stable"), firsts[1:])
     own = [[captions.sentences[row].tolist() for row in rows] for rows in order]
-    spread: Counter[IdNGram] = Counter()
-    for sentences in own:
-        spread.update({ngram for sentence in sentences for ngram in ngrams(sentence)})
-    known = (ngram for ngram in spread if Vocabulary.UNKNOWN not in ngram)
-    kept = sorted(known, key=lambda ngram: (-spread[ngram], ngram))[: options.ngrams]
+    spread = Counter(ngram for sentences in own for ngram in set().union(*map(ngrams, sentences)))
+    kept = _most_spread(spread, options.ngrams)
     rows = {ngram: row for row, ngram in enumerate(kept)}
 
     def rarity(ngram: IdNGram) -> float:
@@ -156,6 +154,18 @@ def fit_expected_cider(
     }  # fmt: skip
     floats = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
     return ExpectedCider(**unpacked(packed(floats)))
+
+
+def _most_spread(spread: Counter[IdNGram], count: int) -> list[IdNGram]:
+    """The n-grams of known words that most images' captions have."""
+    known = (ngram for ngram in spread if Vocabulary.UNKNOWN not in ngram)
+    kept = sorted(known, key=lambda ngram: (-spread[ngram], ngram))[:count]
+    if not kept:
+        raise DataError(
+            "No train caption has a word of the vocabulary, so no CIDEr can be expected; "
+            "look at them with mrnn check"
+        )
+    return kept
 
 
 def _mean_vectors(

@@ -31,7 +31,7 @@ ATTEMPTS = 5
 """To open files that a writer may be replacing."""
 
 Kind = Literal["photos", "sentences"]
-VALUES = {"photos": np.dtype(np.float16), "sentences": np.dtype(np.float32)}
+VALUES: dict[Kind, np.dtype] = {"photos": np.dtype(np.float16), "sentences": np.dtype(np.float32)}
 """Of what numbers an entry's values are."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from mrnn.captioner import Captioner
 from mrnn.errors import DataError, ImageError
 from mrnn.images import load_image
-from mrnn.index_folder import IndexConfig, Kind, photo_maker
+from mrnn.index_folder import VALUES, IndexConfig, Kind, maker_of, photo_maker
 from mrnn.index_writer import IndexWriter, index_writer
 from mrnn.ranking import Ranker
 from mrnn.tokenization import tokenize
@@ -65,7 +65,7 @@ def index_photos(
     """Of just these photos; one that cannot be read is left out and told to `on_problem`."""
     encoder, ranker = model.captioner.encoder, model.ranker
     maker, size = photo_maker(encoder.identity), encoder.identity.feature_size
-    with index_writer(folder, "photos", maker, np.dtype(np.float16), size) as writer:
+    with index_writer(folder, "photos", maker, VALUES["photos"], size) as writer:
         entries = _encode_photos(photos, writer, model.captioner, on_photo, on_problem)
         if not entries:
             raise DataError(f"{folder}: no photo could be read, so there is nothing to index")
@@ -88,8 +88,7 @@ def index_sentences(
     if not entries:
         raise DataError(f"{folder}: there are no sentences to index")
     words = {entry: model.words(json.loads(entry)["sentence"]) for entry in entries}
-    maker = config.model + config.ranking
-    with index_writer(folder, "sentences", maker, np.dtype(np.float32), 2) as writer:
+    with index_writer(folder, "sentences", maker_of(config), VALUES["sentences"], 2) as writer:
         new = [entry for entry in entries if entry not in writer.known]
         on_sentences(len(entries) - len(new))
         for start in range(0, len(new), SENTENCES_AT_ONCE):
@@ -125,7 +124,7 @@ def _encode_photos(
         try:
             entry = _photo_entry(photo)
             if entry not in writer.known:
-                loaded = load_image(photo, least_side=captioner.encoder.identity.size)
+                loaded = load_image(photo, least_side=captioner.encoder.identity.least_side)
                 waiting[entry] = captioner.encoder.preprocess(loaded)
             entries.append(entry)
         except ImageError as error:

@@ -32,16 +32,19 @@ def packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `packed` made, in float32; other types stay. Raises KeyError for a missing unit."""
-    return {
-        name: tensor * tensors[name + UNIT].float()
-        if tensor.dtype == torch.int8
-        else tensor.float()
-        if tensor.is_floating_point()
-        else tensor
-        for name, tensor in tensors.items()
-        if not name.endswith(UNIT)
-    }
+    """What `packed` made, in float32; other types stay. Raises ValueError for a missing unit."""
+    large, units = (
+        {},
+        {name + UNIT for name, tensor in tensors.items() if tensor.dtype == torch.int8},
+    )
+    for name, tensor in tensors.items():
+        if tensor.dtype == torch.int8:
+            if name + UNIT not in tensors:
+                raise ValueError(f"{name} lacks its {UNIT}")
+            large[name] = tensor * tensors[name + UNIT].float()
+        elif name not in units:
+            large[name] = tensor.float() if tensor.is_floating_point() else tensor
+    return large
 
 
 def rounded(matrix: Float[Tensor, "R C"]) -> Float[Tensor, "R C"]:

@@ -43,7 +43,7 @@ SOFTNESS, SHARE = 0.05, 0.5
 
 @dataclass(frozen=True)
 class Ranker:
-    """All that ranking needs: the model, the joint space, sampled training photos, weights."""
+    """A model with what judges how sentences fit photos: a joint space and the CIDEr to expect."""
 
     checkpoint: Checkpoint
     space: JointSpace
@@ -51,6 +51,7 @@ class Ranker:
     """Features of training photos, over which P(sentence) is taken."""
     weights: Weights
     expected: ExpectedCider
+    """Orders captions; no part of ranking."""
 
     def save(self, folder: Path) -> None:
         """To a sibling, then renamed; matrices are rounded to a byte a number."""

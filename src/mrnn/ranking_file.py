@@ -79,7 +79,10 @@ def read_ranking(folder: Path, checkpoint: Checkpoint) -> RankingParts:
     file = folder / RANKING
 
     def refuse(problem: object) -> NoReturn:
-        raise CheckpointError(f"{file}{problem}. Run: mrnn train-ranking {folder} --data DATA")
+        raise CheckpointError(
+            f"{file}{problem}. Run: mrnn train-ranking {folder} --data DATA; without that file the "
+            "model captions by likelihood alone"
+        )
 
     if not file.exists():
         refuse(" does not exist, so nothing can be ranked")
@@ -91,7 +94,7 @@ def read_ranking(folder: Path, checkpoint: Checkpoint) -> RankingParts:
         return _parts_of(tensors, header, checkpoint)
     except _UnfitError as error:
         refuse(error)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         refuse(f" cannot be read: {str(error).splitlines()[0]}")
 
 
@@ -102,7 +105,9 @@ class _UnfitError(Exception):
 def _header_of(content: Any, model: str) -> _Header:  # noqa: ANN401
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
-        raise _UnfitError(f" has format {found!r}; this version reads {FORMAT}")
+        raise _UnfitError(
+            f" has format {found!r}; this version reads {FORMAT}, so upgrade mrnn if it is newer"
+        )
     try:
         header = _Header.model_validate(content)
     except ValidationError as error:
@@ -166,8 +171,11 @@ def _shapes(tensors: Mapping[str, Tensor], space: JointSpace) -> dict[str, tuple
 
 def _check(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
     for name in sorted(shapes.keys() | tensors.keys()):
-        shape = tuple(tensors[name].shape) if name in tensors else None
-        if shape != shapes.get(name):
-            raise _UnfitError(f": {name} has shape {shape}, not {shapes.get(name)}")
+        if name not in tensors:
+            raise _UnfitError(f" lacks the tensor {name}")
+        if name not in shapes:
+            raise _UnfitError(f" has an unknown tensor {name}")
+        if (shape := tuple(tensors[name].shape)) != shapes[name]:
+            raise _UnfitError(f": {name} has shape {shape}, not {shapes[name]}")
         if not torch.isfinite(tensors[name]).all():
             raise _UnfitError(f": {name} holds values that are not finite")

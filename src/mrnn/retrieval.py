@@ -155,7 +155,7 @@ class RetrievalIndex:
             words = self._known_words(query)
             return _Asked(ranker.read([words])[0], words, None)
         encoder = self._model.captioner.encoder
-        photo = load_image(query, least_side=encoder.identity.size)
+        photo = load_image(query, least_side=encoder.identity.least_side)
         feature = encoder.encode(encoder.preprocess(photo)[None])
         return _Asked(ranker.see(feature)[0], None, feature)
 

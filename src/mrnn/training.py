@@ -40,8 +40,8 @@ from mrnn.scoring import perplexity, perplexity_of
 from mrnn.training_data import TrainingData, read_training_data
 from mrnn.training_events import EpochDone, Event, RunFinished, RunStarted, StepDone
 
-AFTERWARDS = {"ranking", "expected_cider", "decoding"}
-"""Tables of a recipe that may change while a run is interrupted: what is trained does not."""
+AFTERWARDS = {"ranking", "expected_cider"}
+"""Tables of a recipe that may change while a run is interrupted, as the model does not."""
 BATCH_OF_DEV = 128
 
 

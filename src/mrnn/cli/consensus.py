@@ -17,7 +17,7 @@ ConsensusSource = Annotated[
     str | None,
     typer.Option(
         metavar="self|none|DATA",
-        help="Re-rank ten captions by each other, or by those of similar photos in DATA's train",
+        help="Re-rank what is found by each other, or by captions of like photos in DATA's train",
     ),
 ]
 EVIDENCE_SHOWN = 3
