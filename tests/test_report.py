@@ -106,6 +106,7 @@ def test_the_first_of_the_n_best_is_the_best(run):
     options = run.options.model_copy(update={"beam_size": 4})
     assert n_best(options).n_best == 4
     assert n_best(options.model_copy(update={"temperature": 1.0})).n_best == 1
+    assert n_best(options.model_copy(update={"beam_size": 50})).n_best == 20
 
 
 def test_photos_are_counted_as_they_are_done(run, images):

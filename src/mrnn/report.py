@@ -31,6 +31,8 @@ from mrnn.training_events import EpochDone
 
 SHOWN = 200
 """Photos that a report shows, unless asked for more or fewer."""
+CAPTIONS_SHOWN = 20
+"""Of a photo, at most."""
 SIDE = 240
 """Longest side of a thumbnail, in pixels."""
 
@@ -175,8 +177,8 @@ def make_report(
 
 
 def n_best(options: DecodingOptions) -> DecodingOptions:
-    """All that the beam holds at the end: the first of them stays what it is without the others."""
-    wide = 1 if options.temperature else options.beam_size
+    """What the beam holds at the end: the first of them stays what it is without the others."""
+    wide = 1 if options.temperature else min(options.beam_size, CAPTIONS_SHOWN)
     return options.model_copy(update={"n_best": wide})
 
 
