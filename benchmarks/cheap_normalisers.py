@@ -1,7 +1,8 @@
 """What cheaper normalisers of the output layer would save, and what they would cost in ranks.
 
-The first captions of some dev photos with these photos, all pairs: by the exact normaliser, a
-constant, a product of low rank, and the most frequent words with a sample of the others. The
+The first captions of some dev photos with these photos, all pairs: by the exact normaliser, the
+same in numbers of two bytes and of one, a constant, a product of low rank, and the most frequent
+words with a sample of the others. The
 error is that of log P(sentence | image) where one sentence's images are compared, so a
 shift for all of them is none.
 Run: python benchmarks/cheap_normalisers.py DATA [--model RUN] [--images 150]
@@ -39,6 +40,16 @@ def normalisers(weight: Tensor, bias: Tensor) -> dict[str, Normaliser]:
         narrow, wide = right[:rank].t(), (left[:, :rank] * values[:rank]).t()
         return lambda rows: (rows @ narrow @ wide + bias).logsumexp(1) + rows @ mean
 
+    short = weight.bfloat16().t()
+    unit = weight.abs().amax(1) / 127
+    bytes_of_weight = (weight / unit[:, None]).round().to(torch.int8).t()
+
+    def whole_numbers(rows: Tensor) -> Tensor:
+        """Products of bytes, each row of either side with a unit of its own."""
+        scale = rows.abs().amax(1, keepdim=True) / 127
+        products = torch._int_mm((rows / scale).round().to(torch.int8), bytes_of_weight)
+        return (products * scale * unit + bias).logsumexp(1)
+
     frequent = bias.argsort(descending=True)
 
     def shortlist(count: int, sampled: int) -> Normaliser:
@@ -51,6 +62,8 @@ def normalisers(weight: Tensor, bias: Tensor) -> dict[str, Normaliser]:
 
     return {
         "exact": exact,
+        "bfloat16": lambda rows: (rows.bfloat16() @ short + bias).logsumexp(1).float(),
+        "int8": whole_numbers,
         "constant": lambda rows: torch.zeros(len(rows)),
         **{f"rank {rank}": low_rank(rank) for rank in (16, 64, 128)},
         "500 words, 200 sampled": shortlist(500, 200),
