@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mrnn.captioner import FIT, Captioner
+from mrnn.captioner import Captioner
 from mrnn.checkpoint import DEFAULT_MODEL
 from mrnn.consensus import ConsensusOptions, TrainingCaptions, feature_space, self_scores
 from mrnn.dataset import CaptionedImage, Dataset
@@ -35,8 +35,8 @@ def find_hypotheses(
     captioner: Captioner, images: Sequence[CaptionedImage], features: np.ndarray
 ) -> Iterable[NBest]:
     """The ten best of a beam of ten, for each image."""
-    change = {"n_best": HYPOTHESES, "beam_size": HYPOTHESES} | dict.fromkeys(FIT, 0.0)
-    options = captioner.checkpoint.decoding.model_copy(update=change)
+    change = {"n_best": HYPOTHESES, "beam_size": HYPOTHESES}
+    options = captioner.checkpoint.decoding.by_likelihood.model_copy(update=change)
     for start in range(0, len(images), AT_ONCE):
         block = torch.from_numpy(features[start : start + AT_ONCE].astype(np.float32))
         names = (image.name for image in images[start : start + AT_ONCE])

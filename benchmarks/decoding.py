@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from mrnn.caption_scores import score
-from mrnn.captioner import FIT, Captioner
+from mrnn.captioner import Captioner
 from mrnn.checkpoint import DEFAULT_MODEL
 from mrnn.dataset import Dataset
 from mrnn.evaluation import generate, references_of
@@ -34,8 +34,12 @@ def main() -> None:
     print("| decoding | BLEU-4 | METEOR | CIDEr-D | distinct | captions/s |")
     print("|---|---|---|---|---|---|")
     default = captioner.checkpoint.decoding
-    ways = {"greedy" if size == 1 else f"beam {size}": default.model_copy(
-        update={"beam_size": size} | dict.fromkeys(FIT, 0.0)) for size in BEAM_SIZES}  # fmt: skip
+    ways = {
+        "greedy" if size == 1 else f"beam {size}": default.by_likelihood.model_copy(
+            update={"beam_size": size}
+        )
+        for size in BEAM_SIZES
+    }
     ways[f"default: beam {default.beam_size}, what fits"] = default
     for name, options in ways.items():
         start = time.perf_counter()

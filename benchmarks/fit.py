@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mrnn.captioner import FIT, Captioner
+from mrnn.captioner import Captioner
 from mrnn.checkpoint import DEFAULT_MODEL
 from mrnn.consensus import ConsensusOptions, TrainingCaptions, feature_space
 from mrnn.dataset import Dataset
@@ -37,8 +37,8 @@ def search(
     captioner: Captioner, features: np.ndarray, beam: int
 ) -> Iterator[tuple[list[list[str]], np.ndarray]]:
     """All captions of a beam for each image, as words, and what likelihood scores them."""
-    update = {"beam_size": beam, "n_best": beam} | dict.fromkeys(FIT, 0.0)
-    options = captioner.checkpoint.decoding.model_copy(update=update)
+    update = {"beam_size": beam, "n_best": beam}
+    options = captioner.checkpoint.decoding.by_likelihood.model_copy(update=update)
     for start in range(0, len(features), AT_ONCE):
         block = torch.from_numpy(features[start : start + AT_ONCE].astype(np.float32))
         for found in captioner.describe(block, options):

@@ -16,7 +16,7 @@ import torch
 
 from mrnn.batching import EncodedCaptions
 from mrnn.caption_scores import Interval
-from mrnn.captioner import FIT, Captioner
+from mrnn.captioner import Captioner
 from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.cli.retrieval import MARGINAL_IMAGES
 from mrnn.cli.terminal import progress
@@ -103,9 +103,9 @@ def generation_rows(
         "greedy": (own.model_copy(update={"beam_size": 1}), None),
         f"beam {own.beam_size}": (own, None),
     }
-    if ranker and (own.likeness or own.expected_cider):
-        likely = own.model_copy(update=dict.fromkeys(FIT, 0.0))
-        ways = {"greedy": ways["greedy"], f"beam {own.beam_size} by likelihood": (likely, None)}
+    if ranker and own.fit_weights:
+        likely = (own.by_likelihood, None)
+        ways = {"greedy": ways["greedy"], f"beam {own.beam_size} by likelihood": likely}
         ways[f"beam {own.beam_size}, by fit too"] = (own, None)
     if folder == DEFAULT_MODEL:
         ways["the same, re-ranked"] = (

@@ -26,7 +26,7 @@ from mrnn.batching import EncodedCaptions
 from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.dataset import Dataset
 from mrnn.features import load_features
-from mrnn.index_folder import IndexConfig, photo_maker
+from mrnn.index_folder import IndexConfig
 from mrnn.index_writer import index_writer
 from mrnn.metrics.ranking import image_to_sentence_ranks, ranking_scores, sentence_to_image_ranks
 from mrnn.ranking import Ranker, Rankings, rank_exactly, rank_fast
@@ -141,17 +141,17 @@ def build(arguments: argparse.Namespace, ranker: Ranker, _: torch.dtype) -> Foun
         holds="photos", run=str(arguments.model), model=checkpoint.fingerprint,
         ranking=ranker.fingerprint, encoder=checkpoint.encoder, generation=0, entries=0,
     )  # fmt: skip
-    folder, maker = arguments.folder, photo_maker(checkpoint.encoder)
     features = np.empty((len(entries), width), half)
     for start in range(0, len(entries), ROWS_AT_ONCE):
         part = features[start : start + ROWS_AT_ONCE]
         part[:] = random.random(part.shape, np.float32)
-    with index_writer(folder, "photos", maker, half, width) as writer:
+    with index_writer(arguments.folder, config, width) as writer:
         writer.known.update(zip(entries, features, strict=True))
-        seconds, _ = timed(
-            lambda: writer.finish(config, entries, lambda part: ranker.see(features[part]))
-        )
-    return {"seconds": seconds, "bytes": sum(file.stat().st_size for file in folder.iterdir())}
+        seconds, _ = timed(lambda: writer.finish(entries, lambda part: ranker.see(features[part])))
+    return {
+        "seconds": seconds,
+        "bytes": sum(file.stat().st_size for file in arguments.folder.iterdir()),
+    }
 
 
 def search(arguments: argparse.Namespace, _: Ranker, __: torch.dtype) -> Found:

@@ -6,10 +6,12 @@ import torch
 from conftest import COLOURS
 from PIL import Image
 
-from mrnn.captioner import BATCH, FIT, Captioner, ImageCaptions
+from mrnn.captioner import BATCH, Captioner, ImageCaptions
 from mrnn.checkpoint import Checkpoint
 from mrnn.decoding import DecodingOptions
 from mrnn.errors import CheckpointError, ImageError, OptionsError
+
+FIT = ("likeness", "expected_cider")
 
 
 @pytest.fixture

@@ -21,9 +21,8 @@ from mrnn.checkpoint import Checkpoint
 from mrnn.dataset import Dataset
 from mrnn.errors import MRNNError
 from mrnn.features import extract_features, load_features
-from mrnn.index_folder import photo_maker
 from mrnn.index_writer import PENDING, index_writer
-from mrnn.indexing import _photo_entry
+from mrnn.indexing import RankingModel, _photo_entry
 from mrnn.ranking import Ranker
 from mrnn.ranking_file import RANKING
 from mrnn.recipe import RECIPES, load_recipe
@@ -265,9 +264,9 @@ def test_a_mutated_remainder_of_an_interrupted_index(
     """Whatever it holds, the index comes to hold just the photos."""
     folder, photos = tmp_path / "index", [image.path for image in colours.images[:3]]
     shutil.rmtree(folder, ignore_errors=True)
-    maker = photo_maker(colour_encoder.identity)
+    config = RankingModel.load(ranking_run).config("photos")
     kind = np.dtype(np.float16)
-    with suppress(KeyboardInterrupt), index_writer(folder, "photos", maker, kind, 7) as writer:
+    with suppress(KeyboardInterrupt), index_writer(folder, config, 7) as writer:
         for photo in photos:
             writer.add(_photo_entry(photo), np.ones(7, kind))
         raise KeyboardInterrupt

@@ -10,7 +10,7 @@ import pytest
 import mrnn.index_folder as index_folder
 import mrnn.index_writer as writing
 from mrnn.errors import DataError, OptionsError
-from mrnn.index_folder import CONFIG, IndexConfig, photo_maker, read_index
+from mrnn.index_folder import CONFIG, IndexConfig, read_index
 from mrnn.index_writer import PENDING, index_writer
 
 HALF = np.dtype(np.float16)
@@ -25,21 +25,23 @@ def identity(colour_encoder):
     return colour_encoder.identity
 
 
-def write(folder, identity, entries, number=1.0, fail=None, approximate=False):
-    """An index whose values are all `number`; gives which entries were new."""
+def made_by(identity, **changes):
     config = IndexConfig(
         holds="photos", run="run", model="m", ranking="r", encoder=identity,
-        generation=0, entries=0, approximate=approximate,
+        generation=0, entries=0,
     )  # fmt: skip
-    with index_writer(folder, "photos", photo_maker(identity), HALF, 3) as writer:
+    return config.model_copy(update=changes)
+
+
+def write(folder, identity, entries, number=1.0, fail=None, approximate=False):
+    """An index whose values are all `number`; gives which entries were new."""
+    with index_writer(folder, made_by(identity, approximate=approximate), 3) as writer:
         new = [entry for entry in entries if entry not in writer.known]
         for entry in new:
             writer.add(entry, np.full(3, number, HALF))
             if entry == fail:
                 raise KeyboardInterrupt
-        writer.finish(
-            config, entries, lambda part: np.full((len(entries[part]), 2), number, np.float32)
-        )
+        writer.finish(entries, lambda part: np.full((len(entries[part]), 2), number, np.float32))
     return new
 
 
@@ -178,7 +180,7 @@ def test_a_full_disk_among_the_values_is_told_and_gone_on_from(tmp_path, identit
     folder = tmp_path / "index"
 
     def fill():
-        with index_writer(folder, "photos", photo_maker(identity), HALF, 3) as writer:
+        with index_writer(folder, made_by(identity), 3) as writer:
             writer.add('"a"', np.ones(3, HALF))
             with open("/dev/full", "wb") as full:
                 os.dup2(full.fileno(), writer.pending.fileno())
@@ -245,11 +247,10 @@ def test_whatever_moment_it_is_killed_a_reader_sees_one_whole_index(tmp_path, id
 def test_one_writer_at_a_time(tmp_path, identity):
     pytest.importorskip("fcntl")
     folder = tmp_path / "index"
-    maker = photo_maker(identity)
     with (
-        index_writer(folder, "photos", maker, HALF, 3),
+        index_writer(folder, made_by(identity), 3),
         pytest.raises(DataError, match=r"is being written by another mrnn index; wait$"),
-        index_writer(folder, "photos", maker, HALF, 3),
+        index_writer(folder, made_by(identity), 3),
     ):
         pass
 
@@ -268,7 +269,7 @@ def test_photos_and_sentences_do_not_mix(tmp_path, identity):
     write(folder, identity, ['"a"'])
     with (
         pytest.raises(DataError, match=r"is an index of photos, not of sentences; give another"),
-        index_writer(folder, "sentences", "x", HALF, 1),
+        index_writer(folder, made_by(identity, holds="sentences"), 1),
     ):
         pass
 

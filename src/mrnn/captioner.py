@@ -25,8 +25,6 @@ from mrnn.ranking import Ranker
 from mrnn.tokenization import join_words
 
 BATCH = 16
-FIT = ("likeness", "expected_cider")
-"""Options that order captions by how well they fit their photo."""
 UNJUDGED = "left out, as the model has not learned to rank; run mrnn train-ranking"
 DECIMALS = 4
 """Of log-probabilities and of how captions fit: what follows changes with the photos at hand."""
@@ -201,13 +199,13 @@ class Captioner:
         choice = self.consensus is not None or max(options.beam_size, options.n_best) > 1
         if self.ranker and options.searches and choice:
             return options
-        return options.model_copy(update=dict.fromkeys(FIT, 0.0))
+        return options.by_likelihood
 
     def search_of(self, options: DecodingOptions) -> DecodingOptions:
         """With as many hypotheses as are put in order, of options as they count."""
         if self.consensus is not None:
             options = self.consensus.options.widen(options)
-        if _judges(options):
+        if options.fit_weights:
             most = max(options.n_best, options.beam_size)
             options = options.model_copy(update={"n_best": most})
         return options
@@ -219,15 +217,15 @@ class Captioner:
         options: DecodingOptions,
     ) -> list[Float[np.ndarray, " _"]] | None:
         """What each hypothesis of each photo gains by how well it fits; None if that is nothing."""
-        if self.ranker is None or not _judges(options):
+        if self.ranker is None or not options.fit_weights:
             return None
+        judges = {"likeness": self.ranker.likeness, "expected_cider": self.ranker.expected_cider}
         words = [[hypothesis.words for hypothesis in found] for found in hypotheses]
-        likeness = self.ranker.likeness(words, features)
-        expected = self.ranker.expected_cider(words, features)
-        return [
-            options.likeness * near.round(DECIMALS) + options.expected_cider * cider.round(DECIMALS)
-            for near, cider in zip(likeness, expected, strict=True)
-        ]
+        bonuses = [np.zeros(len(found)) for found in hypotheses]
+        for name, weight in options.fit_weights.items():
+            for bonus, score in zip(bonuses, judges[name](words, features), strict=True):
+                bonus += weight * score.round(DECIMALS)
+        return bonuses
 
     def _ranked(
         self,
@@ -287,11 +285,6 @@ class Captioner:
                 Word(word=word, log_probability=round(value, DECIMALS)) for word, value in pairs
             ),
         )
-
-
-def _judges(options: DecodingOptions) -> bool:
-    """Whether how well captions fit counts."""
-    return any(getattr(options, name) for name in FIT)
 
 
 def _by_score(found: Sequence[Hypothesis], bonuses: Float[np.ndarray, " _"]) -> list[Hypothesis]:

@@ -23,7 +23,7 @@ from mrnn.caption_scores import (
     intervals_of,
     score,
 )
-from mrnn.captioner import FIT, UNJUDGED, Captioner
+from mrnn.captioner import UNJUDGED, Captioner
 from mrnn.dataset import CaptionedImage
 from mrnn.decoding import DecodingOptions
 from mrnn.errors import DataError
@@ -113,8 +113,7 @@ def evaluate(
             found = captioner.search_of(captioner.applied(options)).n_best
             settings["consensus_hypotheses"] = found
         if captioner.ranker is None:
-            left_out = (name for name in FIT if getattr(options, name))
-            notes += [f"{name}: {UNJUDGED}" for name in left_out]
+            notes += [f"{name}: {UNJUDGED}" for name in options.fit_weights]
     return EvaluationReport(
         perplexity=whole,
         perplexity_without_end=words,

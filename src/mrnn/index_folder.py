@@ -89,18 +89,6 @@ def read_index(folder: Path, *, to_search: bool = True) -> IndexFiles:
     raise AssertionError
 
 
-def photo_maker(encoder: EncoderIdentity) -> str:
-    """What the features of photos depend on."""
-    return encoder.model_dump_json()
-
-
-def maker_of(config: IndexConfig) -> str:
-    """What the values of an index depend on."""
-    if config.holds == "photos":
-        return photo_maker(config.encoder)
-    return config.model + config.ranking
-
-
 def names_of(generation: int) -> tuple[str, str, str, str]:
     """Of the files of entries, values, vectors and graph."""
     return (

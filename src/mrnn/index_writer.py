@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mrnn.errors import DataError
-from mrnn.index_folder import CONFIG, IndexConfig, Kind, maker_of, names_of, read_index
+from mrnn.index_folder import CONFIG, VALUES, IndexConfig, names_of, read_index
 from mrnn.neighbour_graph import NeighbourGraph
 from mrnn.whole_files import write_whole
 
@@ -32,10 +32,10 @@ class IndexWriter:
     """What was worked out once is not lost."""
 
     folder: Path
+    config: IndexConfig
     known: dict[str, np.ndarray]
     """The values of entries of the present index, and of an interrupted run."""
     pending: BinaryIO
-    generation: int
 
     def add(self, entry: str, values: np.ndarray) -> None:
         """Keep the values of one more entry, come what may."""
@@ -45,13 +45,10 @@ class IndexWriter:
         self.known[entry] = values
 
     def finish(
-        self,
-        config: IndexConfig,
-        entries: Sequence[str],
-        vectors_of: Callable[[slice], Float[np.ndarray, "_ D"]],
+        self, entries: Sequence[str], vectors_of: Callable[[slice], Float[np.ndarray, "_ D"]]
     ) -> None:
         """Write the entries, in this order, and switch over. A full disk leaves the old index."""
-        config = config.model_copy(update={"generation": self.generation, "entries": len(entries)})
+        config = self.config.model_copy(update={"entries": len(entries)})
         names = names_of(config.generation)
         present = names if config.approximate else names[:3]
         try:
@@ -78,17 +75,14 @@ class IndexWriter:
 
 
 @contextmanager
-def index_writer(
-    folder: Path, holds: Kind, maker: str, kind: np.dtype, width: int
-) -> Iterator[IndexWriter]:
-    """To write an index where there is none, or to renew one.
+def index_writer(folder: Path, config: IndexConfig, width: int) -> Iterator[IndexWriter]:
+    """To write an index where there is none, or to renew one; an entry has `width` values.
 
-    `maker` names what the values depend on: others' values are not taken over. `kind` and `width`
-    are those of an entry's values. Raises DataError where the folder holds something else, is
-    being written by another process, or cannot be written, as on a full disk.
+    Values that another model made are not taken over. Raises DataError where the folder holds
+    something else, is being written by another process, or cannot be written, as on a full disk.
     """
     try:
-        with _writer(folder, holds, maker, kind, width) as writer:
+        with _writer(folder, config, width) as writer:
             yield writer
     except OSError as error:
         raise DataError(
@@ -98,29 +92,36 @@ def index_writer(
 
 
 @contextmanager
-def _writer(
-    folder: Path, holds: Kind, maker: str, kind: np.dtype, width: int
-) -> Iterator[IndexWriter]:
+def _writer(folder: Path, config: IndexConfig, width: int) -> Iterator[IndexWriter]:
+    files = None
     if (folder / CONFIG).exists():
         files = read_index(folder, to_search=False)
-        if files.config.holds != holds:
+        if (holds := files.config.holds) != config.holds:
             raise DataError(
-                f"{folder} is an index of {files.config.holds}, not of {holds}; give another folder"
+                f"{folder} is an index of {holds}, not of {config.holds}; give another folder"
             )
     else:
-        files = None
         _refuse_others_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         known = {}
-        if files and maker == maker_of(files.config):
+        if files and _maker(files.config) == _maker(config):
             known = dict(zip(files.entries, files.values, strict=True))
-        header = json.dumps([holds, maker]).encode() + b"\n"
-        known |= dict(_read_pending(folder / PENDING, header, kind, width))
+        header = json.dumps([config.holds, _maker(config)]).encode() + b"\n"
+        known |= dict(_read_pending(folder / PENDING, header, VALUES[config.holds], width))
         with (folder / PENDING).open("ab") as pending:
             if not pending.tell():
                 pending.write(header)
-            yield IndexWriter(folder, known, pending, files.config.generation + 1 if files else 1)
+            generation = files.config.generation + 1 if files else 1
+            config = config.model_copy(update={"generation": generation})
+            yield IndexWriter(folder, config, known, pending)
+
+
+def _maker(config: IndexConfig) -> str:
+    """What the values of an index depend on."""
+    if config.holds == "photos":
+        return config.encoder.model_dump_json()
+    return config.model + config.ranking
 
 
 def _read_pending(

@@ -11,7 +11,7 @@ import numpy as np
 from mrnn.captioner import Captioner
 from mrnn.errors import DataError, ImageError
 from mrnn.images import load_image
-from mrnn.index_folder import VALUES, IndexConfig, Kind, maker_of, photo_maker
+from mrnn.index_folder import IndexConfig, Kind
 from mrnn.index_writer import IndexWriter, index_writer
 from mrnn.ranking import Ranker
 from mrnn.tokenization import tokenize
@@ -63,16 +63,13 @@ def index_photos(
     approximate: bool,
 ) -> None:
     """Of just these photos; one that cannot be read is left out and told to `on_problem`."""
-    encoder, ranker = model.captioner.encoder, model.ranker
-    maker, size = photo_maker(encoder.identity), encoder.identity.feature_size
-    with index_writer(folder, "photos", maker, VALUES["photos"], size) as writer:
+    config, ranker = model.config("photos", approximate=approximate), model.ranker
+    with index_writer(folder, config, config.encoder.feature_size) as writer:
         entries = _encode_photos(photos, writer, model.captioner, on_photo, on_problem)
         if not entries:
             raise DataError(f"{folder}: no photo could be read, so there is nothing to index")
         writer.finish(
-            model.config("photos", approximate=approximate),
-            entries,
-            lambda part: ranker.see(np.stack([writer.known[e] for e in entries[part]])),
+            entries, lambda part: ranker.see(np.stack([writer.known[e] for e in entries[part]]))
         )
 
 
@@ -88,7 +85,7 @@ def index_sentences(
     if not entries:
         raise DataError(f"{folder}: there are no sentences to index")
     words = {entry: model.words(json.loads(entry)["sentence"]) for entry in entries}
-    with index_writer(folder, "sentences", maker_of(config), VALUES["sentences"], 2) as writer:
+    with index_writer(folder, config, width=2) as writer:
         new = [entry for entry in entries if entry not in writer.known]
         on_sentences(len(entries) - len(new))
         for start in range(0, len(new), SENTENCES_AT_ONCE):
@@ -99,7 +96,7 @@ def index_sentences(
             for entry, values in zip(block, np.stack([marginals, common], 1), strict=True):
                 writer.add(entry, values)
             on_sentences(len(block))
-        writer.finish(config, entries, lambda part: ranker.read([words[e] for e in entries[part]]))
+        writer.finish(entries, lambda part: ranker.read([words[e] for e in entries[part]]))
 
 
 def _encode_photos(

@@ -38,7 +38,7 @@ def caption(
 ) -> None:
     """Caption photos; one that cannot be read does not stop the others."""
     from mrnn.caption_files import CaptionFile, write_sidecar
-    from mrnn.captioner import FIT, UNJUDGED, Captioner, image_name
+    from mrnn.captioner import UNJUDGED, Captioner, image_name
     from mrnn.checkpoint import DEFAULT_MODEL
     from mrnn.images import find_images
 
@@ -46,8 +46,8 @@ def caption(
     captioner = Captioner.load(model or DEFAULT_MODEL, consensus_source(consensus), weights=weights)
     options = decoding_options(captioner.checkpoint.decoding, asked)
     if captioner.ranker is None:
-        for name in FIT:
-            if asked.get(name):
+        for name in options.fit_weights:
+            if name in asked:
                 tell(f"Note: {name}: {UNJUDGED}")
     file = CaptionFile(out, options.n_best) if out else None
     done = frozenset(file.done) if file else frozenset()

@@ -46,6 +46,17 @@ class DecodingOptions(BaseModel):
     seed: int = Field(default=0, ge=0)
 
     @property
+    def fit_weights(self) -> dict[str, float]:
+        """Of what judges how well a caption fits its photo, by name, where it counts."""
+        weights = {"likeness": self.likeness, "expected_cider": self.expected_cider}
+        return {name: weight for name, weight in weights.items() if weight}
+
+    @property
+    def by_likelihood(self) -> "DecodingOptions":
+        """The same, where how well captions fit does not count."""
+        return self.model_copy(update=dict.fromkeys(self.fit_weights, 0.0))
+
+    @property
     def searches(self) -> bool:
         """Whether hypotheses come from one search whose best are wanted, not for being diverse."""
         return not self.temperature and self.diverse_groups == 1
