@@ -106,7 +106,11 @@ def test_what_is_left_out_is_told():
             "iapr does not take --image-column; .* table does",
         ),
         (("coco", "x", "--split-column", "x"), "coco does not take --split-column; .* table does"),
-        (("karpathy", "a", "b"), "prepare karpathy takes one SOURCE, not 2; coco takes several"),
+        (
+            ("karpathy", "a", "b"),
+            "prepare karpathy takes one SOURCE, not 2; coco and datasets take several",
+        ),
+        (("datasets", "a", "b"), "prepare datasets takes no --images: each dataset knows its own"),
         (
             ("folder", "photos", "--images", "none"),
             "none: no such folder of images; check --images",
@@ -128,3 +132,28 @@ def test_nothing_that_has_captions(tmp_path):
     with pytest.raises(DataError, match="folder: no captioned images, so there is no dataset"):
         raise prepare("folder", "photos").exception
     assert not (tmp_path / "data").exists()
+
+
+def test_photos_have_a_folder():
+    error = CliRunner().invoke(app, ("prepare", "folder", "photos", "--out", "data")).exception
+    with pytest.raises(OptionsError, match="prepare folder needs --images FOLDER, where the"):
+        raise error
+
+
+def test_dataset_folders_are_joined(tmp_path):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/d.jpg").touch()
+    (tmp_path / "more/d.txt").write_text("A kitchen\n")
+    for arguments in (
+        ("karpathy", "dataset.json", "--images", "photos", "--out", "one"),
+        ("folder", "more", "--images", "more", "--out", "two", "--shares", "1", "0", "0"),
+        ("datasets", "one", "two", "--out", "both"),
+    ):
+        result = CliRunner().invoke(app, ("prepare", *arguments))
+    assert result.stdout == "train: 2 images, 2 captions\ndev: 1 images, 1 captions\n"
+    both = Dataset.load(tmp_path / "both")
+    assert [(image.name, image.path, image.split) for image in both.images] == [
+        ("a.jpg", tmp_path / "photos/a.jpg", "train"),
+        ("b.jpg", tmp_path / "photos/b.jpg", "dev"),
+        ("d.jpg", tmp_path / "more/d.jpg", "train"),
+    ]

@@ -1,6 +1,6 @@
 """From photos and captions to a dataset folder with features: prepare, check, extract."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from enum import Enum, StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +23,7 @@ class Source(StrEnum):
     iapr = "iapr"
     table = "table"
     folder = "folder"
+    datasets = "datasets"
 
 
 class Sentences(Enum):
@@ -38,11 +39,14 @@ def prepare(
         list[Path],
         typer.Argument(
             metavar="SOURCE",
-            help="The file; for flickr, iapr and folder: the folder; for coco: one file or several",
+            help="The file; for flickr, iapr and folder: the folder; for coco: one file or "
+            "several; for datasets: dataset folders, to be joined",
         ),
     ],
-    images: Annotated[Path, typer.Option(help="Folder of the image files")],
     out: Annotated[Path, typer.Option(help="The dataset folder to write")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the image files [required but for datasets]")
+    ] = None,
     split_list: Annotated[
         list[str] | None,
         typer.Option(metavar="SPLIT=FILE", help="A split's images, one a line: dev=dev.txt"),
@@ -83,11 +87,11 @@ def prepare(
         "split_column": split_column,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    every = _read_source(kind, sources, images, given)
+    every, root = _read_source(kind, sources, images, given)
     divided, notes = divide(
         every, lists=split_list or (), shares=shares, seed=seed, leave_out=leave_out or ()
     )
-    write_dataset(divided, out, source=kind.value, images_root=images)
+    write_dataset(divided, out, source=kind.value, images_root=root)
     for note in notes:
         tell(note)
     dataset = Dataset.load(out)
@@ -175,9 +179,11 @@ def _import_features(
 
 
 def _read_source(
-    kind: Source, sources: list[Path], images: Path, options: dict[str, Any]
-) -> Iterator["CaptionedImage"]:
+    kind: Source, sources: list[Path], images: Path | None, options: dict[str, Any]
+) -> tuple[Iterable["CaptionedImage"], Path]:
+    """The images, and the folder that all of them are in."""
     from mrnn.readers.coco import read_coco
+    from mrnn.readers.datasets import read_datasets
     from mrnn.readers.flickr import read_flickr
     from mrnn.readers.folder import read_folder
     from mrnn.readers.iapr import read_iapr
@@ -189,22 +195,29 @@ def _read_source(
         if kind is not taker:
             option = name.replace("_", "-")
             raise OptionsError(f"prepare {kind} does not take --{option}; prepare {taker} does")
-    if len(sources) > 1 and kind is not Source.coco:
+    if len(sources) > 1 and kind not in (Source.coco, Source.datasets):
         raise OptionsError(
-            f"prepare {kind} takes one SOURCE, not {len(sources)}; coco takes several"
+            f"prepare {kind} takes one SOURCE, not {len(sources)}; coco and datasets take several"
         )
+    if kind is Source.datasets:
+        if images:
+            raise OptionsError("prepare datasets takes no --images: each dataset knows its own")
+        return read_datasets(sources)
+    if not images:
+        raise OptionsError(f"prepare {kind} needs --images FOLDER, where the photos are")
     if not images.is_dir():
         raise OptionsError(f"{images}: no such folder of images; check --images")
     match kind:
         case Source.flickr:
-            return read_flickr(sources[0], images)
+            found = read_flickr(sources[0], images)
         case Source.karpathy:
-            return read_karpathy(sources[0], images)
+            found = read_karpathy(sources[0], images)
         case Source.coco:
-            return read_coco(sources, images)
+            found = read_coco(sources, images)
         case Source.iapr:
-            return read_iapr(sources[0], images, **options)
+            found = read_iapr(sources[0], images, **options)
         case Source.table:
-            return read_table(sources[0], images, **options)
+            found = read_table(sources[0], images, **options)
         case Source.folder:
-            return read_folder(sources[0], images)
+            found = read_folder(sources[0], images)
+    return found, images
