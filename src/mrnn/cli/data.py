@@ -1,6 +1,6 @@
 """From photos and captions to a dataset folder with features: prepare, check, extract."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -190,6 +190,30 @@ def _read_source(
     from mrnn.readers.karpathy import read_karpathy
     from mrnn.readers.table import read_table
 
+    _refuse_what_does_not_fit(kind, sources, options)
+    if kind is Source.datasets:
+        if images:
+            raise OptionsError("prepare datasets takes no --images: each dataset knows its own")
+        return read_datasets(sources)
+    if not images:
+        raise OptionsError(f"prepare {kind} needs --images FOLDER, where the photos are")
+    if not images.is_dir():
+        raise OptionsError(f"{images}: no such folder of images; check --images")
+    if kind is Source.coco:
+        return read_coco(sources, images), images
+    read: Callable[..., Iterable[CaptionedImage]] = {
+        Source.flickr: read_flickr,
+        Source.karpathy: read_karpathy,
+        Source.iapr: read_iapr,
+        Source.table: read_table,
+        Source.folder: read_folder,
+    }[kind]
+    return read(sources[0], images, **options), images
+
+
+def _refuse_what_does_not_fit(
+    kind: Source, sources: Sequence[Path], options: Mapping[str, Any]
+) -> None:
     for name in options:
         taker = Source.iapr if name == "sentences" else Source.table
         if kind is not taker:
@@ -199,25 +223,3 @@ def _read_source(
         raise OptionsError(
             f"prepare {kind} takes one SOURCE, not {len(sources)}; coco and datasets take several"
         )
-    if kind is Source.datasets:
-        if images:
-            raise OptionsError("prepare datasets takes no --images: each dataset knows its own")
-        return read_datasets(sources)
-    if not images:
-        raise OptionsError(f"prepare {kind} needs --images FOLDER, where the photos are")
-    if not images.is_dir():
-        raise OptionsError(f"{images}: no such folder of images; check --images")
-    match kind:
-        case Source.flickr:
-            found = read_flickr(sources[0], images)
-        case Source.karpathy:
-            found = read_karpathy(sources[0], images)
-        case Source.coco:
-            found = read_coco(sources, images)
-        case Source.iapr:
-            found = read_iapr(sources[0], images, **options)
-        case Source.table:
-            found = read_table(sources[0], images, **options)
-        case Source.folder:
-            found = read_folder(sources[0], images)
-    return found, images
