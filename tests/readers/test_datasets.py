@@ -33,6 +33,12 @@ def test_a_name_in_both_is_refused(tmp_path):
         read_datasets(folders)
 
 
+def test_one_folder_twice_is_refused(tmp_path):
+    folder = write(tmp_path / "x", ["a.jpg"])
+    with pytest.raises(DataError, match=r"a\.jpg is in .*x and in .*x;"):
+        read_datasets([folder, folder])
+
+
 def test_one_alone_is_refused(tmp_path):
     with pytest.raises(DataError, match="x alone: give two dataset folders or more to join"):
         read_datasets([write(tmp_path / "x", ["a.jpg"])])

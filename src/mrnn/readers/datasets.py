@@ -19,11 +19,12 @@ def read_datasets(folders: Sequence[Path]) -> tuple[list[CaptionedImage], Path]:
     folder_of: dict[str, Path] = {}
     for folder in folders:
         for image in Dataset.load(folder).images:
-            if (before := folder_of.setdefault(image.name, folder)) != folder:
+            if before := folder_of.get(image.name):
                 raise DataError(
                     f"{image.name} is in {before} and in {folder}; names must be unique, so "
                     "prepare one of them with --leave-out, or rename the photo"
                 )
+            folder_of[image.name] = folder
             images.append(image)
     return images, Path(
         os.path.commonpath([os.path.abspath(image.path.parent) for image in images])
