@@ -91,6 +91,14 @@ def test_relative_paths_are_made_absolute(tmp_path, monkeypatch):
     assert Dataset.load(tmp_path / "data").images[0].path == tmp_path / "photos" / "a.jpg"
 
 
+def test_the_nearest_folder_holds_the_images(tmp_path):
+    images = [captioned("a.jpg", root=tmp_path / "x/y"), captioned("b.jpg", root=tmp_path / "x/z")]
+    write_dataset(images, tmp_path / "data", source="here")
+    header = json.loads((tmp_path / "data/dataset.json").read_text())
+    assert header["images"] == str(tmp_path / "x")
+    assert Dataset.load(tmp_path / "data").images == tuple(images)
+
+
 def test_features_stay_when_a_dataset_is_written_anew(folder):
     (folder / "features").mkdir()
     (folder / "features" / "encoder.npy").touch()

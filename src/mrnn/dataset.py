@@ -93,11 +93,12 @@ class _Record(BaseModel):
 
 
 def write_dataset(
-    images: Iterable[CaptionedImage], folder: Path, *, source: str, images_root: Path
+    images: Iterable[CaptionedImage], folder: Path, *, source: str, images_root: Path | None = None
 ) -> None:
     """Write a dataset folder, or write one anew; its features stay.
 
-    Nothing is touched before all images have been read and found good. Raises DataError.
+    Without `images_root` it is the nearest folder that holds all images. Nothing is touched
+    before all have been read and found good. Raises DataError.
     """
     _refuse_others_folder(folder)
     every = tuple(images)
@@ -108,7 +109,8 @@ def write_dataset(
         raise DataError(f"{source}: {times} images are named {name!r}; names must be unique")
     if outside := [image.name for image in every if not image.split]:
         raise DataError(f"{source}: {outside[0]} is in no split; split the images first")
-    root = Path(os.path.abspath(images_root))
+    holders = [images_root] if images_root else [image.path.parent for image in every]
+    root = Path(os.path.commonpath([os.path.abspath(holder) for holder in holders]))
     lines = []
     for image in every:
         path = Path(os.path.abspath(image.path))

@@ -33,10 +33,8 @@ def packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What `packed` made, in float32; other types stay. Raises ValueError for a missing unit."""
-    large, units = (
-        {},
-        {name + UNIT for name, tensor in tensors.items() if tensor.dtype == torch.int8},
-    )
+    units = {name + UNIT for name, tensor in tensors.items() if tensor.dtype == torch.int8}
+    large = {}
     for name, tensor in tensors.items():
         if tensor.dtype == torch.int8:
             if name + UNIT not in tensors:

@@ -111,8 +111,8 @@ def demo(
         raise OptionsError("The demo's photos need: pip install 'mrnn[demo]'") from None
     from mrnn.captioner import Captioner
 
-    tell(f"Photos that come with scikit-image, in {data_dir}. The last two are not of the kind")
-    tell("that the model learned from, and it says so. Your own: mrnn caption PHOTO...")
+    tell(f"Photos that come with scikit-image, in {data_dir}. The last two are unlike")
+    tell("those that the model learned from, and it says so. Your own: mrnn caption PHOTO...")
     for result in Captioner.load().stream([Path(data_dir) / name for name in DEMO_PHOTOS]):
         print(_for_people(result.model_copy(update={"image": Path(result.image).name})))
 

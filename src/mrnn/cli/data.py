@@ -1,6 +1,6 @@
 """From photos and captions to a dataset folder with features: prepare, check, extract."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -87,11 +87,11 @@ def prepare(
         "split_column": split_column,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    every, root = _read_source(kind, sources, images, given)
+    every = _read_source(kind, sources, images, given)
     divided, notes = divide(
         every, lists=split_list or (), shares=shares, seed=seed, leave_out=leave_out or ()
     )
-    write_dataset(divided, out, source=kind.value, images_root=root)
+    write_dataset(divided, out, source=kind.value, images_root=images)
     for note in notes:
         tell(note)
     dataset = Dataset.load(out)
@@ -180,8 +180,7 @@ def _import_features(
 
 def _read_source(
     kind: Source, sources: list[Path], images: Path | None, options: dict[str, Any]
-) -> tuple[Iterable["CaptionedImage"], Path]:
-    """The images, and the folder that all of them are in."""
+) -> Iterator["CaptionedImage"]:
     from mrnn.readers.coco import read_coco
     from mrnn.readers.datasets import read_datasets
     from mrnn.readers.flickr import read_flickr
@@ -200,15 +199,15 @@ def _read_source(
     if not images.is_dir():
         raise OptionsError(f"{images}: no such folder of images; check --images")
     if kind is Source.coco:
-        return read_coco(sources, images), images
-    read: Callable[..., Iterable[CaptionedImage]] = {
+        return read_coco(sources, images)
+    read: Callable[..., Iterator[CaptionedImage]] = {
         Source.flickr: read_flickr,
         Source.karpathy: read_karpathy,
         Source.iapr: read_iapr,
         Source.table: read_table,
         Source.folder: read_folder,
     }[kind]
-    return read(sources[0], images, **options), images
+    return read(sources[0], images, **options)
 
 
 def _refuse_what_does_not_fit(

@@ -1,21 +1,19 @@
 """Dataset folders, joined: the images of all, each in the split that it had."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mrnn.dataset import CaptionedImage, Dataset
 from mrnn.errors import DataError
 
 
-def read_datasets(folders: Sequence[Path]) -> tuple[list[CaptionedImage], Path]:
-    """The images, one folder's after the other's, and the nearest folder that holds them all.
+def read_datasets(folders: Sequence[Path]) -> Iterator[CaptionedImage]:
+    """The images, one folder's after the other's.
 
     Raises DataError for one folder alone, and for a name that is in two.
     """
     if len(folders) < 2:
         raise DataError(f"{folders[0]} alone: give two dataset folders or more to join")
-    images: list[CaptionedImage] = []
     folder_of: dict[str, Path] = {}
     for folder in folders:
         for image in Dataset.load(folder).images:
@@ -25,7 +23,4 @@ def read_datasets(folders: Sequence[Path]) -> tuple[list[CaptionedImage], Path]:
                     "prepare one of them with --leave-out, or rename the photo"
                 )
             folder_of[image.name] = folder
-            images.append(image)
-    return images, Path(
-        os.path.commonpath([os.path.abspath(image.path.parent) for image in images])
-    )
+            yield image
