@@ -101,5 +101,5 @@ def _batch(captions: EncodedCaptions, features: np.ndarray, rows: Int[np.ndarray
     for place, sentence in enumerate(sentences):
         words[place, 1 : len(sentence) + 1] = targets[place, : len(sentence)] = sentence
         targets[place, len(sentence)] = Vocabulary.END
-    images = features[captions.image_rows[rows]].astype(np.float32)
-    return Batch(torch.from_numpy(words), torch.from_numpy(targets), torch.from_numpy(images), rows)
+    images = torch.from_numpy(features[captions.image_rows[rows]]).float()
+    return Batch(torch.from_numpy(words), torch.from_numpy(targets), images, rows)
