@@ -33,6 +33,13 @@ def test_no_gradient_is_made_where_none_is_wanted():
     torch.testing.assert_close(loss, plain.detach())
 
 
+def test_without_words_all_gradients_are_zero():
+    output, hidden = nn.Linear(6, 9), torch.randn(0, 6, requires_grad=True)
+    negative_log_likelihood(output, hidden, TARGETS[:0]).backward()
+    assert not output.weight.grad.any()
+    assert not output.bias.grad.any()
+
+
 def test_unlikely_words_stay_finite():
     output = nn.Linear(1, 2, bias=False)
     output.bias = nn.Parameter(torch.tensor([0.0, -1000.0]))

@@ -48,7 +48,7 @@ class _OutputLoss(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             w, b = weight.to(dtype), bias.to(dtype)
             h = functional.pad(hidden.to(dtype), (0, 0, 0, -len(hidden) % ROWS_IN_STEP))
-            h_gradient, w_gradient = torch.empty_like(h), torch.empty_like(w)
+            h_gradient, w_gradient = torch.empty_like(h), torch.zeros_like(w)
             loss, b_gradient = bias.new_zeros(()), torch.zeros_like(bias)
             held = h.new_empty(min(len(h), ROWS_AT_ONCE), len(w))
             for start in range(0, len(h), ROWS_AT_ONCE):
@@ -66,7 +66,7 @@ class _OutputLoss(torch.autograd.Function):
                 gradient[places] -= 1
                 b_gradient += gradient[: len(target)].sum(0)
                 torch.mm(gradient, w, out=h_gradient[start : start + ROWS_AT_ONCE])
-                w_gradient.addmm_(gradient.t(), block, beta=int(start > 0))
+                w_gradient.addmm_(gradient.t(), block)
         ctx.dtypes = hidden.dtype, weight.dtype, bias.dtype
         ctx.save_for_backward(h_gradient[: len(hidden)], w_gradient, b_gradient)
         return loss
