@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from mrnn.captioner import Captioner
@@ -166,10 +167,37 @@ def test_all_of_the_beam_is_ranked_where_what_fits_counts_and_said_to_be(data, r
     dev = data.split("dev")
     matrix = load_features(data, captioner.checkpoint.encoder).of(dev)
     options = DecodingOptions(beam_size=14, maximum_words=4)
-    for likeness, count in ((0.0, 10), (1.0, 14)):
+    for likeness, count, likelihood in ((0.0, 10, 0), (1.0, 14, 0.5)):
         asked = options.model_copy(update={"likeness": likeness})
         report = evaluate(captioner, dev, matrix, tasks=("generation",), options=asked)
         assert report.settings["consensus_hypotheses"] == count
+        assert report.settings["consensus_likelihood"] == likelihood
+
+
+def test_likelihood_counts_where_what_fits_does(data, ranking_run):
+    loaded = Captioner.load(ranking_run)
+    features = load_features(data, loaded.checkpoint.encoder).of(data.split("dev"))
+    batch = torch.from_numpy(features.astype(np.float32))
+    options = DecodingOptions(beam_size=12, n_best=12, maximum_words=4, likeness=1e-6)
+
+    def scores(weight, likeness):
+        others = Consensus(ConsensusOptions(likelihood=weight))
+        captioner = Captioner(loaded.checkpoint, None, others, loaded.ranker)
+        asked = options.model_copy(update={"likeness": likeness})
+        found = [caption for own in captioner.describe(batch, asked) for caption in own]
+        assert [caption.consensus.rank for caption in found[:12]] == list(range(1, 13))
+        return [(each, each.consensus.score) for each in found]
+
+    def by_words(found):
+        return {(c.text, c.log_probability, len(c.words)): score for c, score in found}
+
+    without, counted = (by_words(scores(weight, 1e-6)) for weight in (0.0, 2.0))
+    assert without.keys() == counted.keys()
+    assert len(without) > 30
+    for caption, score in counted.items():
+        own = caption[1] / (caption[2] + 1) ** options.length_exponent
+        assert score - without[caption] == pytest.approx(2 * own, abs=1e-3)
+    assert by_words(scores(2.0, 0.0)) == by_words(scores(0.0, 0.0))
 
 
 def test_joint_features_take_a_model_that_ranks(data, checkpoint):

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from mrnn.batching import EncodedCaptions
 from mrnn.errors import DataError
 from mrnn.expected_cider import ExpectedCiderOptions, fit_expected_cider
-from mrnn.metrics.cider import DocumentFrequencies, cider
+from mrnn.metrics.cider import DocumentFrequencies, cider_d
 from mrnn.metrics.ngrams import ngrams
 from mrnn.vocabulary import Vocabulary
 
@@ -33,16 +33,39 @@ def encoded(vocabulary, sentences):
     return [vocabulary.encode(sentence) for sentence in sentences]
 
 
-def test_without_a_photo_it_is_the_mean_cider_with_all_captions(world):
-    """A photo at the centre of all tells nothing; ridge then predicts the mean over photos."""
-    vocabulary, features, words, captions = world
-    captioned = [own for own in words if own]
-    frequencies = DocumentFrequencies.of(captioned)
-    model = fit_expected_cider(features, captions, ALL)
-    for sentence in (["a", "dog", "runs"], ["the", "cat"], ["snow", "snow", "on", "grass"]):
-        each = cider([sentence] * len(captioned), captioned, frequencies)
+SENTENCES = (
+    ["a", "dog", "runs"], ["the", "cat"], ["snow", "snow", "on", "grass"],
+    ["a", "cat", "sits", "on", "a", "cat", "on", "the", "snow"],
+)  # fmt: skip
+
+
+def test_without_a_photo_it_is_the_mean_cider_d_with_all_captions():
+    """A photo at the centre of all tells nothing; ridge then predicts the mean over photos.
+
+    Exactly, where captions are of one length and say nothing twice.
+    """
+    random = np.random.default_rng(1)
+    words = [[random.permutation(WORDS)[:5].tolist() for _ in range(3)] for _ in range(12)]
+    frequencies, vocabulary = DocumentFrequencies.of(words), Vocabulary(WORDS)
+    features = random.normal(size=(12, 5)).astype(np.float32)
+    model = fit_expected_cider(features, EncodedCaptions.of(words, vocabulary), ALL)
+    for sentence in SENTENCES:
+        each = cider_d([sentence] * len(words), words, frequencies)
         found = model.read([vocabulary.encode(sentence)])[0, -1]
         assert found == pytest.approx(each.mean(), abs=0.01)
+        assert each.mean() > 0.05
+
+
+def test_a_sentence_keeps_what_the_penalty_on_length_leaves_over_train(world):
+    vocabulary, features, words, captions = world
+    theirs = [len(sentence) for own in words for sentence in own]
+    model = fit_expected_cider(features, captions, ALL)
+    for length in (0, 3, 10, 23):
+        left = np.mean([np.exp(-((length - other) ** 2) / 72) for other in theirs])
+        assert float(model.length[length]) == pytest.approx(left, abs=1e-3)
+    cat = vocabulary.encode(["cat"])
+    short, long, longer = np.abs(model.read([cat * n for n in (1, 40, 400)])).max(axis=1)
+    assert 0 < longer < long < 0.001 * short
 
 
 def test_it_is_ridge_regression_of_the_captions_vectors(world):
@@ -52,15 +75,16 @@ def test_it_is_ridge_regression_of_the_captions_vectors(world):
     spread = Counter(g for i in kept for g in {g for own in words[i] for g in ngrams(own)})
     places = {g: column for column, g in enumerate(sorted(spread))}
 
-    def vector(sentence):
-        found = np.zeros(len(places))
+    def vector(sentence, once=False):
+        found, counts = np.zeros(len(places)), np.ones(len(places))
         for gram, count in ngrams(sentence).items():
             found[places[gram]] = count * np.log(len(kept) / spread[gram])
+            counts[places[gram]] = count
         for n in range(1, 5):
             columns = [column for gram, column in places.items() if len(gram) == n]
             norm = np.linalg.norm(found[columns])
             found[columns] /= norm or 1
-        return found
+        return found / counts if once else found
 
     wanted = np.stack([np.mean([vector(s) for s in words[i]], axis=0) for i in kept])
     unit = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(float)[kept]
@@ -71,10 +95,10 @@ def test_it_is_ridge_regression_of_the_captions_vectors(world):
     sentences = [own for i in kept for own in words[i]][:6]
     asked = features[:4]
     seen = asked / np.linalg.norm(asked, axis=1, keepdims=True) - centre
-    expected = (
-        2.5 * (seen @ weights + wanted.mean(axis=0)) @ np.stack(list(map(vector, sentences))).T
-    )
     model = fit_expected_cider(features, captions, ALL)
+    asked_of = np.stack([vector(sentence, once=True) for sentence in sentences])
+    left = model.length[[len(sentence) for sentence in sentences]].numpy()
+    expected = 2.5 * (seen @ weights + wanted.mean(axis=0)) @ asked_of.T * left
     found = model.score([encoded(vocabulary, sentences)] * 4, asked)
     np.testing.assert_allclose(np.stack(found), expected, atol=0.15)  # matrices are bytes
     assert np.abs(np.stack(found) - expected).mean() < 0.03

@@ -235,7 +235,13 @@ class Captioner:
         bonuses: Sequence[Float[np.ndarray, " _"]] | None,
         options: DecodingOptions,
     ) -> list[tuple[Caption, ...]]:
-        """The best of each photo by consensus."""
+        """The best of each photo by consensus, and where what fits counts, by likelihood too."""
+        if bonuses is not None:
+            share = consensus.options.likelihood
+            bonuses = [
+                bonus + share * np.array([hypothesis.score for hypothesis in found])
+                for found, bonus in zip(hypotheses, bonuses, strict=True)
+            ]
         decode_words = self.checkpoint.vocabulary.decode
         words = [[decode_words(each.words) for each in found] for found in hypotheses]
         return [

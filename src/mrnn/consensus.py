@@ -52,6 +52,8 @@ class ConsensusOptions(BaseModel):
     distance: Distance = "cosine"
     hypotheses: int = Field(default=10, ge=1, le=1000)
     """What a captioner finds for each photo, at least, before they are re-ranked."""
+    likelihood: float = Field(default=0.5, ge=0, le=1000)
+    """What the score by likelihood counts beside, where what fits the photo does."""
 
     @property
     def counted(self) -> int:
@@ -80,7 +82,7 @@ class Standing(BaseModel):
 
     score: float
     """What it was ranked by: the mean similarity, 0 to 10 by CIDEr-D, 0 to 1 by BLEU, and what a
-    captioner adds for how well it fits (`DecodingOptions.likeness` and `expected_cider`)."""
+    captioner adds where it judges what fits (`DecodingOptions.likeness` and `expected_cider`)."""
     rank: int
     """From 1."""
     rank_before: int

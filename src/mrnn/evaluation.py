@@ -107,11 +107,13 @@ def evaluate(
             generated, references,
             training=known or None, frequencies=frequencies, with_meteor=with_meteor, seed=seed,
         )  # fmt: skip
-        settings |= report.settings | captioner.applied(options).model_dump()
+        applied = captioner.applied(options)
+        settings |= report.settings | applied.model_dump()
         if captioner.consensus is not None:
             settings |= captioner.consensus.settings
-            found = captioner.search_of(captioner.applied(options)).n_best
-            settings["consensus_hypotheses"] = found
+            settings["consensus_hypotheses"] = captioner.search_of(applied).n_best
+            likelihood = captioner.consensus.options.likelihood
+            settings["consensus_likelihood"] = likelihood if applied.fit_weights else 0.0
         if captioner.ranker is None:
             notes += [f"{name}: {UNJUDGED}" for name in options.fit_weights]
     return EvaluationReport(

@@ -1,12 +1,17 @@
-"""The CIDEr that a caption can expect from the people who will describe its photo.
+"""The CIDEr-D that a caption can expect from the people who will describe its photo.
 
 CIDEr is the mean cosine of a caption with the photo's references, as vectors of n-grams weighed by
 how rare they are. The mean of the references' vectors is predicted from the photo's feature, by
-ridge regression on the train split; the cosine with what is predicted is the CIDEr to expect. Of
+ridge regression on the train split; the product with what is predicted is the CIDEr to expect. Of
 the regression's matrix the directions that explain most are kept. So a model carries what
 consensus re-ranking asks the captions of similar photos for, and needs no captions at hand.
 
-Letters: N images, F image feature, S sentences, G n-grams, D directions, E those and one more.
+CIDEr-D also keeps a caption from gaining by saying a thing twice, and by another length than its
+references': here an n-gram counts once, as in nearly all references, and the penalty on length is
+the mean over the captions of train.
+
+Letters: N images, F image feature, S sentences, G n-grams, D directions, E those and one more,
+L lengths.
 Sources: Vedantam et al., "CIDEr: Consensus-based Image Description Evaluation", CVPR 2015; Izenman,
 "Reduced-rank regression for the multivariate linear model", 1975.
 """
@@ -27,7 +32,7 @@ from torch.nn import functional
 
 from mrnn.batching import EncodedCaptions
 from mrnn.errors import DataError
-from mrnn.metrics.cider import SCALE
+from mrnn.metrics.cider import SCALE, SIGMA
 from mrnn.metrics.ngrams import LONGEST, ngrams
 from mrnn.packing import packed, unpacked
 from mrnn.vocabulary import Vocabulary
@@ -68,6 +73,8 @@ class ExpectedCider:
     image: Float[Tensor, "D F"]
     centre: Float[Tensor, " F"]
     """The mean of features of unit length."""
+    length: Float[Tensor, " L"]
+    """The share of its score that a sentence of so many words keeps; the last is for any longer."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -88,9 +95,12 @@ class ExpectedCider:
     @torch.inference_mode()
     def read(self, sentences: Sequence[Sequence[int]]) -> Float[np.ndarray, "S E"]:
         """How much CIDEr each direction brings to these sentences; last, what any photo does."""
-        weights = _mean_vectors([[sentence] for sentence in sentences], self._rows, self._rarity_of)
+        groups = [[sentence] for sentence in sentences]
+        weights = _mean_vectors(groups, self._rows, self._rarity_of, once=True)
         both = torch.cat([self.ngram, self.mean[:, None]], dim=1)
-        vectors: np.ndarray = torch.sparse.mm(weights.float(), both).numpy()
+        lengths = torch.tensor([len(sentence) for sentence in sentences], dtype=torch.long)
+        kept = self.length[lengths.clamp(max=len(self.length) - 1)]
+        vectors: np.ndarray = (torch.sparse.mm(weights.float(), both) * kept[:, None]).numpy()
         return vectors
 
     def score(
@@ -151,6 +161,7 @@ def fit_expected_cider(
         "rarity": torch.tensor([rarity(spelled) for spelled in kept]),
         "rarest": torch.tensor([math.log(len(images))]),
         "mean": mean / len(images), "ngram": ngram, "image": image, "centre": centre,
+        "length": _kept_by_length([len(sentence) for each in own for sentence in each]),
     }  # fmt: skip
     floats = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
     return ExpectedCider(**unpacked(packed(floats)))
@@ -168,14 +179,25 @@ def _most_spread(spread: Counter[IdNGram], count: int) -> list[IdNGram]:
     return kept
 
 
+def _kept_by_length(theirs: Sequence[int]) -> Float[Tensor, " L"]:
+    """What CIDEr-D's penalty leaves of a sentence of each length, as a mean over their lengths."""
+    counts = torch.bincount(torch.tensor(theirs, dtype=torch.long)).double()
+    ours = torch.arange(len(counts) + round(3 * SIGMA))[:, None]
+    left = torch.exp(-((ours - torch.arange(len(counts))) ** 2) / (2 * SIGMA**2))
+    return left.double() @ counts / counts.sum()
+
+
 def _mean_vectors(
     groups: Sequence[Sequence[Sequence[int]]],
     rows: Mapping[IdNGram, int],
     rarity: Callable[[IdNGram], float],
+    *,
+    once: bool = False,
 ) -> Tensor:
     """The mean over each group's sentences of their vectors, as CIDEr has them: groups x G, sparse.
 
-    In a sentence's vector the n-grams of one length are a vector of unit length.
+    In a sentence's vector the n-grams of one length are a vector of unit length, before what comes
+    twice is counted `once`.
     """
     places, columns, values = array("q"), array("q"), array("d")
     for place, sentences in enumerate(groups):
@@ -188,7 +210,8 @@ def _mean_vectors(
                 if weight and ngram in rows:
                     places.append(place)
                     columns.append(rows[ngram])
-                    values.append(weight / math.sqrt(squares[len(ngram)]) / len(sentences))
+                    value = weight / counts[ngram] if once else weight
+                    values.append(value / math.sqrt(squares[len(ngram)]) / len(sentences))
     index = torch.from_numpy(np.array([places, columns], dtype=np.int64))
     numbers = torch.from_numpy(np.array(values))
     shape = (len(groups), len(rows))

@@ -26,7 +26,7 @@ from mrnn.metrics.ngrams import LONGEST
 from mrnn.packing import packed, unpacked
 from mrnn.whole_files import write_whole
 
-FORMAT = 2
+FORMAT = 3
 RANKING = "ranking.safetensors"
 SAMPLED = "sampled_images"
 EXPECTED = "expected_cider."
@@ -161,6 +161,7 @@ def _shapes(tensors: Mapping[str, Tensor], space: JointSpace) -> dict[str, tuple
     expected = {
         "spelling": (ngrams, LONGEST), "rarity": (ngrams,), "rarest": (1,), "mean": (ngrams,),
         "ngram": (ngrams, directions), "image": (directions, features), "centre": (features,),
+        "length": (count(EXPECTED + "length"),),
     }  # fmt: skip
     return {
         **{name: tuple(tensor.shape) for name, tensor in space.state_dict().items()},
