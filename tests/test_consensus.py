@@ -274,6 +274,8 @@ def test_an_evaluation_tells_its_consensus(data, checkpoint, colour_encoder):
         assert report.settings["consensus"] == str(source)
         assert report.settings["consensus_by"] == "cider"
         assert report.perplexity == plain.perplexity
+        few = [note for note in report.notes if "fewer than the 60 neighbours asked for" in note]
+        assert len(few) == (source != "self")
     assert report.settings["consensus_references"] == 125
     assert report.generation.cider > plain.generation.cider
 

@@ -216,12 +216,13 @@ class Captioner:
         features: Float[np.ndarray, "N F"],
         options: DecodingOptions,
     ) -> list[Float[np.ndarray, " _"]] | None:
-        """What each hypothesis of each photo gains by how well it fits; None if that is nothing."""
+        """What hypotheses gain by how well they fit, and beside consensus by likelihood, if any."""
         if self.ranker is None or not options.fit_weights:
             return None
         judges = {"likeness": self.ranker.likeness, "expected_cider": self.ranker.expected_cider}
         words = [[hypothesis.words for hypothesis in found] for found in hypotheses]
-        bonuses = [np.zeros(len(found)) for found in hypotheses]
+        share = self.consensus.options.likelihood if self.consensus else 0.0
+        bonuses = [np.array([share * each.score for each in found]) for found in hypotheses]
         for name, weight in options.fit_weights.items():
             for bonus, score in zip(bonuses, judges[name](words, features), strict=True):
                 bonus += weight * score.round(DECIMALS)
@@ -235,13 +236,7 @@ class Captioner:
         bonuses: Sequence[Float[np.ndarray, " _"]] | None,
         options: DecodingOptions,
     ) -> list[tuple[Caption, ...]]:
-        """The best of each photo by consensus, and where what fits counts, by likelihood too."""
-        if bonuses is not None:
-            share = consensus.options.likelihood
-            bonuses = [
-                bonus + share * np.array([hypothesis.score for hypothesis in found])
-                for found, bonus in zip(hypotheses, bonuses, strict=True)
-            ]
+        """The best of each photo by consensus."""
         decode_words = self.checkpoint.vocabulary.decode
         words = [[decode_words(each.words) for each in found] for found in hypotheses]
         return [

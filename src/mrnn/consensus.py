@@ -116,6 +116,16 @@ class TrainingCaptions:
         """How many captions have just these words."""
         return self._copies[tuple(words)]
 
+    def shortage(self, options: ConsensusOptions) -> list[str]:
+        """A line that tells whoever asks for more neighbours than there are; else none."""
+        count = len(self.images)
+        if count >= options.neighbours:
+            return []
+        return [
+            f"consensus: there are {count:,} training photos, fewer than the "
+            f"{options.neighbours:,} neighbours asked for, so all of them count"
+        ]
+
     def judge(
         self,
         hypotheses: Sequence[Sentences],
@@ -211,6 +221,11 @@ class Consensus:
         options = self.options.model_dump() | {"references": self.options.counted}
         told = options if self._training else {name: options[name] for name in ("by", "hypotheses")}
         return {"consensus": self.source} | {f"consensus_{key}": told[key] for key in told}
+
+    @property
+    def notes(self) -> list[str]:
+        """What is odd about it, a line each."""
+        return self._training[0].shortage(self.options) if self._training else []
 
     def rank(
         self,

@@ -114,6 +114,7 @@ def evaluate(
             settings["consensus_hypotheses"] = captioner.search_of(applied).n_best
             likelihood = captioner.consensus.options.likelihood
             settings["consensus_likelihood"] = likelihood if applied.fit_weights else 0.0
+            notes += captioner.consensus.notes
         if captioner.ranker is None:
             notes += [f"{name}: {UNJUDGED}" for name in options.fit_weights]
     return EvaluationReport(
@@ -152,6 +153,8 @@ def decoding_told(settings: dict[str, Setting]) -> str:
             for name in ("hypotheses", "neighbours", "references")
             if (key := f"consensus_{name}") in settings
         ]
+        if counted := settings.get("consensus_likelihood"):
+            how.append(f"log P counts {counted}")
         by = settings["consensus_by"]
         said.append(f"re-ranked by consensus ({source}; by {by}, {', '.join(how)})")
     return ", ".join(said)

@@ -44,6 +44,8 @@ def caption(
 
     photos = list(find_images(paths))
     captioner = Captioner.load(model or DEFAULT_MODEL, consensus_source(consensus), weights=weights)
+    for note in captioner.consensus.notes if captioner.consensus else ():
+        tell(f"Note: {note}")
     options = decoding_options(captioner.checkpoint.decoding, asked)
     if captioner.ranker is None:
         for name in options.fit_weights:

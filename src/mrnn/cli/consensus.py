@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import Json, ModelFolder
+from mrnn.cli.terminal import Json, ModelFolder, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def _by_neighbours(
 
     dataset = Dataset.load(data)
     captions = TrainingCaptions(dataset.split("train"))
+    for note in captions.shortage(options):
+        tell(f"Note: {note}")
     search = None
     if any(each.neighbours is None for each in lists):
         checkpoint = Checkpoint.load(model or DEFAULT_MODEL)
