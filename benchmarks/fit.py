@@ -2,10 +2,10 @@
 
 Run: python benchmarks/fit.py DATA [--model RUN]
 All captions that a beam holds are scored by likelihood, likeness in the joint space and the CIDEr
-to expect, and by the captions of DATA's train split, beside which likelihood counts by half where
-what fits does; each mix of these chooses one. The half that
-is chosen on and the half that is reported on are drawn by a fixed seed. Prints a table in Markdown:
-BLEU-4 and CIDEr-D of both halves and of the whole, and the share of captions that are distinct.
+to expect, and by the captions of DATA's train split, with sentence BLEU and likelihood beside as a
+captioner has them where what fits counts; each mix of these chooses one. The half that is chosen on
+and the half that is reported on are drawn by a fixed seed. Prints a table in Markdown: BLEU-4 and
+CIDEr-D of both halves and of the whole, and the share of captions that are distinct.
 """
 
 import argparse
@@ -73,10 +73,16 @@ def main() -> None:
         ids = [[checkpoint.vocabulary.encode(words) for words in own] for own in lists]
         near, expected = ranker.likeness(ids, features), ranker.expected_cider(ids, features)
         agreed = [opinion.scores for opinion in train.judge(lists, nearest, options)]
+        by_bleu = ConsensusOptions(by="bleu")
+        others = [opinion.scores for opinion in train.judge(lists, nearest, by_bleu)]
+        beside = [
+            options.likelihood * nats + options.bleu * other
+            for nats, other in zip(likely, others, strict=True)
+        ]
         for by, one, two in itertools.product((likely, agreed), LIKENESS, EXPECTED_CIDER):
-            share = options.likelihood if by is agreed and (one or two) else 0.0
-            parts = zip(by, likely, near, expected, strict=True)
-            scores = (a + share * nats + one * b + two * c for a, nats, b, c in parts)
+            share = 1.0 if by is agreed and (one or two) else 0.0
+            parts = zip(by, beside, near, expected, strict=True)
+            scores = (a + share * more + one * b + two * c for a, more, b, c in parts)
             said = [own[int(np.argmax(s))] for own, s in zip(lists, scores, strict=True)]
             cells = [str(beam), "no" if by is likely else "yes", f"{one:g}", f"{two:g}"]
             for rows in sets:

@@ -200,6 +200,26 @@ def test_likelihood_counts_where_what_fits_does(data, ranking_run):
     assert by_words(scores(2.0, 0.0)) == by_words(scores(0.0, 0.0))
 
 
+def test_bleu_counts_beside_cider_where_what_fits_does(data, checkpoint):
+    features = load_features(data, checkpoint.encoder).of(data.split("dev"))
+    sentences = [["the", "wall", "is", "red"], ["a", "blue", "wall"], ["the", "wall", "is", "blue"]]
+    hypotheses, nothing = [sentences] * len(features), [np.zeros(3)] * len(features)
+
+    def scores(bonuses, **options):
+        asked = ConsensusOptions(neighbours=7, **options)
+        consensus = Consensus.load(data.folder, checkpoint, asked)
+        return np.array([
+            [each.score for each in sorted(found, key=lambda place: place.rank_before)]
+            for found in consensus.rank(hypotheses, features, bonuses)
+        ])  # fmt: skip
+
+    alone, bleu = scores(None), scores(None, by="bleu")
+    assert bleu.max() > 0.4
+    np.testing.assert_allclose(scores(nothing, bleu=0), alone)
+    np.testing.assert_allclose(scores(nothing, bleu=3), alone + 3 * bleu)
+    np.testing.assert_allclose(scores(nothing, by="bleu", bleu=3), bleu)
+
+
 def test_joint_features_take_a_model_that_ranks(data, checkpoint):
     plain = Consensus.load(data.folder, checkpoint)
     assert plain.settings["consensus_features"] == "raw"
@@ -274,6 +294,9 @@ def test_an_evaluation_tells_its_consensus(data, checkpoint, colour_encoder):
         assert report.settings["consensus"] == str(source)
         assert report.settings["consensus_by"] == "cider"
         assert report.perplexity == plain.perplexity
+        assert (
+            report.settings.get("consensus_bleu", 0) == report.settings["consensus_likelihood"] == 0
+        )
         few = [note for note in report.notes if "fewer than the 60 neighbours asked for" in note]
         assert len(few) == (source != "self")
     assert report.settings["consensus_references"] == 125

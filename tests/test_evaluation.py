@@ -126,7 +126,7 @@ def test_the_options_of_decoding_are_told(captioner):
     assert decoding_told(settings) == plain
     settings |= Consensus().settings
     assert decoding_told(settings) == (
-        f"{plain}, re-ranked by consensus (self; by cider, 10 hypotheses)"
+        f"{plain}, re-ranked by consensus (self; by cider, 10 hypotheses, likelihood counts 0.5)"
     )
 
 

@@ -54,6 +54,8 @@ class ConsensusOptions(BaseModel):
     """What a captioner finds for each photo, at least, before they are re-ranked."""
     likelihood: float = Field(default=0.5, ge=0, le=1000)
     """What the score by likelihood counts beside, where what fits the photo does."""
+    bleu: float = Field(default=6.0, ge=0, le=1000)
+    """What the mean sentence BLEU counts beside CIDEr-D with training captions, likewise."""
 
     @property
     def counted(self) -> int:
@@ -216,10 +218,13 @@ class Consensus:
         return cls(options, (captions, space), source=str(source))
 
     @property
-    def settings(self) -> dict[str, str | int]:
+    def settings(self) -> dict[str, str | int | float]:
         """What captions are re-ranked by, for a report."""
         options = self.options.model_dump() | {"references": self.options.counted}
-        told = options if self._training else {name: options[name] for name in ("by", "hypotheses")}
+        if self.options.by == "bleu":
+            options["bleu"] = 0.0
+        alone = ("by", "hypotheses", "likelihood")
+        told = options if self._training else {name: options[name] for name in alone}
         return {"consensus": self.source} | {f"consensus_{key}": told[key] for key in told}
 
     @property
@@ -235,23 +240,31 @@ class Consensus:
     ) -> list[list[Standing]]:
         """For each photo its hypotheses, best first. No photo changes what another gets.
 
-        `bonuses` are added to the scores.
+        `bonuses` are what a captioner adds to the scores, beside sentence BLEU.
         """
-        scores = list(self._scores(hypotheses, features))
+        if self._training is None:
+            # No document frequencies from the batch, which would make it matter.
+            scores = [self_scores([each], self.options.by)[0] for each in hypotheses]
+        else:
+            captions, space = self._training
+            neighbours = space.nearest(features, self.options.neighbours)
+            scores = _judged(captions, hypotheses, neighbours, self.options)
+            if bonuses is not None and self.options.by == "cider" and self.options.bleu:
+                by_bleu = self.options.model_copy(update={"by": "bleu"})
+                others = _judged(captions, hypotheses, neighbours, by_bleu)
+                scores = [a + self.options.bleu * b for a, b in zip(scores, others, strict=True)]
         if bonuses is not None:
             scores = [score + bonus for score, bonus in zip(scores, bonuses, strict=True)]
         return list(map(standings, scores, hypotheses))
 
-    def _scores(
-        self, hypotheses: Sequence[Sentences], features: Float[np.ndarray, "N F"]
-    ) -> Iterator[Float[np.ndarray, " S"]]:
-        if self._training is None:
-            # No document frequencies from the batch, which would make it matter.
-            return (self_scores([each], self.options.by)[0] for each in hypotheses)
-        captions, space = self._training
-        neighbours = space.nearest(features, self.options.neighbours)
-        opinions = captions.judge(hypotheses, neighbours, self.options)
-        return (opinion.scores for opinion in opinions)
+
+def _judged(
+    captions: TrainingCaptions,
+    hypotheses: Sequence[Sentences],
+    neighbours: Sequence[Neighbours],
+    options: ConsensusOptions,
+) -> list[Float[np.ndarray, " S"]]:
+    return [opinion.scores for opinion in captions.judge(hypotheses, neighbours, options)]
 
 
 def feature_space(

@@ -112,8 +112,9 @@ def evaluate(
         if captioner.consensus is not None:
             settings |= captioner.consensus.settings
             settings["consensus_hypotheses"] = captioner.search_of(applied).n_best
-            likelihood = captioner.consensus.options.likelihood
-            settings["consensus_likelihood"] = likelihood if applied.fit_weights else 0.0
+            for name in ("likelihood", "bleu"):
+                if (key := f"consensus_{name}") in settings and not applied.fit_weights:
+                    settings[key] = 0.0
             notes += captioner.consensus.notes
         if captioner.ranker is None:
             notes += [f"{name}: {UNJUDGED}" for name in options.fit_weights]
@@ -153,8 +154,11 @@ def decoding_told(settings: dict[str, Setting]) -> str:
             for name in ("hypotheses", "neighbours", "references")
             if (key := f"consensus_{name}") in settings
         ]
-        if counted := settings.get("consensus_likelihood"):
-            how.append(f"log P counts {counted}")
+        how += [
+            f"{name} counts {counted}"
+            for name in ("likelihood", "bleu")
+            if (counted := settings.get(f"consensus_{name}"))
+        ]
         by = settings["consensus_by"]
         said.append(f"re-ranked by consensus ({source}; by {by}, {', '.join(how)})")
     return ", ".join(said)
