@@ -54,7 +54,7 @@ class ConsensusOptions(BaseModel):
     """What a captioner finds for each photo, at least, before they are re-ranked."""
     likelihood: float = Field(default=0.5, ge=0, le=1000)
     """What the score by likelihood counts beside, where what fits the photo does."""
-    bleu: float = Field(default=6.0, ge=0, le=1000)
+    bleu: float = Field(default=3.0, ge=0, le=1000)
     """What the mean sentence BLEU counts beside CIDEr-D with training captions, likewise."""
 
     @property
