@@ -151,6 +151,23 @@ def test_importing_again_replaces(walls, ids, tmp_path):
     assert features.matrix.tolist() == [[0] * 6] * 3
 
 
+def test_a_kill_before_the_sidecar_leaves_no_features_on_other_photos(
+    walls, ids, tmp_path, monkeypatch
+):
+    np.save(tmp_path / "f.npy", matrix_of(3, 5))
+    before, _ = taken(walls, tmp_path / "f.npy", ids)
+
+    def killed(file, content):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mrnn.features.write_whole", killed)
+    other = Dataset(walls.folder, walls.images[::-1])
+    with pytest.raises(KeyboardInterrupt):
+        import_features(other, tmp_path / "f.npy", ids, "vgg16-fc7")
+    with pytest.raises(DataError, match=r"Run: mrnn extract"):
+        load_features(walls, before.encoder)
+
+
 # What is refused, in one line, with nothing left behind
 
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -73,6 +74,18 @@ def test_the_new_is_added_and_the_gone_forgotten(tmp_path, identity):
     assert files.values[:, 0].tolist() == [2, 1]
     assert old.values.tolist() == [[1, 1, 1]] * 2  # who opened the old index still has it
     assert len(list(folder.iterdir())) == 5
+
+
+def test_what_somebody_keeps_beside_it_stays(tmp_path, identity):
+    folder = tmp_path / "index"
+    write(folder, identity, ['"a"'])
+    (folder / "found.html").write_text("a page")
+    (folder / "values-of-mine").mkdir()
+    (folder / "vectors-1.npy.mrnn-new").write_text("left by a kill")
+    write(folder, identity, ['"b"'])
+    kept = {file.name for file in folder.iterdir()}
+    assert kept >= {"found.html", "values-of-mine"}
+    assert len(kept) == 7
 
 
 def test_an_interrupted_run_loses_nothing_but_a_torn_line(tmp_path, identity):
@@ -253,6 +266,32 @@ def test_one_writer_at_a_time(tmp_path, identity):
         index_writer(folder, made_by(identity), 3),
     ):
         pass
+
+
+def test_a_writer_goes_on_from_what_another_left_just_before(tmp_path, identity, monkeypatch):
+    folder = tmp_path / "index"
+    write(folder, identity, ['"a"'])
+    lock = writing._locked
+
+    def late(folder):
+        monkeypatch.setattr(writing, "_locked", lock)
+        write(folder, identity, ['"a"', '"b"'])
+        return lock(folder)
+
+    monkeypatch.setattr(writing, "_locked", late)
+    assert write(folder, identity, ['"a"', '"b"', '"c"']) == ['"c"']
+    assert read_index(folder).config.generation == 3
+
+
+def test_a_lock_that_fails_is_not_another_writer(tmp_path, identity, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(DataError, match=r"cannot be written \(No locks available\); mend that"):
+        write(tmp_path / "index", identity, ['"a"'])
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path, identity):

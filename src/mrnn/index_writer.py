@@ -9,6 +9,7 @@ Letters: P values of an entry, D joint space.
 import base64
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,11 +20,16 @@ import numpy as np
 from jaxtyping import Float
 
 from mrnn.errors import DataError
-from mrnn.index_folder import CONFIG, VALUES, IndexConfig, names_of, read_index
+from mrnn.index_folder import CONFIG, VALUES, IndexConfig, IndexFiles, names_of, read_index
 from mrnn.neighbour_graph import NeighbourGraph
-from mrnn.whole_files import write_whole
+from mrnn.whole_files import SIBLING, write_whole
 
 PENDING, LOCK = "pending.jsonl", "lock"
+OURS = re.compile(
+    rf"({re.escape(CONFIG)}|(entries|values|vectors|graph)-\d+\.[a-z]+)({re.escape(SIBLING)})?"
+    rf"|{PENDING}|{LOCK}"
+)
+"""The names of an index's files; others are somebody's own."""
 ROWS_AT_ONCE = 4096
 
 
@@ -69,9 +75,10 @@ class IndexWriter:
                 (self.folder / name).unlink(missing_ok=True)
             raise
         self.pending.close()
-        for file in self.folder.iterdir():
-            if file.name not in {*present, CONFIG, LOCK}:
-                file.unlink()
+        for name in filter(OURS.fullmatch, os.listdir(self.folder)):
+            if name not in {*present, CONFIG, LOCK}:
+                with suppress(PermissionError):  # Windows, of what is mapped: the next run's
+                    (self.folder / name).unlink()
 
 
 @contextmanager
@@ -93,17 +100,10 @@ def index_writer(folder: Path, config: IndexConfig, width: int) -> Iterator[Inde
 
 @contextmanager
 def _writer(folder: Path, config: IndexConfig, width: int) -> Iterator[IndexWriter]:
-    files = None
-    if (folder / CONFIG).exists():
-        files = read_index(folder, to_search=False)
-        if (holds := files.config.holds) != config.holds:
-            raise DataError(
-                f"{folder} is an index of {holds}, not of {config.holds}; give another folder"
-            )
-    else:
-        _refuse_others_folder(folder)
+    _present(folder, config)  # refuses before anything is left in a folder of others
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
+        files = _present(folder, config)  # what another writer left just before counts
         known = {}
         if files and _maker(files.config) == _maker(config):
             known = dict(zip(files.entries, files.values, strict=True))
@@ -115,6 +115,19 @@ def _writer(folder: Path, config: IndexConfig, width: int) -> Iterator[IndexWrit
             generation = files.config.generation + 1 if files else 1
             config = config.model_copy(update={"generation": generation})
             yield IndexWriter(folder, config, known, pending)
+
+
+def _present(folder: Path, config: IndexConfig) -> IndexFiles | None:
+    """The index that is there, of the same kind, if any."""
+    if not (folder / CONFIG).exists():
+        _refuse_others_folder(folder)
+        return None
+    files = read_index(folder, to_search=False)
+    if (holds := files.config.holds) != config.holds:
+        raise DataError(
+            f"{folder} is an index of {holds}, not of {config.holds}; give another folder"
+        )
+    return files
 
 
 def _maker(config: IndexConfig) -> str:
@@ -167,9 +180,7 @@ def _refuse_others_folder(folder: Path) -> None:
         return
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}; choose another folder") from None
-    ours = (PENDING, LOCK, "entries-", "values-", "vectors-", "graph-")
-    others = [name for name in names if not name.startswith(ours)]
-    if others:
+    if others := [name for name in names if not OURS.fullmatch(name)]:
         raise DataError(f"{folder} holds something else, {others[0]!r}; choose another folder")
 
 
@@ -184,6 +195,6 @@ def _locked(folder: Path) -> Iterator[None]:
     with (folder / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise DataError(f"{folder} is being written by another mrnn index; wait") from None
         yield

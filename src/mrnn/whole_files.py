@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+SIBLING = ".mrnn-new"
+"""What the name of a file ends with while it is written: no one else's files end so."""
+
 
 def write_whole(file: Path, content: str | bytes) -> None:
     """To a sibling, then renamed, so that what was there stays until all is written.
 
     Text is UTF-8. Raises OSError with the name of the file, and leaves no sibling.
     """
-    sibling = file.with_name(file.name + ".new")
+    sibling = file.with_name(file.name + SIBLING)
     try:
         sibling.write_bytes(content.encode() if isinstance(content, str) else content)
         sibling.replace(file)
@@ -22,7 +25,7 @@ def write_whole(file: Path, content: str | bytes) -> None:
 
 def check_writable(file: Path) -> None:
     """Raises now, before the work, the OSError of a folder that takes no file."""
-    sibling = file.with_name(file.name + ".new")
+    sibling = file.with_name(file.name + SIBLING)
     try:
         sibling.touch()
         sibling.unlink()
