@@ -25,7 +25,7 @@ from mrnn.features import load_features
 from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import cider_d
 
-BEAMS = (50, 100)
+BEAMS = (100, 200)
 LIKENESS = (0.0, 2.0, 2.5, 3.0)
 EXPECTED_CIDER = (0.0, 2.0, 3.0)
 AT_ONCE = 50
@@ -76,13 +76,14 @@ def main() -> None:
         by_bleu = ConsensusOptions(by="bleu")
         others = [opinion.scores for opinion in train.judge(lists, nearest, by_bleu)]
         beside = [
-            options.likelihood * nats + options.bleu * other
+            options.share * nats + options.bleu * other
             for nats, other in zip(likely, others, strict=True)
         ]
         for by, one, two in itertools.product((likely, agreed), LIKENESS, EXPECTED_CIDER):
-            share = 1.0 if by is agreed and (one or two) else 0.0
+            counted = 1.0 if by is agreed and (one or two) else 0.0
+            cider = two * (options.share if by is agreed else 1.0)
             parts = zip(by, beside, near, expected, strict=True)
-            scores = (a + share * more + one * b + two * c for a, more, b, c in parts)
+            scores = (a + counted * more + one * b + cider * c for a, more, b, c in parts)
             said = [own[int(np.argmax(s))] for own, s in zip(lists, scores, strict=True)]
             cells = [str(beam), "no" if by is likely else "yes", f"{one:g}", f"{two:g}"]
             for rows in sets:

@@ -29,12 +29,11 @@ from mrnn.features import load_features
 from mrnn.index_folder import IndexConfig
 from mrnn.index_writer import index_writer
 from mrnn.metrics.ranking import image_to_sentence_ranks, ranking_scores, sentence_to_image_ranks
+from mrnn.precision import faster_precision
 from mrnn.ranking import Ranker, Rankings, rank_exactly, rank_fast
-from mrnn.recipe import TrainingOptions
 from mrnn.retrieval import RetrievalIndex
 from mrnn.scoring import log_likelihoods
 from mrnn.tokenization import tokenize
-from mrnn.training import chosen_precision
 
 QUERY = "a dog runs through the snow"
 ENTRY = '{{"path": "/{}.jpg", "size": 0, "changed": 0}}'
@@ -58,7 +57,7 @@ def photos_and_captions(
     if arguments.data:
         dataset = Dataset.load(arguments.data)
         images = dataset.split(arguments.split)[: arguments.images]
-        words = [[tokenize(caption) for caption in image.captions] for image in images]
+        words = [image.words for image in images]
         captions = EncodedCaptions.of(words, checkpoint.vocabulary)
         return captions, load_features(dataset, checkpoint.encoder).of(images).astype(np.float32)
     random = np.random.default_rng(0)
@@ -215,7 +214,7 @@ def growth(images: int) -> Iterator[str]:
             measured(part, Path(folder), "--images", str(images))
             for part in ("build", "search", "search_exactly")
         )
-        order = [sys.executable, "-m", "mrnn.cli", "search", folder, QUERY]
+        order = [sys.executable, "-m", "mrnn", "search", folder, QUERY]
         cold, _ = timed(lambda: subprocess.run(order, check=True, capture_output=True))
     yield (
         f"{images:>9,} photos: a search {1e3 * found['seconds']:.0f} ms (median of 100; the first "
@@ -243,7 +242,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.random:
         arguments.data, arguments.exact = None, False
-    precision = getattr(torch, chosen_precision(TrainingOptions()))
+    precision = getattr(torch, faster_precision())
     if arguments.only:
         ranker = Ranker.load(arguments.model, Checkpoint.load(arguments.model))
         print(json.dumps(PARTS[arguments.only](arguments, ranker, precision)))

@@ -163,7 +163,7 @@ def run_all(folder: Path, data: Path, arguments: argparse.Namespace) -> None:
               str(arguments.steps), "--only")  # fmt: skip
     if not folder.exists():
         measured("make the source", *itself, "source")
-    mrnn = ("-m", "mrnn.cli")
+    mrnn = ("-m", "mrnn")
     source = (str(folder / "captions.jsonl"), "--images", str(folder / "photos"))
     measured("mrnn prepare", *mrnn, "prepare", "table", *source, "--out", str(data))
     print(measured("mrnn check", *mrnn, "check", str(data)).rstrip())

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mrnn.model import IGNORED, MRNN, ModelConfig
-from mrnn.recipe import TrainingOptions
-from mrnn.training import chosen_precision
+from mrnn.precision import faster_precision
 
 CONFIG = ModelConfig(vocabulary_size=3490, image_size=1280, dropout=0.3)
 WARM_UP = 3
@@ -124,7 +123,7 @@ def shares(trained: Trained, size: int) -> dict[str, float]:
 
 def peak() -> float:
     """Floating-point operations per second of large products, the best of several."""
-    precision = getattr(torch, chosen_precision(TrainingOptions()))
+    precision = getattr(torch, faster_precision())
     matrix, least = torch.randn(2048, 2048, dtype=precision), math.inf
     for _ in range(8):
         start = clock()
@@ -140,7 +139,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=128)
     arguments = parser.parse_args()
-    precision = chosen_precision(TrainingOptions())
+    precision = faster_precision()
     found = []
     for _ in range(arguments.turns):
         torch.manual_seed(0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrnn.caption_files import CSV_COLUMNS, CaptionFile, write_sidecar
-from mrnn.captioner import Caption, ImageCaptions, Word
+from mrnn.captions import Caption, ImageCaptions, Word
 from mrnn.errors import OptionsError
 
 NAMES = [
@@ -139,7 +139,7 @@ def test_a_disk_that_is_full_when_a_file_is_mended_leaves_it_as_it_was(path, mon
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
-        CaptionFile(path)
+        CaptionFile(path, n_best=2)
     assert path.read_bytes() == whole
 
 

@@ -6,7 +6,8 @@ import torch
 from conftest import COLOURS
 from PIL import Image
 
-from mrnn.captioner import BATCH, Captioner, ImageCaptions
+from mrnn.captioner import BATCH, NO_CHOICE, Captioner
+from mrnn.captions import ImageCaptions
 from mrnn.checkpoint import Checkpoint
 from mrnn.decoding import DecodingOptions
 from mrnn.errors import CheckpointError, ImageError, OptionsError
@@ -253,8 +254,10 @@ def test_the_one_caption_is_the_best_of_the_whole_beam(ranking_run, photos):
 def test_greedy_search_chance_and_diverse_beams_leave_it_out(ranking_run, photos, changes):
     captioner = Captioner.load(ranking_run)
     options = DecodingOptions(beam_size=6, maximum_words=4).model_copy(update=changes)
-    fitted = captioner.caption(photos, options.model_copy(update=dict.fromkeys(FIT, 50.0)))
-    assert fitted == captioner.caption(photos, options)
+    asked = options.model_copy(update=dict.fromkeys(FIT, 50.0))
+    assert captioner.caption(photos, asked) == captioner.caption(photos, options)
+    assert captioner.left_out(asked) == dict.fromkeys(FIT, NO_CHOICE)
+    assert captioner.left_out(options) == {}
 
 
 def test_a_model_that_has_not_learned_to_rank_captions_by_likelihood(captioner, photos):

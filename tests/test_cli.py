@@ -17,8 +17,9 @@ import pytest
 from conftest import COLOURS, ColourEncoder
 from PIL import Image
 
-from mrnn import captioner
+from mrnn import __version__, captioner
 from mrnn.cli import main
+from mrnn.cli.terminal import progress
 from mrnn.dataset import Dataset
 from mrnn.encoders import ENCODERS
 from mrnn.features import extract_features
@@ -176,7 +177,13 @@ def test_training_tells_and_resumes(mrnn, dataset, recipe, tmp_path):
     assert len(text.splitlines()) == 1
     code, _, err = mrnn(*arguments, "--resume", "--set", "training.epochs=9")
     assert code == 1
-    assert "was begun with another recipe" in err
+    assert "was begun with another recipe or other data (training.epochs); go on with those" in err
+    typo = tmp_path / "rnu"
+    code, _, err = mrnn(*arguments[:-1], typo, "--resume")
+    assert (code, err) == (
+        1, f"mrnn: {typo} does not exist, so no run can go on there; leave out --resume\n"
+    )  # fmt: skip
+    assert not typo.exists()
 
 
 def test_evaluate_measures_one_task(mrnn, dataset, model):
@@ -271,7 +278,8 @@ def test_text_is_a_line_a_photo(mrnn, model, album):
     _, out, _ = mrnn("caption", album / "a b.png", "--model", model, "--n-best", "3")
     first, *captions = out.splitlines()[:4]
     assert first == f"{album}/a b.png:"
-    assert all(re.match(r"  +-\d+\.\d\d  [a-z ]+$", line) for line in captions)
+    for rank, line in enumerate(captions, 1):
+        assert re.match(rf"   {rank}  +-\d+\.\d\d  [a-z ]+$", line)
 
 
 def test_a_strange_photo_is_said_to_be_a_guess(mrnn, model, album, tmp_path):
@@ -314,17 +322,90 @@ def test_a_file_of_captions_goes_on_after_a_cut(mrnn, model, album, tmp_path, su
     assert out.read_bytes() == mended
 
 
-def test_a_sidecar_never_replaces_what_a_user_wrote(mrnn, model, album):
+def test_a_sidecar_never_replaces_what_a_user_wrote(mrnn, model, album, monkeypatch):
     mine = album / "a b.txt"
     mine.write_text("my own words")
     code, out, err = mrnn("caption", album, "--model", model, "--sidecar")
     assert (code, out) == (0, "")
-    assert err == "1 .txt files were there already and stay; --overwrite replaces them\n"
+    stays = "1 .txt files were there already and stay; --overwrite replaces them\n"
+    assert err == "Wrote 3 .txt files\n" + stays
     assert mine.read_text() == "my own words"
+    with monkeypatch.context() as patch:  # what is there is not captioned again
+        patch.setattr(captioner.Captioner, "stream", lambda _, photos, __: iter(photos))
+        code, out, err = mrnn("caption", album, "--model", model, "--sidecar")
+    assert (code, out, err) == (0, "", stays.replace("1", "4"))
     written = sorted(path.name for path in album.rglob("*.txt"))
     assert written == ["a b.txt", "comma, 'and' \"quotes\".txt", "emoji 🐕.txt", "é.txt"]
     assert mrnn("caption", album, "--model", model, "--sidecar", "--overwrite")[0] == 0
     assert mine.read_text() != "my own words"
+
+
+def test_photos_of_one_name_do_not_share_a_sidecar(mrnn, model, tmp_path):
+    for name in ("a.jpg", "a.png", "b.png"):
+        Image.new("RGB", (64, 64), "red").save(tmp_path / name)
+    code, out, err = mrnn("caption", tmp_path, "--model", model, "--sidecar", "--overwrite")
+    assert (code, out) == (1, "")
+    assert err == (
+        f"{tmp_path}/a.png: the sidecar cannot be written (that name is for a.jpg; rename one)\n"
+        "Wrote 2 .txt files\n"
+        "1 of 3 photos could not be captioned\n"
+    )
+    assert sorted(file.name for file in tmp_path.glob("*.txt")) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--overwrite"], "--overwrite replaces sidecars; give --sidecar too"),
+        (
+            ["--json", "--out", "x.csv"],
+            "--json prints, and --out writes a file of its own form",
+        ),
+    ],
+)
+def test_options_that_would_not_count_are_refused(mrnn, album, options, message):
+    code, out, err = mrnn("caption", album, *options)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"mrnn: {message}")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_one_file_has_one_number_of_captions_a_photo(mrnn, model, album, tmp_path, suffix):
+    out = tmp_path / f"captions{suffix}"
+    arguments = ("caption", album, "--model", model, "--out", out)
+    for before, now in ((1, 3), (3, 1)):
+        assert mrnn(*arguments, "--n-best", before)[0] == 0
+        content = out.read_bytes()
+        code, _, err = mrnn(*arguments, "--n-best", now)
+        assert (code, err) == (
+            1,
+            f"mrnn: {out} has up to {before} captions a photo, not {now}; "
+            f"give another file, or --n-best {before}\n",
+        )
+        assert out.read_bytes() == content
+        out.unlink()
+
+
+def test_what_is_printed_beside_a_bar_goes_to_stdout(monkeypatch):
+    class Screen(io.StringIO):
+        def isatty(self):
+            return True
+
+    line = "photo.jpg: " + "a long caption that no line of a terminal holds, " * 5
+    for out in (io.StringIO(), Screen()):
+        err = Screen()
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        with progress("Captioning", 1) as advance:
+            print(line)  # noqa: T201
+            advance()
+        assert "Captioning" in err.getvalue()
+        where = err if out.isatty() else out  # a screen shows both
+        assert f"{line}\n" in where.getvalue()
+
+
+def test_the_version(mrnn):
+    assert mrnn("--version") == (0, f"mrnn {__version__}\n", "")
 
 
 def png_header(side):
@@ -719,7 +800,10 @@ def test_evidence_of_what_was_said(mrnn, model, dataset, tmp_path):
     ("arguments", "message"),
     [
         (("data",), "'data' after the n-best file; expected self, or --data data"),
-        (("--evidence",), "--evidence shows captions of training photos; give --data DATA"),
+        (("--evidence",), "--evidence takes captions of training photos; give --data DATA"),
+        (("--distance", "cosine", "--data", "self"), "--distance takes captions of training"),
+        (("self", "--neighbours", 3), "--neighbours takes captions of training photos; give"),
+        (("self", "--data", "nowhere"), "self and --data nowhere exclude each other; give one"),
         (("--data", "nowhere"), "nowhere: not a dataset folder"),
     ],
 )

@@ -33,7 +33,8 @@ def test_people_read_what_each_figure_depends_on(evaluate):
         r"captions of people: \d+ words, of which \d+ are not among the model's \d+",
         r" +c1   95 % interval    depends on",
         r"captions of the model: beam_size 3, .*likeness 2\.0, expected_cider 0\.5, "
-        r"re-ranked by consensus \(self; by cider, 10 hypotheses, likelihood counts 0\.5\)",
+        r"re-ranked by consensus \(self; by cider, 10 hypotheses, "
+        r"likelihood and expected CIDEr 0\.5 times\)",
         r"candidates: 6 images, 6 sentences; equal scores by index; an image's first.*",
         r"images: 6; references: 6 \(c1, 1 drawn of more, seed 3\); words: PTB, lower case.*",
         r"intervals: over images, 1,000 resamples, seed 3, document frequencies fixed",

@@ -149,7 +149,7 @@ def test_neighbours_of_a_colour_are_of_that_colour(data, checkpoint, ranking_run
 
 def test_a_model_that_ranks_finds_neighbours_in_its_joint_space(data, ranking_run):
     captioner = Captioner.load(ranking_run, data.folder)
-    assert captioner.consensus.settings["consensus_features"] == "joint"
+    assert captioner.consensus.settings(1, judged=True)["consensus_features"] == "joint"
     matrix = load_features(data, captioner.checkpoint.encoder).of(data.split("dev"))
     _, space = captioner.consensus._training
     joint = captioner.ranker.see(load_features(data, captioner.checkpoint.encoder).of(
@@ -159,31 +159,36 @@ def test_a_model_that_ranks_finds_neighbours_in_its_joint_space(data, ranking_ru
         assert own[nearest.places] == pytest.approx(np.sort(own)[:-4:-1], abs=1e-5)
     options = ConsensusOptions(features="raw")
     asked = Consensus.load(data.folder, captioner.checkpoint, options, captioner.ranker)
-    assert asked.settings["consensus_features"] == "raw"
+    assert asked.settings(1, judged=True)["consensus_features"] == "raw"
 
 
-def test_all_of_the_beam_is_ranked_where_what_fits_counts_and_said_to_be(data, ranking_run):
+def test_all_of_the_beam_is_ranked_and_said_to_be(data, ranking_run):
     captioner = Captioner.load(ranking_run, "self")
     dev = data.split("dev")
     matrix = load_features(data, captioner.checkpoint.encoder).of(dev)
     options = DecodingOptions(beam_size=14, maximum_words=4)
-    for likeness, count, likelihood in ((0.0, 10, 0), (1.0, 14, 0.5)):
-        asked = options.model_copy(update={"likeness": likeness})
+    for change, count, share in (
+        ({}, 14, 0),
+        ({"likeness": 1.0}, 14, 0.5),
+        ({"beam_size": 3}, 10, 0),
+        ({"temperature": 1.0}, 10, 0),
+    ):
+        asked = options.model_copy(update=change)
         report = evaluate(captioner, dev, matrix, tasks=("generation",), options=asked)
         assert report.settings["consensus_hypotheses"] == count
-        assert report.settings["consensus_likelihood"] == likelihood
+        assert report.settings["consensus_share"] == share
 
 
-def test_likelihood_counts_where_what_fits_does(data, ranking_run):
+def test_a_share_of_likelihood_and_expected_cider_counts_where_what_fits_does(data, ranking_run):
     loaded = Captioner.load(ranking_run)
     features = load_features(data, loaded.checkpoint.encoder).of(data.split("dev"))
     batch = torch.from_numpy(features.astype(np.float32))
     options = DecodingOptions(beam_size=12, n_best=12, maximum_words=4, likeness=1e-6)
 
-    def scores(weight, likeness):
-        others = Consensus(ConsensusOptions(likelihood=weight))
+    def scores(share, likeness, expected=0.0):
+        others = Consensus(ConsensusOptions(share=share))
         captioner = Captioner(loaded.checkpoint, None, others, loaded.ranker)
-        asked = options.model_copy(update={"likeness": likeness})
+        asked = options.model_copy(update={"likeness": likeness, "expected_cider": expected})
         found = [caption for own in captioner.describe(batch, asked) for caption in own]
         assert [caption.consensus.rank for caption in found[:12]] == list(range(1, 13))
         return [(each, each.consensus.score) for each in found]
@@ -198,6 +203,14 @@ def test_likelihood_counts_where_what_fits_does(data, ranking_run):
         own = caption[1] / (caption[2] + 1) ** options.length_exponent
         assert score - without[caption] == pytest.approx(2 * own, abs=1e-3)
     assert by_words(scores(2.0, 0.0)) == by_words(scores(0.0, 0.0))
+    half, whole = (by_words(scores(share, 1e-6, 40.0)) for share in (0.5, 1.0))
+    assert by_words(scores(0.0, 1e-6, 40.0)) == without
+    gained = [whole[caption] - without[caption] for caption in whole]
+    assert [half[caption] - without[caption] for caption in whole] == pytest.approx(
+        [gain / 2 for gain in gained], abs=1e-6
+    )
+    likelihoods = [(counted[caption] - without[caption]) / 2 for caption in whole]
+    assert max(np.array(gained) - likelihoods) > 1  # what is expected counts too
 
 
 def test_bleu_counts_beside_cider_where_what_fits_does(data, checkpoint):
@@ -205,12 +218,12 @@ def test_bleu_counts_beside_cider_where_what_fits_does(data, checkpoint):
     sentences = [["the", "wall", "is", "red"], ["a", "blue", "wall"], ["the", "wall", "is", "blue"]]
     hypotheses, nothing = [sentences] * len(features), [np.zeros(3)] * len(features)
 
-    def scores(bonuses, **options):
+    def scores(judged, **options):
         asked = ConsensusOptions(neighbours=7, **options)
         consensus = Consensus.load(data.folder, checkpoint, asked)
         return np.array([
             [each.score for each in sorted(found, key=lambda place: place.rank_before)]
-            for found in consensus.rank(hypotheses, features, bonuses)
+            for found in consensus.rank(hypotheses, features, judged)
         ])  # fmt: skip
 
     alone, bleu = scores(None), scores(None, by="bleu")
@@ -222,7 +235,7 @@ def test_bleu_counts_beside_cider_where_what_fits_does(data, checkpoint):
 
 def test_joint_features_take_a_model_that_ranks(data, checkpoint):
     plain = Consensus.load(data.folder, checkpoint)
-    assert plain.settings["consensus_features"] == "raw"
+    assert plain.settings(1, judged=True)["consensus_features"] == "raw"
     options = ConsensusOptions(features="joint")
     with pytest.raises(CheckpointError, match=r"no joint space .* run mrnn train-ranking, or take"):
         Consensus.load(data.folder, checkpoint, options)
@@ -294,9 +307,7 @@ def test_an_evaluation_tells_its_consensus(data, checkpoint, colour_encoder):
         assert report.settings["consensus"] == str(source)
         assert report.settings["consensus_by"] == "cider"
         assert report.perplexity == plain.perplexity
-        assert (
-            report.settings.get("consensus_bleu", 0) == report.settings["consensus_likelihood"] == 0
-        )
+        assert report.settings.get("consensus_bleu", 0) == report.settings["consensus_share"] == 0
         few = [note for note in report.notes if "fewer than the 60 neighbours asked for" in note]
         assert len(few) == (source != "self")
     assert report.settings["consensus_references"] == 125

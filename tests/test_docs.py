@@ -14,7 +14,7 @@ from PIL import Image
 import mrnn
 from mrnn.caption_files import CSV_COLUMNS
 from mrnn.caption_scores import GenerationScores
-from mrnn.captioner import Caption, ImageCaptions, Word
+from mrnn.captions import Caption, ImageCaptions, Word
 from mrnn.checkpoint import DEFAULT_MODEL, WEIGHTS, CheckpointConfig
 from mrnn.cli import app
 from mrnn.decoding import DecodingOptions

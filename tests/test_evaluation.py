@@ -124,9 +124,10 @@ def test_the_options_of_decoding_are_told(captioner):
     settings = DecodingOptions(beam_size=2, n_best=5, must=("red",)).model_dump()
     plain = "beam_size 2, length_exponent 0.7, must ('red',)"
     assert decoding_told(settings) == plain
-    settings |= Consensus().settings
+    settings |= Consensus().settings(12, judged=True)
     assert decoding_told(settings) == (
-        f"{plain}, re-ranked by consensus (self; by cider, 10 hypotheses, likelihood counts 0.5)"
+        f"{plain}, re-ranked by consensus (self; by cider, 12 hypotheses, "
+        "likelihood and expected CIDEr 0.5 times)"
     )
 
 

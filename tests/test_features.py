@@ -306,7 +306,7 @@ def damage(file, what):
         ("not JSON", r"colour-squash\.json cannot be read \(Expecting property name"),
         (
             "not an object",
-            r"colour-squash\.json is not what `mrnn extract` writes \(: Input should",
+            r"colour-squash\.json is not what `mrnn extract` writes \(Input should",
         ),
         ("format", r"colour-squash\.json has format 2; this version reads 1\."),
         ("no names", r"is not what `mrnn extract` writes \(names: Field required\)"),

@@ -398,6 +398,24 @@ def test_each_path_once(album):
     assert names(given, album) == ["b.jpg", "[1].jpg", "a.PNG", "c/d.tiff"]
 
 
+def test_links_to_folders_are_followed_and_may_lead_back(album, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "e.jpg").touch()
+    (album / "c" / "to").symlink_to(elsewhere)
+    (album / "c" / "back").symlink_to(album)
+    expected = ["[1].jpg", "a.PNG", "b.jpg", "c/d.tiff", "c/to/e.jpg"]
+    assert names([album], album) == expected
+
+
+def test_photos_of_a_kind_that_is_not_read_are_told_about(album):
+    (album / "phone.HEIC").write_bytes(b"\0\0\0 ftypheic")
+    assert "phone.HEIC" in names([album], album)
+    with pytest.raises(
+        ImageError, match=r"phone\.HEIC: not a JPEG, .*; convert it to JPEG or PNG$"
+    ):
+        load_image(album / "phone.HEIC")
+
+
 def test_globs(album):
     assert names([f"{album}/*.jpg"], album) == ["[1].jpg", "b.jpg"]
     assert names([f"{album}/**"], album) == ["[1].jpg", "a.PNG", "b.jpg", "c/d.tiff"]

@@ -193,6 +193,13 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     assert torch.equal(drop.eval()(dropped), dropped)
 
 
+@pytest.mark.parametrize("share", [0.002, 0.999])
+def test_dropout_always_leaves_something(share):
+    kept = Dropout(share)(torch.ones(1_000_000))
+    assert torch.isfinite(kept).all()
+    assert kept.mean().item() == pytest.approx(1, abs=0.1)
+
+
 def test_dropout_is_for_training_only(images):
     for variant in VARIANTS.values():
         model, plain = made(dropout=0.5, **variant), made(**variant)

@@ -212,6 +212,11 @@ def test_a_feature_of_another_size(captions, search):
         find_neighbours([nbest(), nbest("x.jpg", feature=[1, 2])][1:], captions, 5, search)
 
 
+def test_a_name_that_no_path_can_have(captions, search):
+    with pytest.raises(DataError, match=r"it is not in .*data\. Give its line a feature"):
+        find_neighbours([nbest("x\0y")], captions, 3, search)
+
+
 def test_an_image_that_is_nowhere(captions, search, data):
     with pytest.raises(DataError, match=r"none\.jpg: no such file; and it is not in .*data\. Give"):
         find_neighbours([nbest("none.jpg")], captions, 5, search)

@@ -31,6 +31,12 @@ def test_equals_the_plain_way(distance, count):
         np.testing.assert_allclose(nearest.distances, distances[:count], rtol=1e-4, atol=1e-6)
 
 
+def test_of_equally_near_photos_the_first_count():
+    for count in (1, 10, 19, 20, 30):
+        (nearest,) = FeatureSpace(np.ones((20, 3))).nearest(np.array([[1.0, 2.0, 3.0]]), count)
+        assert nearest.places.tolist() == list(range(min(count, 20)))
+
+
 def test_neighbours_in_another_space():
     space = FeatureSpace(TRAINING, "euclidean", lambda features: features[:, :1])
     nearest = space.nearest(PHOTOS[:1], 3)[0]

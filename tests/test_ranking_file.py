@@ -60,7 +60,7 @@ def change_tensors(file, **changed):
         ({"weights": {}}, r": weights\.sentence_to_image: Field required\. Run: mrnn"),
         (
             {"weights": {"sentence_to_image": math.nan, "image_to_sentence": 3.0}},
-            r": weights\.sentence_to_image: Input should be a finite number\. Run: mrnn",
+            r": weights\.sentence_to_image: Input should be a finite number, not nan\. Run: mrnn",
         ),
         ({"parts": 3}, r": 3 parts cannot share 4 dimensions\. Run: mrnn train-ranking"),
     ],

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mrnn.batching import EncodedCaptions
 from mrnn.caption_scores import score
-from mrnn.captioner import Caption, Word
+from mrnn.captions import Caption, Word
 from mrnn.comparison import compare
 from mrnn.evaluation import PERPLEXITIES, EvaluationReport
 from mrnn.ranking import Rankings

@@ -65,10 +65,12 @@ def test_many_queries_are_searched_as_one_by_one(index, photos):
     assert index.search(queries, top=4) == [index.search(query, top=4) for query in queries]
 
 
-def test_only_paths_like_a_pattern(index):
+def test_only_paths_like_a_pattern(index, monkeypatch):
     found = index.search("a red wall", top=99, paths="*/dev-*")
     assert len(found) == 6
     assert all("/dev-" in result.path for result in found)
+    monkeypatch.chdir(Path(found[0].path).parent.parent)
+    assert index.search("a red wall", top=99, paths="photos/dev-*") == found
     with pytest.raises(OptionsError, match=r"^No photo of the index has a path like 'nowhere/\*'$"):
         index.search("a red wall", paths="nowhere/*")
 
@@ -187,6 +189,11 @@ def test_unknown_words_are_left_out(index):
 def test_queries_that_cannot_be_searched(index, query, message):
     with pytest.raises(OptionsError, match=message):
         index.search(query)
+
+
+def test_no_finds_at_all_cannot_be_asked_for(index):
+    with pytest.raises(OptionsError, match=r"^top is -1; ask for one find at least$"):
+        index.search("red", top=-1)
 
 
 def test_photos_that_cannot_be_read(index, ranking_run, tmp_path):

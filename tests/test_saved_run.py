@@ -50,7 +50,8 @@ def test_a_file_is_not_a_folder(dataset, tmp_path):
 def test_another_recipe_is_not_gone_on_with(dataset, tmp_path):
     out = tmp_path / "run"
     run(dataset, out, epochs=1)
-    with pytest.raises(TrainingError, match=r"run was begun with another recipe or other data; go"):
+    message = r"run was begun with another recipe or other data \(training\.epochs\); go on"
+    with pytest.raises(TrainingError, match=message):
         run(dataset, out, epochs=2, resume=True)
     fewer = Dataset(dataset.folder, dataset.images[3:])
     with pytest.raises(TrainingError, match="another recipe or other data"):

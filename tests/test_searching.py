@@ -11,8 +11,10 @@ from PIL import Image
 from mrnn.checkpoint import Checkpoint
 from mrnn.dataset import write_dataset
 from mrnn.features import extract_features
+from mrnn.index_folder import read_index
 from mrnn.model import MRNN
 from mrnn.ranking import Ranker
+from mrnn.search_page import search_page
 
 
 @pytest.fixture
@@ -69,6 +71,11 @@ def test_a_page_of_thumbnails_names_what_is_gone(mrnn, photos, ranking_run, tmp_
     assert "<h1>blue &amp; more</h1>" in text
     assert "&lt;b&gt;.png" in text
     assert "http" not in text
+    assert f'<a href="{(photos / "<b>.png").as_uri()}"><img' in text
+
+
+def test_a_query_that_is_not_utf8_is_shown_as_far_as_it_is():
+    assert "<h1>red \\udcff</h1>" in search_page("red \udcff", [])
 
 
 def test_sentences_are_indexed_and_found(mrnn, photos, ranking_run, tmp_path):
@@ -79,6 +86,27 @@ def test_sentences_are_indexed_and_found(mrnn, photos, ranking_run, tmp_path):
     code, out, _ = mrnn("search", index, photos / "dev-00-red.png", "--json")
     assert code == 0
     assert json.loads(out.splitlines()[0])["sentence"] == "A red wall"
+    file.write_text("A red wall\nqwert asdf\na blue velvet wall\n")
+    code, out, err = mrnn("index", "--sentences", file, "--out", index, "--model", ranking_run)
+    assert (code, out) == (1, f"{index}: 2 sentences (1 new, 1 forgotten)\n")
+    assert err == (
+        "'qwert asdf': the model knows none of its words\n1 of 3 sentences could not be indexed\n"
+    )
+
+
+def test_a_folder_that_is_not_there_forgets_nothing(mrnn, photos, ranking_run, tmp_path):
+    index, drive = tmp_path / "index", tmp_path / "drive"
+    shutil.copytree(photos, drive)
+    arguments = ("index", photos, drive, "--out", index, "--model", ranking_run)
+    assert mrnn(*arguments)[:2] == (0, f"{index}: 60 photos\n")
+    shutil.rmtree(drive)
+    code, out, err = mrnn(*arguments)
+    assert (code, out) == (1, "")
+    assert err == f"mrnn: {drive}: no such file or folder; the index is left as it is\n"
+    assert len(read_index(index).entries) == 60
+    (photos / "dev-00-red.png").unlink()
+    code, out, _ = mrnn("index", photos, "--out", index, "--model", ranking_run)
+    assert (code, out) == (0, f"{index}: 29 photos (0 new, 31 forgotten)\n")
 
 
 @pytest.mark.parametrize(
@@ -88,6 +116,14 @@ def test_sentences_are_indexed_and_found(mrnn, photos, ranking_run, tmp_path):
         (
             ["index", "--sentences", __file__, "--approximate", "--out", "index"],
             "mrnn: Sentences are searched exactly; leave out --approximate\n",
+        ),
+        (
+            ["search", "nowhere", "my dog.JPG"],
+            "mrnn: my dog.JPG: no such file; give a photo that is there, or a sentence\n",
+        ),
+        (
+            ["search", "nowhere", "dog", "--html", "none/page.html"],
+            "mrnn: --html none/page.html: there is no folder none; make it first\n",
         ),
         (["search", "nowhere", "dog"], "mrnn: nowhere is not an index; make one with mrnn index\n"),
     ],

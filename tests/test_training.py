@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import COLOURS
 
-from mrnn import training
+from mrnn import precision, training
 from mrnn.batching import EncodedCaptions, batches
 from mrnn.captioner import Captioner
 from mrnn.checkpoint import Checkpoint
@@ -282,14 +282,27 @@ def test_precision_is_the_recipes_or_the_faster_one(monkeypatch):
         (2.0, 1.0, "bfloat16"), (1.0, 1.0, "float32"), (1.0, 2.0, "float32"),
     ):  # fmt: skip
         seconds = {torch.float32: float32, torch.bfloat16: bfloat16}
-        monkeypatch.setattr(training, "_product_seconds", seconds.__getitem__)
+        monkeypatch.setattr(precision, "_product_seconds", seconds.__getitem__)
         assert chosen_precision(TrainingOptions()) == expected
 
 
-def test_a_product_takes_the_least_of_its_times(monkeypatch):
-    clock = iter([start for turn in range(8) for start in (100.0 * turn, 100.0 * turn + 9 - turn)])
-    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
-    assert training._product_seconds(torch.float32) == 2
+def test_the_least_of_several_times_tells_what_is_faster(monkeypatch):
+    busy = iter([9.0, 5.0] * (precision.ROUNDS - 1) + [2.0, 3.0])  # disturbed but for the last
+    monkeypatch.setattr(precision, "_product_seconds", lambda _: next(busy))
+    assert precision.faster_precision() == "float32"
+    monkeypatch.undo()
+    assert 0 < precision._product_seconds(torch.float32) < 10
+
+
+def test_emulated_bfloat16_is_given_up_soon(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        precision,
+        "_product_seconds",
+        lambda number: asked.append(number) or (1.0 if number == torch.float32 else 600.0),
+    )
+    assert precision.faster_precision() == "float32"
+    assert len(asked) == 2 * (precision.FEWEST + 1)
 
 
 # What is refused

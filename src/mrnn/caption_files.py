@@ -4,11 +4,12 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrnn.captioner import ImageCaptions
+from mrnn.captions import ImageCaptions
 from mrnn.errors import DataError, OptionsError
 from mrnn.whole_files import naming, write_whole
 
@@ -21,6 +22,7 @@ class _Row:
 
     photo: str
     failed: bool
+    captions: int
     content: bytes
 
 
@@ -47,6 +49,7 @@ class CaptionFile:
         if self._is_csv:
             rows = _without_cut_photo(rows, content, n_best)
         rows = [row for row in rows if not row.failed]
+        self._check_counts(rows, n_best)
         self.done = {row.photo for row in rows}
         """The photos that are in the file already."""
         header = _csv_lines([CSV_COLUMNS]) if self._is_csv else b""
@@ -55,6 +58,18 @@ class CaptionFile:
             self._write(kept)
         elif kept != content:
             write_whole(self._path, kept)
+
+    def _check_counts(self, rows: "Sequence[_Row]", n_best: int) -> None:
+        """Refuses a file whose photos have more captions, or one each where more are asked for."""
+        counts = Counter[str]()
+        for row in rows:
+            counts[row.photo] += row.captions
+        most = max(counts.values(), default=n_best)
+        if most > n_best or most == 1 < n_best:
+            raise OptionsError(
+                f"{self._path} has up to {most} captions a photo, not {n_best}; "
+                f"give another file, or --n-best {most}"
+            )
 
     def write(self, result: ImageCaptions) -> None:
         """Add a photo."""
@@ -118,7 +133,8 @@ def _jsonl_rows(content: bytes) -> list[_Row]:
     rows = []
     for line in lines:
         result = ImageCaptions.model_validate_json(line)
-        rows.append(_Row(result.image, result.error is not None, line + b"\n"))
+        failed = result.error is not None
+        rows.append(_Row(result.image, failed, len(result.captions), line + b"\n"))
     return rows
 
 
@@ -142,7 +158,7 @@ def _csv_rows(content: bytes) -> list[_Row]:
         (cells,) = csv.reader(io.StringIO(line.decode(), newline=""), strict=True)
         if len(cells) != len(CSV_COLUMNS):
             raise ValueError("other columns")
-        rows.append(_Row(cells[0], bool(cells[-1]), line + b"\n"))
+        rows.append(_Row(cells[0], bool(cells[-1]), 1, line + b"\n"))
     return rows
 
 

@@ -3,78 +3,33 @@
 Letters: N images, F image feature.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 from zlib import crc32
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, model_serializer
 from torch import Tensor
 
+from mrnn.captions import Caption, ImageCaptions, Word
 from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
-from mrnn.consensus import Consensus, Standing
+from mrnn.consensus import Consensus
 from mrnn.decoding import Constraints, DecodingOptions, Hypothesis, decode
 from mrnn.encoders import Encoder, load_encoder
 from mrnn.errors import CheckpointError, ImageError, MRNNError
 from mrnn.images import ImageSource, load_image
 from mrnn.ranking import Ranker
+from mrnn.text_files import utf8
 from mrnn.tokenization import join_words
 
 BATCH = 16
 UNJUDGED = "left out, as the model has not learned to rank; run mrnn train-ranking"
+NO_CHOICE = "left out, as it chooses among the captions of a beam; give --beam-size 2 or more"
 DECIMALS = 4
 """Of log-probabilities and of how captions fit: what follows changes with the photos at hand."""
-
-
-class Word(BaseModel):
-    """A word of a caption."""
-
-    model_config = ConfigDict(frozen=True)
-
-    word: str
-    log_probability: float
-    """Nats, given the photo and the words before it."""
-
-
-class Caption(BaseModel):
-    """One caption of a photo."""
-
-    model_config = ConfigDict(frozen=True)
-
-    text: str
-    log_probability: float
-    """Nats: the sum over its words and the end sign."""
-    words: tuple[Word, ...]
-    consensus: Standing | None = None
-    """Its rank before and after re-ranking, among all hypotheses; None where there was none."""
-
-    @model_serializer(mode="wrap")
-    def _serialize(self, serialize: Callable[["Caption"], dict[str, Any]]) -> dict[str, Any]:
-        """JSON has no key for a consensus that was not asked for."""
-        content: dict[str, Any] = serialize(self)
-        if self.consensus is None:
-            content.pop("consensus", None)
-        return content
-
-
-class ImageCaptions(BaseModel):
-    """What the model says of one photo; `error` says why, where it says nothing."""
-
-    model_config = ConfigDict(frozen=True)
-
-    image: str
-    captions: tuple[Caption, ...] = ()
-    """Best first."""
-    familiarity: float | None = None
-    """0..1: how like the photos that the model learned from; see `mrnn.familiarity`."""
-    error: str | None = None
-
-    def __str__(self) -> str:
-        return self.captions[0].text if self.captions else f"({self.error})"
 
 
 class Captioner:
@@ -111,17 +66,25 @@ class Captioner:
         similar photos in the train split of a dataset folder. `weights` is the weights file of the
         model's encoder, if that does not come with the package.
         """
+        loaded = cls.for_features(model, consensus)
+        encoder = loaded.checkpoint.encoder
+        if encoder.fit is None:
+            return loaded
+        file = Path(weights) if weights else None
+        own = load_encoder(encoder.name, encoder.fit, weights=file)
+        return cls(loaded.checkpoint, own, loaded.consensus, loaded.ranker)
+
+    @classmethod
+    def for_features(
+        cls, model: str | Path = DEFAULT_MODEL, consensus: str | Path | None = None
+    ) -> "Captioner":
+        """As `load`, without the encoder: for photos whose features are at hand."""
         checkpoint = Checkpoint.load(Path(model))
         ranker = Ranker.find(Path(model), checkpoint)
         others = None
         if consensus is not None:
             others = Consensus.load(consensus, checkpoint, ranker=ranker)
-        encoder = checkpoint.encoder
-        if encoder.fit is None:
-            return cls(checkpoint, consensus=others, ranker=ranker)
-        file = Path(weights) if weights else None
-        loaded = load_encoder(encoder.name, encoder.fit, weights=file)
-        return cls(checkpoint, loaded, others, ranker)
+        return cls(checkpoint, consensus=others, ranker=ranker)
 
     @property
     def encoder(self) -> Encoder:
@@ -187,11 +150,11 @@ class Captioner:
             seen = checkpoint.model.see(features)
         search = self.search_of(options)
         hypotheses = decode(checkpoint.model, seen, search, constraints, keys=keys)
-        bonuses = self._bonuses(hypotheses, features.numpy(), options)
+        scores = self._judged(hypotheses, features.numpy(), options)
         if self.consensus is not None:
-            return self._ranked(self.consensus, hypotheses, features.numpy(), bonuses, options)
-        if bonuses is not None:
-            hypotheses = list(map(_by_score, hypotheses, bonuses))
+            return self._ranked(self.consensus, hypotheses, features.numpy(), scores, options)
+        if scores is not None:
+            hypotheses = list(map(_by_score, hypotheses, scores))
         return [tuple(map(self._caption, found[: options.n_best])) for found in hypotheses]
 
     def applied(self, options: DecodingOptions) -> DecodingOptions:
@@ -201,39 +164,48 @@ class Captioner:
             return options
         return options.by_likelihood
 
+    def left_out(self, options: DecodingOptions) -> dict[str, str]:
+        """Why what fits does not count, for each weight that is given in vain."""
+        idle = options.fit_weights.keys() - self.applied(options).fit_weights.keys()
+        return dict.fromkeys(sorted(idle, reverse=True), NO_CHOICE if self.ranker else UNJUDGED)
+
     def search_of(self, options: DecodingOptions) -> DecodingOptions:
         """With as many hypotheses as are put in order, of options as they count."""
+        counts = [options.n_best]
         if self.consensus is not None:
-            options = self.consensus.options.widen(options)
-        if options.fit_weights:
-            most = max(options.n_best, options.beam_size)
-            options = options.model_copy(update={"n_best": most})
-        return options
+            counts.append(self.consensus.options.hypotheses)
+        if not options.temperature and (self.consensus is not None or options.fit_weights):
+            counts.append(options.beam_size)
+        return options.model_copy(update={"n_best": max(counts)})
 
-    def _bonuses(
+    def _judged(
         self,
         hypotheses: Sequence[Sequence[Hypothesis]],
         features: Float[np.ndarray, "N F"],
         options: DecodingOptions,
     ) -> list[Float[np.ndarray, " _"]] | None:
-        """What hypotheses gain by how well they fit, and beside consensus by likelihood, if any."""
+        """What likelihood and fit together say of hypotheses; None where fit does not count."""
         if self.ranker is None or not options.fit_weights:
             return None
-        judges = {"likeness": self.ranker.likeness, "expected_cider": self.ranker.expected_cider}
+        share = self.consensus.options.share if self.consensus else 1.0
+        judges = {
+            "likeness": (1.0, self.ranker.likeness),
+            "expected_cider": (share, self.ranker.expected_cider),
+        }
         words = [[hypothesis.words for hypothesis in found] for found in hypotheses]
-        share = self.consensus.options.likelihood if self.consensus else 0.0
-        bonuses = [np.array([share * each.score for each in found]) for found in hypotheses]
+        scores = [np.array([share * each.score for each in found]) for found in hypotheses]
         for name, weight in options.fit_weights.items():
-            for bonus, score in zip(bonuses, judges[name](words, features), strict=True):
-                bonus += weight * score.round(DECIMALS)
-        return bonuses
+            counts, judge = judges[name]
+            for score, fit in zip(scores, judge(words, features), strict=True):
+                score += counts * weight * fit.round(DECIMALS)
+        return scores
 
     def _ranked(
         self,
         consensus: Consensus,
         hypotheses: Sequence[Sequence[Hypothesis]],
         features: Float[np.ndarray, "N F"],
-        bonuses: Sequence[Float[np.ndarray, " _"]] | None,
+        judged: Sequence[Float[np.ndarray, " _"]] | None,
         options: DecodingOptions,
     ) -> list[tuple[Caption, ...]]:
         """The best of each photo by consensus."""
@@ -245,7 +217,7 @@ class Captioner:
                 for place in standings[: options.n_best]
             )
             for found, standings in zip(
-                hypotheses, consensus.rank(words, features, bonuses), strict=True
+                hypotheses, consensus.rank(words, features, judged), strict=True
             )
         ]
 
@@ -288,14 +260,13 @@ class Captioner:
         )
 
 
-def _by_score(found: Sequence[Hypothesis], bonuses: Float[np.ndarray, " _"]) -> list[Hypothesis]:
-    """By falling score and bonus; of equals, the earlier stays before the later."""
-    order = sorted(range(len(found)), key=lambda place: -(found[place].score + bonuses[place]))
-    return [found[place] for place in order]
+def _by_score(found: Sequence[Hypothesis], scores: Float[np.ndarray, " _"]) -> list[Hypothesis]:
+    """By falling score; of equals, the earlier stays before the later."""
+    return [found[place] for place in np.argsort(-scores, kind="stable")]
 
 
 def image_name(source: ImageSource) -> str:
     """What a result calls its photo: the path, fit for UTF-8, or what kind of object it was."""
     if isinstance(source, str | Path):
-        return str(source).encode("utf-8", "backslashreplace").decode()
+        return utf8(str(source))
     return f"<{type(source).__name__}>"

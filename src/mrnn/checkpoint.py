@@ -21,6 +21,7 @@ from mrnn.errors import CheckpointError
 from mrnn.familiarity import STORED, Familiarity
 from mrnn.model import ModelConfig, Network, network_of
 from mrnn.packing import packed, unpacked
+from mrnn.text_files import first_problem
 from mrnn.vocabulary import Vocabulary
 from mrnn.whole_files import write_whole
 
@@ -138,9 +139,7 @@ def _load_config(folder: Path) -> CheckpointConfig:
     try:
         return CheckpointConfig.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{file}: {place}: {first['msg']}") from error
+        raise CheckpointError(f"{file}: {first_problem(error)}") from error
 
 
 def _load_tensors(file: Path) -> dict[str, Tensor]:

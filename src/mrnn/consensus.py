@@ -20,16 +20,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.checkpoint import Checkpoint
 from mrnn.dataset import CaptionedImage, Dataset
-from mrnn.decoding import DecodingOptions
 from mrnn.errors import CheckpointError
 from mrnn.features import load_features
 from mrnn.metrics.pairwise import Corpus, Measure
 from mrnn.neighbours import Distance, FeatureSpace, Neighbours
 from mrnn.ranking import Ranker
-from mrnn.tokenization import tokenize
 
 SELF = "self"
 REFERENCES = {"cider": 125, "bleu": 175}
+TOLD_OF_SELF = ("by", "hypotheses", "share")
+"""The settings that count without training captions."""
 
 Sentences = Sequence[Sequence[str]]
 """As lists of words."""
@@ -52,8 +52,9 @@ class ConsensusOptions(BaseModel):
     distance: Distance = "cosine"
     hypotheses: int = Field(default=10, ge=1, le=1000)
     """What a captioner finds for each photo, at least, before they are re-ranked."""
-    likelihood: float = Field(default=0.5, ge=0, le=1000)
-    """What the score by likelihood counts beside, where what fits the photo does."""
+    share: float = Field(default=0.5, ge=0, le=1000)
+    """Of the score by likelihood, and of the CIDEr to expect, that counts beside, where what fits
+    the photo does: they ask the model what consensus asks the captions of similar photos."""
     bleu: float = Field(default=3.0, ge=0, le=1000)
     """What the mean sentence BLEU counts beside CIDEr-D with training captions, likewise."""
 
@@ -71,10 +72,6 @@ class ConsensusOptions(BaseModel):
             )
         features = self.features or ("joint" if ranker else "raw")
         return self.model_copy(update={"features": features})
-
-    def widen(self, options: DecodingOptions) -> DecodingOptions:
-        """The same search, for as many hypotheses as are re-ranked."""
-        return options.model_copy(update={"n_best": max(options.n_best, self.hypotheses)})
 
 
 class Standing(BaseModel):
@@ -106,7 +103,7 @@ class TrainingCaptions:
 
     def __init__(self, images: Sequence[CaptionedImage]) -> None:
         self.images = tuple(images)
-        words = [[tokenize(caption) for caption in image.captions] for image in images]
+        words = [image.words for image in images]
         self._corpus = Corpus(words)
         self.places = {image.name: place for place, image in enumerate(images)}
         """Of each image, by its name."""
@@ -217,14 +214,15 @@ class Consensus:
         space = feature_space(dataset, captions.images, checkpoint, options, ranker)
         return cls(options, (captions, space), source=str(source))
 
-    @property
-    def settings(self) -> dict[str, str | int | float]:
-        """What captions are re-ranked by, for a report."""
-        options = self.options.model_dump() | {"references": self.options.counted}
+    def settings(self, hypotheses: int, *, judged: bool) -> dict[str, str | int | float]:
+        """For a report: what so many hypotheses are re-ranked by, `judged` by what fits as well."""
+        options = self.options.model_dump()
+        options |= {"references": self.options.counted, "hypotheses": hypotheses}
+        if not judged:
+            options |= {"share": 0.0, "bleu": 0.0}
         if self.options.by == "bleu":
             options["bleu"] = 0.0
-        alone = ("by", "hypotheses", "likelihood")
-        told = options if self._training else {name: options[name] for name in alone}
+        told = options if self._training else {name: options[name] for name in TOLD_OF_SELF}
         return {"consensus": self.source} | {f"consensus_{key}": told[key] for key in told}
 
     @property
@@ -236,11 +234,12 @@ class Consensus:
         self,
         hypotheses: Sequence[Sentences],
         features: Float[np.ndarray, "N F"],
-        bonuses: Sequence[Float[np.ndarray, " _"]] | None = None,
+        judged: Sequence[Float[np.ndarray, " _"]] | None = None,
     ) -> list[list[Standing]]:
         """For each photo its hypotheses, best first. No photo changes what another gets.
 
-        `bonuses` are what a captioner adds to the scores, beside sentence BLEU.
+        `judged` is what a captioner adds to the scores, by what it says fits; sentence BLEU then
+        counts beside CIDEr-D.
         """
         if self._training is None:
             # No document frequencies from the batch, which would make it matter.
@@ -248,17 +247,17 @@ class Consensus:
         else:
             captions, space = self._training
             neighbours = space.nearest(features, self.options.neighbours)
-            scores = _judged(captions, hypotheses, neighbours, self.options)
-            if bonuses is not None and self.options.by == "cider" and self.options.bleu:
+            scores = _agreed(captions, hypotheses, neighbours, self.options)
+            if judged is not None and self.options.by == "cider" and self.options.bleu:
                 by_bleu = self.options.model_copy(update={"by": "bleu"})
-                others = _judged(captions, hypotheses, neighbours, by_bleu)
+                others = _agreed(captions, hypotheses, neighbours, by_bleu)
                 scores = [a + self.options.bleu * b for a, b in zip(scores, others, strict=True)]
-        if bonuses is not None:
-            scores = [score + bonus for score, bonus in zip(scores, bonuses, strict=True)]
+        if judged is not None:
+            scores = [a + b for a, b in zip(scores, judged, strict=True)]
         return list(map(standings, scores, hypotheses))
 
 
-def _judged(
+def _agreed(
     captions: TrainingCaptions,
     hypotheses: Sequence[Sentences],
     neighbours: Sequence[Neighbours],

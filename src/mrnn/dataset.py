@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mrnn.errors import DataError
 from mrnn.text_files import first_problem
+from mrnn.tokenization import tokenize
 
 FORMAT = 1
 HEADER, CAPTIONS = "dataset.json", "captions.jsonl"
@@ -35,6 +36,11 @@ class CaptionedImage:
     split: str
     """train, dev, test, or another; empty, if it is in none yet."""
     captions: tuple[str, ...]
+
+    @property
+    def words(self) -> list[list[str]]:
+        """The captions as lists of words."""
+        return [tokenize(caption) for caption in self.captions]
 
 
 @dataclass(frozen=True)

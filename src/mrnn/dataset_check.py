@@ -75,7 +75,7 @@ def check_dataset(
 ) -> CheckReport:
     """Decode every image, compare splits, count words. `on_image` is called after each image."""
     words = {
-        split: [tokenize(caption) for image in dataset.split(split) for caption in image.captions]
+        split: [words for image in dataset.split(split) for words in image.words]
         for split in dataset.splits
     }
     counts = Counter(word for caption in words.get("train", []) for word in caption)

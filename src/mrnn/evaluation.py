@@ -23,7 +23,7 @@ from mrnn.caption_scores import (
     intervals_of,
     score,
 )
-from mrnn.captioner import UNJUDGED, Captioner
+from mrnn.captioner import Captioner
 from mrnn.dataset import CaptionedImage
 from mrnn.decoding import DecodingOptions
 from mrnn.errors import DataError
@@ -32,7 +32,7 @@ from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.model import Network
 from mrnn.ranking_evaluation import RetrievalScores
 from mrnn.scoring import caption_nats, perplexity_of
-from mrnn.tokenization import join_words, tokenize
+from mrnn.tokenization import join_words
 from mrnn.vocabulary import Vocabulary
 
 IMAGES_AT_ONCE = 100
@@ -102,7 +102,7 @@ def evaluate(
     generated: list[list[str]] = []
     if "generation" in tasks:
         generated = generate(captioner, features, options, on_image)
-        known = [tokenize(caption) for image in training for caption in image.captions]
+        known = [words for image in training for words in image.words]
         report, _ = score(
             generated, references,
             training=known or None, frequencies=frequencies, with_meteor=with_meteor, seed=seed,
@@ -110,14 +110,12 @@ def evaluate(
         applied = captioner.applied(options)
         settings |= report.settings | applied.model_dump()
         if captioner.consensus is not None:
-            settings |= captioner.consensus.settings
-            settings["consensus_hypotheses"] = captioner.search_of(applied).n_best
-            for name in ("likelihood", "bleu"):
-                if (key := f"consensus_{name}") in settings and not applied.fit_weights:
-                    settings[key] = 0.0
+            settings |= captioner.consensus.settings(
+                captioner.search_of(applied).n_best, judged=bool(applied.fit_weights)
+            )
             notes += captioner.consensus.notes
         if captioner.ranker is None:
-            notes += [f"{name}: {UNJUDGED}" for name in options.fit_weights]
+            notes += [f"{name}: {why}" for name, why in captioner.left_out(options).items()]
     return EvaluationReport(
         perplexity=whole,
         perplexity_without_end=words,
@@ -155,9 +153,9 @@ def decoding_told(settings: dict[str, Setting]) -> str:
             if (key := f"consensus_{name}") in settings
         ]
         how += [
-            f"{name} counts {counted}"
-            for name in ("likelihood", "bleu")
-            if (counted := settings.get(f"consensus_{name}"))
+            f"{what} {times} times"
+            for name, what in (("share", "likelihood and expected CIDEr"), ("bleu", "BLEU"))
+            if (times := settings.get(f"consensus_{name}"))
         ]
         by = settings["consensus_by"]
         said.append(f"re-ranked by consensus ({source}; by {by}, {', '.join(how)})")
@@ -210,4 +208,4 @@ def references_of(images: Sequence[CaptionedImage]) -> list[list[list[str]]]:
     for image in images:
         if not image.captions:
             raise DataError(f"{image.name} has no caption to compare with; run `mrnn check`")
-    return [[tokenize(caption) for caption in image.captions] for image in images]
+    return [image.words for image in images]

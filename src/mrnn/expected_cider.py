@@ -230,7 +230,7 @@ def _regress(
     gram.diagonal().add_(penalty * float(gram.trace()) + 1e-12)
     root = torch.linalg.cholesky(gram)
     explained = torch.linalg.solve_triangular(root, products, upper=False)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         kept = min(directions, *explained.shape)
         left, sizes, right = torch.svd_lowrank(explained, q=kept, niter=2)

@@ -23,6 +23,7 @@ from mrnn.dataset import CaptionedImage, Dataset
 from mrnn.encoders import Encoder, EncoderIdentity, Fit, is_encoder
 from mrnn.errors import DataError, ImageError
 from mrnn.images import load_image
+from mrnn.text_files import first_problem
 from mrnn.whole_files import write_whole
 
 FORMAT = 1
@@ -155,8 +156,10 @@ def extract_features(
 def finish_features(file: Path, provenance: Provenance) -> Path:
     """Give a filled matrix, FILE.partial.npy, its name and its sidecar."""
     partial = file.with_suffix(".partial.npy")
-    partial.replace(file)  # the sidecar comes last: it must never vouch for older features
-    write_whole(file.with_suffix(".json"), provenance.model_dump_json())
+    sidecar = file.with_suffix(".json")
+    sidecar.unlink(missing_ok=True)  # it must never vouch for features of another time
+    partial.replace(file)
+    write_whole(sidecar, provenance.model_dump_json())
     _clear(file)
     return file
 
@@ -188,7 +191,8 @@ def _open_partial(file: Path, provenance: Provenance) -> tuple[np.memmap, int]:
 def new_matrix(file: Path, shape: tuple[int, int]) -> np.memmap:
     """A matrix to fill, on disk. Raises DataError, and leaves no file, where there is no room.
 
-    All of its space is taken now: a memory map on a disk that fills up would kill the process.
+    Where the system can, all of its space is taken now: a memory map on a disk that fills up would
+    kill the process.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -213,8 +217,7 @@ def _read_provenance(file: Path, mend: str) -> Provenance:
             )
         return Provenance.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        problem = first_problem(error)
         raise DataError(f"{file} is not what `mrnn extract` writes ({problem}). {mend}") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({_line(error)}). {mend}") from error

@@ -31,6 +31,9 @@ SUFFIXES = (
     *(".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
 
+UNREAD = (".heic", ".heif", ".avif", ".jxl")
+"""Photos all the same: in a folder they are taken too, so that `load_image` says what mends it."""
+
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -67,7 +70,8 @@ def find_images(paths: Iterable[str | Path]) -> Iterator[Path]:
     """The photos that `paths` stand for, each once: files, folders (searched to the bottom), globs.
 
     A file is taken as it is named, even if it is not there: `load_image` will say so. In folders
-    and globs only names that end like an image count, and hidden ones do not.
+    and globs only names that end like an image count, and hidden ones do not; links to folders
+    are followed.
     """
     seen = set()
     for path in paths:
@@ -100,7 +104,12 @@ def _walk(folder: str) -> Iterator[str]:
         problem = f"cannot list this folder ({error.strerror}); change it with chmod +rx"
         raise ImageError(f"{_printable(error.filename)}: {problem}")
 
-    for parent, folders, files in os.walk(folder, onerror=refuse):
+    seen = set()  # a link may lead back
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        if (place := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and _is_photo(name):
@@ -108,7 +117,7 @@ def _walk(folder: str) -> Iterator[str]:
 
 
 def _is_photo(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
+    return os.path.splitext(name)[1].lower() in (*SUFFIXES, *UNREAD)
 
 
 def _printable(name: object) -> str:

@@ -15,6 +15,7 @@ from mrnn.index_folder import IndexConfig, Kind
 from mrnn.index_writer import IndexWriter, index_writer
 from mrnn.ranking import Ranker
 from mrnn.tokenization import tokenize
+from mrnn.vocabulary import Vocabulary
 
 BATCH = 16
 SENTENCES_AT_ONCE = 500
@@ -29,9 +30,9 @@ class RankingModel:
     ranker: Ranker
 
     @classmethod
-    def load(cls, run: Path) -> "RankingModel":
+    def load(cls, run: Path, weights: str | Path | None = None) -> "RankingModel":
         """Raises CheckpointError for a model that has not learned to rank."""
-        captioner = Captioner.load(run)
+        captioner = Captioner.load(run, weights=weights)
         ranker = captioner.ranker or Ranker.load(run, captioner.checkpoint)  # says what is missing
         return cls(run, captioner, ranker)
 
@@ -78,13 +79,23 @@ def index_sentences(
     folder: Path,
     model: RankingModel,
     on_sentences: Callable[[int], None],
+    on_problem: Callable[[str], None],
 ) -> None:
-    """Of just these sentences; log P(sentence) of new ones is worked out here."""
+    """Of just these sentences; log P(sentence) of new ones is worked out here.
+
+    One without a word that the model knows is left out and told to `on_problem`.
+    """
     config, ranker = model.config("sentences"), model.ranker
-    entries = list(dict.fromkeys(json.dumps({"sentence": s}) for s in sentences if tokenize(s)))
+    words: dict[str, list[int]] = {}
+    for sentence in sentences:
+        ids = model.words(sentence)
+        if any(word != Vocabulary.UNKNOWN for word in ids):
+            words[json.dumps({"sentence": sentence})] = ids
+        elif ids:
+            on_problem(f"{sentence!r:.80}: the model knows none of its words")
+    entries = list(words)
     if not entries:
         raise DataError(f"{folder}: there are no sentences to index")
-    words = {entry: model.words(json.loads(entry)["sentence"]) for entry in entries}
     with index_writer(folder, config, width=2) as writer:
         new = [entry for entry in entries if entry not in writer.known]
         on_sentences(len(entries) - len(new))

@@ -44,7 +44,7 @@ class JointSpaceOptions(BaseModel):
     word_dropout: float = Field(default=0.3, ge=0, lt=1)
     temperature: float = Field(default=0.05, gt=0)
     """At the start; it is learned."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
 
 class JointSpace(nn.Module):
@@ -103,7 +103,7 @@ def train_joint_space(
         )
         for seed in seeds
     ]
-    with torch.random.fork_rng():  # its first weights are drawn, and replaced
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and replaced
         space = JointSpace(vocabulary_size, features.shape[1], options.size, options.parts)
     joined = {
         "words.weight": torch.cat([part.words.weight for part in parts], dim=1),
@@ -128,7 +128,7 @@ def _train_part(
     counts = owners.bincount(minlength=len(images))
     firsts = counts.cumsum(0) - counts
     captioned = counts.nonzero()[:, 0]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         space = JointSpace(vocabulary_size, images.shape[1], options.size)
         unit = functional.normalize(images, dim=1)

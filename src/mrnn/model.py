@@ -85,7 +85,7 @@ class Dropout(nn.Module):
 
     def __init__(self, share: float) -> None:
         super().__init__()
-        self.threshold = round(256 * share)
+        self.threshold = min(255, round(256 * share))
 
     def forward(self, x: Float[Tensor, "*X"]) -> Float[Tensor, "*X"]:
         """In training some values are zero, and the others larger, so that the mean stays."""

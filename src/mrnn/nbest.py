@@ -1,6 +1,7 @@
 """N-best lists of any system, as JSON lines: read, and re-ranked by consensus."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -230,7 +231,9 @@ class PhotoFeatures:
         """Raises DataError where there is none."""
         if each.feature is not None:
             return np.array(each.feature, dtype=np.float32)
-        name = self._names.get(str(Path(each.image).resolve()), each.image)
+        name = each.image
+        with suppress(ValueError):  # a null character is in no path
+            name = self._names.get(str(Path(name).resolve()), name)
         if name in self._features.rows:
             return np.asarray(self._features.matrix[self._features.rows[name]])
         self._encoder = self._encoder or self.load_encoder()

@@ -72,8 +72,17 @@ class FeatureSpace:
     def _choose(self, squares: Float[np.ndarray, " T"], least: float, count: int) -> Neighbours:
         """Those at the least distances, given as squares of the Euclidean."""
         others = np.flatnonzero(squares > least)
-        if len(others) > count:
-            others = others[np.argpartition(squares[others], count)[:count]]
-        others = others[np.argsort(squares[others], kind="stable")]
+        others = others[largest(-squares[others], count)]
         found = squares[others]
         return Neighbours(others, found / 2 if self._distance == "cosine" else np.sqrt(found))
+
+
+def largest(values: Float[np.ndarray, " T"], count: int) -> Int[np.ndarray, " K"]:
+    """Where the `count` largest are, largest first, equal ones by index; all, if fewer."""
+    if count < len(values):
+        edge = np.partition(values, len(values) - count)[len(values) - count]
+        above, equal = np.flatnonzero(values > edge), np.flatnonzero(values == edge)
+        chosen = np.concatenate([above, equal[: count - len(above)]])
+    else:
+        chosen = np.arange(len(values))
+    return chosen[np.argsort(-values[chosen], kind="stable")]

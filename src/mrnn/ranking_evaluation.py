@@ -41,7 +41,7 @@ class RetrievalScores(BaseModel):
     """By the first of an image's sentences that is found."""
     sentence_to_image: RankingScores
     image_to_sentence_without_marginal: RankingScores
-    """By P(sentence | image) alone, without division by P(sentence)."""
+    """Without division by P(sentence): by P(sentence | image), and if fast by likeness too."""
 
 
 def exact_ranking(

@@ -24,6 +24,7 @@ from mrnn.expected_cider import NOTHING, ExpectedCider
 from mrnn.joint_space import JointSpace
 from mrnn.metrics.ngrams import LONGEST
 from mrnn.packing import packed, unpacked
+from mrnn.text_files import first_problem
 from mrnn.whole_files import write_whole
 
 FORMAT = 3
@@ -111,8 +112,7 @@ def _header_of(content: Any, model: str) -> _Header:  # noqa: ANN401
     try:
         header = _Header.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _UnfitError(f": {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise _UnfitError(f": {first_problem(error)}") from error
     if header.model != model:
         raise _UnfitError(" was made for another model")
     return header

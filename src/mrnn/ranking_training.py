@@ -24,7 +24,6 @@ from mrnn.packing import rounded
 from mrnn.ranking import Ranker, best_candidates, first_by_score
 from mrnn.ranking_file import Weights
 from mrnn.scoring import log_likelihoods
-from mrnn.tokenization import tokenize
 
 SAMPLED_IMAGES = 200
 QUERIES, CANDIDATES = 200, 20
@@ -64,9 +63,9 @@ def _split(
     checkpoint: Checkpoint, dataset: Dataset, name: str
 ) -> tuple[EncodedCaptions, Float[np.ndarray, "N F"]]:
     images = dataset.split(name)
-    words = [[tokenize(caption) for caption in image.captions] for image in images]
+    captions = EncodedCaptions.of([image.words for image in images], checkpoint.vocabulary)
     features = load_features(dataset, checkpoint.encoder).of(images).astype(np.float32)
-    return EncodedCaptions.of(words, checkpoint.vocabulary), features
+    return captions, features
 
 
 def _choose_weights(

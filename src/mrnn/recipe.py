@@ -36,7 +36,7 @@ class TrainingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     minimum_count: int = Field(default=3, ge=1)
     """How often train must hold a word for the vocabulary to know it."""
     batch_size: int = Field(default=128, ge=1)
@@ -124,8 +124,16 @@ def options_error(error: ValidationError, options: type[BaseModel], where: str) 
         return OptionsError(f"{where}: {place}: {first['msg']}{given}")
     known: Any = options
     for table in tables:
-        annotation = known.model_fields[table].annotation
-        known = (get_args(annotation) or (annotation,))[0]  # of a table that may be left out
+        known = _table(known, table)
     near = difflib.get_close_matches(key, known.model_fields, 1, cutoff=0)
     nearest = ".".join([*tables, *near])
+    for table in options.model_fields:
+        if key in getattr(_table(options, table), "model_fields", ()):
+            nearest = f"{table}.{key}"
     return OptionsError(f"{where}: there is no key {place}; did you mean {nearest}?")
+
+
+def _table(options: Any, name: str) -> Any:  # noqa: ANN401
+    """The options of a table, which may be one that can be left out."""
+    annotation = options.model_fields[name].annotation
+    return (get_args(annotation) or (annotation,))[0]

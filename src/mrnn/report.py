@@ -15,12 +15,13 @@ from jaxtyping import Float16
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.caption_scores import CaptionStatistics
-from mrnn.captioner import Caption, Captioner
+from mrnn.captioner import Captioner
+from mrnn.captions import Caption
 from mrnn.comparison import ComparisonReport, compare
 from mrnn.dataset import CaptionedImage
 from mrnn.decoding import DecodingOptions
 from mrnn.errors import ImageError, OptionsError
-from mrnn.evaluation import EvaluationReport, evaluate, references_of
+from mrnn.evaluation import IMAGES_AT_ONCE, EvaluationReport, evaluate, references_of
 from mrnn.images import load_image
 from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.metrics.ngrams import Words
@@ -247,8 +248,10 @@ def _captions(
     frequencies: DocumentFrequencies,
 ) -> list[tuple[ScoredCaption, ...]]:
     """The n-best captions of the images in these rows."""
-    features = torch.from_numpy(run.features[rows].astype(np.float32))
-    captions = run.captioner.describe(features, n_best(run.options))
+    captions = []
+    for start in range(0, len(rows), IMAGES_AT_ONCE):
+        block = run.features[rows[start : start + IMAGES_AT_ONCE]].astype(np.float32)
+        captions += run.captioner.describe(torch.from_numpy(block), n_best(run.options))
     pairs = [
         ([word.word for word in caption.words], sentences)
         for found, sentences in zip(captions, references, strict=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from mrnn.caption_scores import MEASURES, depends_on
 from mrnn.comparison import Difference
 from mrnn.report import Report
+from mrnn.text_files import utf8
 
 LETTERS = "AB"
 PERPLEXITIES = {"perplexity": "perplexity", "perplexity_without_end": "of words alone"}
@@ -151,7 +152,7 @@ def _difference(found: Difference | None) -> str:
 
 def escaped(value: str) -> str:
     """Safe as content and as the value of an attribute."""
-    return html.escape(value.encode("utf-8", "backslashreplace").decode())
+    return html.escape(utf8(value))
 
 
 def label(report: Report, run: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from string import Template
 
-from mrnn.captioner import Caption
+from mrnn.captions import Caption
 from mrnn.charts import Line, chart, histogram
 from mrnn.evaluation import decoding_told
 from mrnn.report import Report, ScoredCaption, ShownImage
@@ -52,10 +52,13 @@ def _summary(report: Report) -> str:
         f"{escaped(decoding_told(run.figures.settings))}</li>"
         for number, run in enumerate(report.runs)
     )
+    shown = f"{len(report.images):,} photos are shown, evenly spaced"
+    if len(report.images) == settings["images"]:
+        shown = "all are shown"
     return (
         f"<p>Data: {escaped(report.data)}, split {escaped(report.split)}: {settings['images']:,} "
         f"photos, {settings['references']:,} captions. Figures and the chart of CIDEr-D are of "
-        f"all of them; {len(report.images):,} photos are shown, evenly spaced.</p><ul>{runs}</ul>"
+        f"all of them; {shown}.</p><ul>{runs}</ul>"
     )
 
 

@@ -9,6 +9,7 @@ Letters: Q queries, W entries of the index, F image feature, D joint space.
 
 import fnmatch
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from mrnn.images import ImageSource, load_image
 from mrnn.index_folder import IndexFiles, damaged, read_index
 from mrnn.indexing import RankingModel, index_photos, index_sentences
 from mrnn.neighbour_graph import MOST, require_usearch
+from mrnn.neighbours import largest
 from mrnn.scoring import log_likelihoods
 from mrnn.tokenization import tokenize
 
@@ -64,18 +66,20 @@ class RetrievalIndex:
         model: str | Path = DEFAULT_MODEL,
         *,
         approximate: bool = False,
+        weights: str | Path | None = None,
         on_photo: Callable[[], None] = lambda: None,
         on_problem: Callable[[str], None] = lambda _: None,
     ) -> "RetrievalIndex":
         """An index of just these photos. What it holds of them already is not made again.
 
         A photo that cannot be read is left out and told to `on_problem`. `approximate` adds a graph
-        of near neighbours, quicker beyond a million photos. Raises DataError where no photo is
+        of near neighbours, quicker beyond a million photos; `weights` is the weights file of the
+        model's encoder, if that does not come with the package. Raises DataError where no photo is
         left or where the folder holds something else, OptionsError where the graph needs an extra.
         """
         if approximate:
             require_usearch()
-        loaded = RankingModel.load(Path(model))
+        loaded = RankingModel.load(Path(model), weights)
         index_photos(photos, Path(folder), loaded, on_photo, on_problem, approximate=approximate)
         return cls(read_index(Path(folder)), loaded)
 
@@ -86,15 +90,26 @@ class RetrievalIndex:
         folder: str | Path,
         model: str | Path = DEFAULT_MODEL,
         *,
+        weights: str | Path | None = None,
         on_sentences: Callable[[int], None] = lambda _: None,
+        on_problem: Callable[[str], None] = lambda _: None,
     ) -> "RetrievalIndex":
-        """An index of just these sentences; log P(sentence) of new ones is worked out here."""
-        loaded = RankingModel.load(Path(model))
-        index_sentences(sentences, Path(folder), loaded, on_sentences)
+        """An index of just these sentences; log P(sentence) of new ones is worked out here.
+
+        One without a word that the model knows is left out and told to `on_problem`.
+        """
+        loaded = RankingModel.load(Path(model), weights)
+        index_sentences(sentences, Path(folder), loaded, on_sentences, on_problem)
         return cls(read_index(Path(folder)), loaded)
 
     @classmethod
-    def load(cls, folder: str | Path, model: str | Path | None = None) -> "RetrievalIndex":
+    def load(
+        cls,
+        folder: str | Path,
+        model: str | Path | None = None,
+        *,
+        weights: str | Path | None = None,
+    ) -> "RetrievalIndex":
         """An index, with the model that made it, or that of another folder if it is the same.
 
         Where its folder is gone, the model that ships is tried. Raises CheckpointError if the model
@@ -103,7 +118,7 @@ class RetrievalIndex:
         files = read_index(Path(folder))
         run = Path(model or files.config.run)
         gone = model is None and not run.is_dir()
-        loaded = RankingModel.load(DEFAULT_MODEL if gone else run)
+        loaded = RankingModel.load(DEFAULT_MODEL if gone else run, weights)
         now = loaded.config(files.config.holds)
         made = files.config
         if (made.model, made.ranking, made.encoder) != (now.model, now.ranking, now.encoder):
@@ -140,9 +155,13 @@ class RetrievalIndex:
     ) -> list[Result] | list[list[Result]]:
         """The best `top` finds, best first, for one query or for each of a list; ties by index.
 
-        With `paths`, a pattern such as "*/2024/*", only photos whose path matches it. Raises
-        OptionsError for a query without known words, ImageError for a photo that cannot be read.
+        With `paths`, a pattern such as "*/2024/*" or "holiday/*", only photos whose path, from the
+        root or from the working folder, matches it. Raises
+        OptionsError for a query without known words or a `top` below 1, ImageError for a photo
+        that cannot be read.
         """
+        if top < 1:
+            raise OptionsError(f"top is {top}; ask for one find at least")
         if not isinstance(queries, list | tuple):
             return self.search([queries], top, paths=paths)[0]  # type: ignore[list-item]
         asked = [self._prepare(query) for query in queries]
@@ -179,7 +198,8 @@ class RetrievalIndex:
             return None
         if self.files.config.holds != "photos":
             raise OptionsError("Sentences have no paths to choose by; leave out the pattern")
-        matches = re.compile(fnmatch.translate(paths)).match
+        pattern = paths if paths.startswith("*") else os.path.abspath(paths)
+        matches = re.compile(fnmatch.translate(pattern)).match
         rows = [row for row in range(len(self)) if matches(self._entry(row, "path"))]
         if not rows:
             raise OptionsError(f"No photo of the index has a path like {paths!r}")
@@ -201,7 +221,7 @@ class RetrievalIndex:
             likeness = likeness - self.files.values[:, 1]
         if not np.isfinite(likeness).all():
             raise damaged(self.files.folder, "a vector or value is not finite")
-        near = _largest(likeness, count)
+        near = largest(likeness, count)
         own = near if rows is None else rows[near]
         scores = likeness[near].astype(np.float64)
         if crossed:
@@ -254,14 +274,3 @@ class _Asked:
     vector: Float[np.ndarray, " D"]
     words: list[int] | None
     feature: Float[np.ndarray, "1 F"] | None
-
-
-def _largest(values: Float[np.ndarray, " W"], count: int) -> Int[np.ndarray, " _"]:
-    """Where the largest are, largest first, equal ones by index."""
-    if count < len(values):
-        edge = np.partition(values, len(values) - count)[len(values) - count]
-        above, equal = np.flatnonzero(values > edge), np.flatnonzero(values == edge)
-        chosen = np.concatenate([above, equal[: count - len(above)]])
-    else:
-        chosen = np.arange(len(values))
-    return chosen[np.argsort(-values[chosen], kind="stable")]

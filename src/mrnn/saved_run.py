@@ -6,8 +6,10 @@ file that is replaced at once. metrics.jsonl has a line an epoch.
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -74,9 +76,10 @@ def load_run(out: Path, fingerprint: str) -> SavedRun:
         raise TrainingError(
             f"{out / RESUME} is damaged ({error}); train into another folder"
         ) from error
-    if metadata.get("recipe") != fingerprint:
+    if (begun := metadata.get("recipe", "{}")) != fingerprint:
+        changed = ", ".join(_changed(json.loads(begun), json.loads(fingerprint)))
         raise TrainingError(
-            f"{out} was begun with another recipe or other data; "
+            f"{out} was begun with another recipe or other data ({changed}); "
             "go on with those, or train into another folder"
         )
     optimizer: dict[int, dict[str, Tensor]] = {}
@@ -93,6 +96,16 @@ def load_run(out: Path, fingerprint: str) -> SavedRun:
         tensors["random.dropout"],
         tensors["random.batches"],
     )
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any], table: str = "") -> Iterator[str]:
+    """The keys whose values differ."""
+    for key in {**before, **now}:
+        one, two = before.get(key), now.get(key)
+        if isinstance(one, dict) and isinstance(two, dict):
+            yield from _changed(one, two, f"{table}{key}.")
+        elif one != two:
+            yield table + key
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mrnn.errors import ImageError
 from mrnn.images import load_image
 from mrnn.retrieval import Result
+from mrnn.text_files import utf8
 
 SIDE = 320
 """Longest side of a thumbnail, in pixels."""
@@ -34,16 +35,17 @@ p {{ margin: .3rem 0; overflow-wrap: anywhere }}
 
 def search_page(query: str, results: Sequence[Result]) -> str:
     """The page. A photo that is no longer there is said to be gone."""
-    return _PAGE.format(title=html.escape(query), items="\n".join(map(_item, results)))
+    return _PAGE.format(title=html.escape(utf8(query)), items="\n".join(map(_item, results)))
 
 
 def _item(result: Result) -> str:
     score = f'<p class="score">{result.rank}. score {result.score:.2f}</p>'
     if result.path is None:
-        return f"<li><p>{html.escape(result.sentence or '')}</p>{score}</li>"
-    name = html.escape(result.path.encode("utf-8", "backslashreplace").decode())
+        return f"<li><p>{html.escape(utf8(result.sentence or ''))}</p>{score}</li>"
+    name = html.escape(utf8(result.path))
     try:
-        picture = f'<img alt="" src="{_thumbnail(Path(result.path))}">'
+        link = html.escape(Path(result.path).as_uri())
+        picture = f'<a href="{link}"><img alt="" src="{_thumbnail(Path(result.path))}"></a>'
     except ImageError:
         picture = "<p>(cannot be read any more)</p>"
     return f"<li>{picture}<p>{name}</p>{score}</li>"

@@ -39,13 +39,19 @@ def read_json(file: Path, form: type[Form]) -> Form:
         raise DataError(f"{file}:{line_of(error)} {first_problem(error)}") from None
 
 
+def utf8(text: str) -> str:
+    r"""Without what no UTF-8 holds, such as a file's name in another encoding: \udcff for it."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def first_problem(error: ValidationError) -> str:
     """The first thing wrong, with its place and value; of broken JSON, its place in the line."""
     problem = error.errors()[0]
     if problem["type"] == "json_invalid":
         return _LINE.sub(" at", problem["msg"])
     place = f"{'.'.join(map(str, problem['loc']))}: " if problem["loc"] else ""
-    return f"{place}{problem['msg']}, not {problem['input']!r:.80}"
+    found = "" if problem["type"] == "missing" else f", not {problem['input']!r:.80}"
+    return f"{place}{problem['msg']}{found}"
 
 
 def line_of(error: ValidationError) -> str:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from mrnn.familiarity import Familiarity, evenly_spaced
 from mrnn.features import load_features, recorded_encoder
 from mrnn.model import ModelConfig, network_of
 from mrnn.model_card import write_model_card
+from mrnn.precision import Precision, faster_precision
 from mrnn.recipe import Recipe, TrainingOptions
 from mrnn.saved_run import (
     RESUME,
@@ -48,8 +49,8 @@ BATCH_OF_DEV = 128
 def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) -> Iterator[Event]:
     """Train a model on the train split, choosing the best epoch on dev.
 
-    The same recipe, data, machine and number of threads give the same weights, bit for bit; so does
-    a run that was interrupted, at whatever moment, and resumed.
+    The same recipe, data, machine, precision and number of threads give the same weights, bit for
+    bit; so does a run that was interrupted, at whatever moment, and resumed.
     """
     check_folder(out, resume=resume)
     encoder = recorded_encoder(dataset, recipe.encoder.name, recipe.encoder.fit)
@@ -278,19 +279,6 @@ def learning_rate(options: TrainingOptions, step: int, steps: int) -> float:
     return options.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def chosen_precision(options: TrainingOptions) -> Literal["float32", "bfloat16"]:
+def chosen_precision(options: TrainingOptions) -> Precision:
     """The recipe's, or the one in which this processor multiplies matrices faster."""
-    if options.precision != "auto":
-        return options.precision
-    seconds = {p: _product_seconds(p) for p in (torch.float32, torch.bfloat16)}
-    return "bfloat16" if 1.2 * seconds[torch.bfloat16] < seconds[torch.float32] else "float32"
-
-
-def _product_seconds(precision: torch.dtype) -> float:
-    """The least of several, since the first prepares and any may be disturbed."""
-    matrix, least = torch.ones(256, 256, dtype=precision), math.inf
-    for _ in range(8):
-        start = time.perf_counter()
-        matrix @ matrix
-        least = min(least, time.perf_counter() - start)
-    return least
+    return faster_precision() if options.precision == "auto" else options.precision

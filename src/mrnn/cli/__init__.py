@@ -5,9 +5,11 @@ Exit 0: done. 1: a user's error, or some inputs failed while the others were don
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from mrnn import __version__
 from mrnn.cli.captioning import caption, demo
 from mrnn.cli.consensus import rerank
 from mrnn.cli.data import check, extract, prepare
@@ -25,13 +27,29 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Captions for photos by the multimodal recurrent network (m-RNN).",
 )
 for command in (
     prepare, check, extract, train, train_ranking, caption, rerank, evaluate, score, compare,
     report, index, search, demo,
 ):  # fmt: skip
     app.command()(command)
+
+
+def _print_version(asked: bool | None) -> None:
+    if asked:
+        print(f"mrnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool | None,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version"),
+    ] = None,
+) -> None:
+    """Captions for photos by the multimodal recurrent network (m-RNN)."""
+
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the number of the signal."""

@@ -8,13 +8,13 @@ import typer
 
 from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import Asked, decoding_options, takes_decoding_flags
-from mrnn.cli.terminal import Json, ModelFolder, progress, tell
+from mrnn.cli.terminal import EncoderWeights, Json, ModelFolder, progress, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.captioner import ImageCaptions
+    from mrnn.captions import ImageCaptions
 
-DEMO_PHOTOS = ("astronaut.png", "camera.png", "motorcycle_left.png", "chelsea.png", "page.png")
+DEMO_PHOTOS = ("camera.png", "motorcycle_left.png", "astronaut.png", "chelsea.png", "page.png")
 
 
 @takes_decoding_flags
@@ -24,9 +24,7 @@ def caption(
     ],
     model: ModelFolder = None,
     consensus: ConsensusSource = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights of the model's image encoder [default: its own]")
-    ] = None,
+    weights: EncoderWeights = None,
     as_json: Json = False,
     out: Annotated[
         Path | None, typer.Option(help="A .jsonl or .csv file; photos already in it are skipped")
@@ -38,25 +36,32 @@ def caption(
 ) -> None:
     """Caption photos; one that cannot be read does not stop the others."""
     from mrnn.caption_files import CaptionFile, write_sidecar
-    from mrnn.captioner import UNJUDGED, Captioner, image_name
+    from mrnn.captioner import Captioner, image_name
     from mrnn.checkpoint import DEFAULT_MODEL
     from mrnn.images import find_images
 
-    photos = list(find_images(paths))
+    if overwrite and not sidecar:
+        raise OptionsError("--overwrite replaces sidecars; give --sidecar too")
+    if out and as_json:
+        raise OptionsError("--json prints, and --out writes a file of its own form; give one")
+    photos, there = list(find_images(paths)), 0
+    if sidecar and not (overwrite or out or as_json):
+        left = [photo for photo in photos if not photo.with_suffix(".txt").exists()]
+        photos, there = left, len(photos) - len(left)
     captioner = Captioner.load(model or DEFAULT_MODEL, consensus_source(consensus), weights=weights)
     for note in captioner.consensus.notes if captioner.consensus else ():
         tell(f"Note: {note}")
     options = decoding_options(captioner.checkpoint.decoding, asked)
-    if captioner.ranker is None:
-        for name in options.fit_weights:
-            if name in asked:
-                tell(f"Note: {name}: {UNJUDGED}")
+    for name, why in captioner.left_out(options).items():
+        if name in asked:
+            tell(f"Note: {name}: {why}")
     file = CaptionFile(out, options.n_best) if out else None
     done = frozenset(file.done) if file else frozenset()
     if done:
         tell(f"{out}: {len(done):,} photos are done already")
         photos = _left_to_do(photos, done)
-    failed, kept, asked_for = 0, 0, sum(image_name(photo) not in done for photo in photos)
+    failed, kept, asked_for = 0, there, sum(image_name(photo) not in done for photo in photos)
+    owners: dict[Path, Path] = {}
     with progress("Captioning", len(photos)) as advance:
         for photo, result in zip(photos, captioner.stream(photos, options), strict=True):
             advance()
@@ -66,7 +71,10 @@ def caption(
                 failed += 1
                 tell(result.error)
             elif sidecar:
+                owner = owners.setdefault(photo.with_suffix(""), photo)
                 try:
+                    if owner != photo:
+                        raise FileExistsError(0, f"that name is for {owner.name}; rename one")
                     kept += not write_sidecar(photo, result, overwrite=overwrite)
                 except OSError as error:  # a read-only folder: the next may not be
                     failed += 1
@@ -79,6 +87,8 @@ def caption(
                 print(_for_people(result), flush=True)
     if file and asked_for > failed:
         tell(f"Wrote {out}: {asked_for - failed:,} photos captioned")
+    if sidecar and asked_for + there > failed + kept:
+        tell(f"Wrote {asked_for + there - failed - kept:,} .txt files")
     if kept:
         tell(f"{kept:,} .txt files were there already and stay; --overwrite replaces them")
     if failed:
@@ -125,7 +135,10 @@ def _for_people(result: "ImageCaptions") -> str:
     if len(result.captions) == 1:
         text = f"{result.image}: {result.captions[0].text}"
     else:
-        lines = [f"  {c.log_probability:7.2f}  {c.text}" for c in result.captions]
+        lines = [
+            f"  {rank:>2}  {c.log_probability:7.2f}  {c.text}"
+            for rank, c in enumerate(result.captions, 1)
+        ]
         text = "\n".join([f"{result.image}:", *lines])
     if result.familiarity is not None and result.familiarity < UNFAMILIAR:
         text += (

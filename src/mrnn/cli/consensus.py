@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import Json, ModelFolder, tell
+from mrnn.cli.terminal import EncoderWeights, Json, ModelFolder, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -59,8 +59,11 @@ def rerank(
     ] = None,
     by: Annotated[By, typer.Option(help="Measure of similarity")] = By.cider,
     neighbours: Annotated[
-        int, typer.Option(min=1, help="Nearest training photos whose captions are looked at")
-    ] = 60,
+        int | None,
+        typer.Option(
+            min=1, help="Nearest training photos whose captions are looked at [default: 60]"
+        ),
+    ] = None,
     references: Annotated[
         int | None,
         typer.Option(
@@ -68,11 +71,12 @@ def rerank(
         ),
     ] = None,
     data: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="DATA|self", help="A dataset folder; self: by each other, without any data"
+            metavar="DATA|self",
+            help="A dataset folder; self: by each other, without any data [default: self]",
         ),
-    ] = "self",
+    ] = None,
     features: Annotated[
         Space | None,
         typer.Option(
@@ -80,8 +84,11 @@ def rerank(
             "[default: joint; raw, if it does not rank]"
         ),
     ] = None,
-    distance: Annotated[Distance, typer.Option(help="How features are compared")] = Distance.cosine,
+    distance: Annotated[
+        Distance | None, typer.Option(help="How features are compared [default: cosine]")
+    ] = None,
     model: ModelFolder = None,
+    weights: EncoderWeights = None,
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Show the neighbours and their captions")
     ] = False,
@@ -93,20 +100,24 @@ def rerank(
 
     if against not in (None, SELF):
         raise OptionsError(f"{against!r} after the n-best file; expected self, or --data {against}")
+    if against and data not in (None, SELF):
+        raise OptionsError(f"self and --data {data} exclude each other; give one of them")
     lists = read_nbest(nbest)
-    if SELF in (against, data):
-        if evidence:
-            raise OptionsError("--evidence shows captions of training photos; give --data DATA")
+    given = {
+        "neighbours": neighbours, "references": references, "features": features,
+        "distance": distance, "evidence": evidence or None,
+    }  # fmt: skip
+    asked = {name: value for name, value in given.items() if value is not None}
+    if data in (None, SELF):
+        if asked:
+            raise OptionsError(
+                f"--{min(asked)} takes captions of training photos; give --data DATA"
+            )
         ranked = rank_by_each_other(lists, by.value)
     else:
-        options = ConsensusOptions(
-            by=by.value,
-            neighbours=neighbours,
-            references=references,
-            features=features.value if features else None,
-            distance=distance.value,
-        )
-        ranked = _by_neighbours(lists, Path(data), model, options, evidence=evidence)
+        known = asked.keys() & ConsensusOptions.model_fields
+        options = ConsensusOptions.model_validate({"by": by, **{k: asked[k] for k in known}})
+        ranked = _by_neighbours(lists, Path(data), model, weights, options, evidence=evidence)
     for each in ranked:
         print(each.model_dump_json(exclude_unset=True) if as_json else _for_people(each))
 
@@ -115,6 +126,7 @@ def _by_neighbours(
     lists: "list[NBest]",
     data: Path,
     model: Path | None,
+    weights: Path | None,
     options: "ConsensusOptions",
     *,
     evidence: bool,
@@ -128,14 +140,14 @@ def _by_neighbours(
 
     dataset = Dataset.load(data)
     captions = TrainingCaptions(dataset.split("train"))
-    for note in captions.shortage(options):
-        tell(f"Note: {note}")
     search = None
     if any(each.neighbours is None for each in lists):
+        for note in captions.shortage(options):
+            tell(f"Note: {note}")
         checkpoint = Checkpoint.load(model or DEFAULT_MODEL)
         ranker = Ranker.find(model or DEFAULT_MODEL, checkpoint)
         space = feature_space(dataset, captions.images, checkpoint, options, ranker)
-        encoder = lambda: Captioner.load(model or DEFAULT_MODEL).encoder  # noqa: E731
+        encoder = lambda: Captioner.load(model or DEFAULT_MODEL, weights=weights).encoder  # noqa: E731
         search = space, PhotoFeatures(dataset, checkpoint.encoder, encoder)
     found = find_neighbours(lists, captions, options.neighbours, search)
     return list(rank_by_neighbours(lists, captions, found, options, evidence=evidence))

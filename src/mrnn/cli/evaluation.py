@@ -75,13 +75,11 @@ def evaluate(
     """Measure a model: perplexity, BLEU, METEOR, ROUGE-L, CIDEr, R@K."""
     from mrnn.caption_files import coco_ids, write_coco_results
     from mrnn.captioner import Captioner
-    from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
-    from mrnn.consensus import Consensus
+    from mrnn.checkpoint import DEFAULT_MODEL
     from mrnn.dataset import Dataset
     from mrnn.evaluation import evaluate as evaluate_model
     from mrnn.features import load_features
     from mrnn.metrics.cider import DocumentFrequencies
-    from mrnn.ranking import Ranker
 
     model = run or DEFAULT_MODEL
     tasks = [Task.perplexity, Task.generation, Task.retrieval] if task is Task.all else [task]
@@ -92,11 +90,8 @@ def evaluate(
         notes += _folded(len(images), fold_count)
     results = _results_file(coco_results, split, tasks) if coco_results else None
     ids = coco_ids([image.name for image in images]) if results else []
-    checkpoint = Checkpoint.load(model)
-    source = consensus_source(consensus)
-    ranker = Ranker.find(model, checkpoint)
-    others = None if source is None else Consensus.load(source, checkpoint, ranker=ranker)
-    captioner = Captioner(checkpoint, consensus=others, ranker=ranker)
+    captioner = Captioner.for_features(model, consensus_source(consensus))
+    checkpoint = captioner.checkpoint
     training = dataset.split("train") if "train" in dataset.splits else ()
     if not training and Task.generation in tasks:
         notes.append(f"novel: {data} has no train split, whose captions would tell what is new")

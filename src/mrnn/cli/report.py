@@ -11,13 +11,10 @@ from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import BeamSize, ExpectedCider, Likeness, decoding_options
 from mrnn.cli.scores import Meteor
 from mrnn.cli.terminal import check_output, progress, run_name, tell
-from mrnn.errors import CheckpointError
 from mrnn.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from mrnn.checkpoint import Checkpoint
     from mrnn.dataset import CaptionedImage
-    from mrnn.ranking import Ranker
     from mrnn.report import Run, ShownImage
     from mrnn.report_retrieval import Retrieval
 
@@ -38,8 +35,7 @@ def report(
 ) -> None:
     """Show what a model says of photos, or two models, on one page of HTML."""
     from mrnn.captioner import Captioner
-    from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
-    from mrnn.consensus import Consensus
+    from mrnn.checkpoint import DEFAULT_MODEL
     from mrnn.dataset import Dataset
     from mrnn.features import load_features
     from mrnn.report import Run, make_report, read_epochs
@@ -53,13 +49,14 @@ def report(
     folders = [run or DEFAULT_MODEL] + ([run_b] if run_b else [])
     runs = []
     for folder in folders:
-        checkpoint = Checkpoint.load(folder)
-        features = load_features(dataset, checkpoint.encoder).of(images)
-        options = decoding_options(checkpoint.decoding, asked)
-        source = consensus_source(consensus)
-        ranker = _ranker(folder, checkpoint)
-        others = None if source is None else Consensus.load(source, checkpoint, ranker=ranker)
-        captioner = Captioner(checkpoint, consensus=others, ranker=ranker)
+        captioner = Captioner.for_features(folder, consensus_source(consensus))
+        if captioner.ranker is None:
+            tell(
+                f"Note: retrieval: {run_name(folder)} has not learned to rank, so nothing can be "
+                f"ranked. Run: mrnn train-ranking {folder} --data {data}"
+            )
+        features = load_features(dataset, captioner.checkpoint.encoder).of(images)
+        options = decoding_options(captioner.checkpoint.decoding, asked)
         epochs = read_epochs(folder)
         runs.append(Run(run_name(folder), captioner, features, options, epochs))
     runs = [replace(run, retrieval=_retrieval(run, images)) for run in runs]
@@ -77,28 +74,16 @@ def report(
     tell(f"Wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
-def _ranker(run: Path, checkpoint: "Checkpoint") -> "Ranker | None":
-    """None, with a note, for a model that has not learned to rank."""
-    from mrnn.ranking import Ranker
-
-    try:
-        return Ranker.load(run, checkpoint)
-    except CheckpointError as error:
-        tell(f"Note: retrieval: {error}")
-        return None
-
-
 def _retrieval(run: "Run", images: "Sequence[CaptionedImage]") -> "Retrieval | None":
     """As `mrnn evaluate` ranks."""
     import torch
 
-    from mrnn.recipe import TrainingOptions
+    from mrnn.precision import faster_precision
     from mrnn.report_retrieval import rank_split
-    from mrnn.training import chosen_precision
 
     if run.captioner.ranker is None:
         return None
-    precision = getattr(torch, chosen_precision(TrainingOptions()))
+    precision = getattr(torch, faster_precision())
     return rank_split(run.captioner.ranker, images, run.features, precision)
 
 

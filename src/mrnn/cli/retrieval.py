@@ -68,7 +68,7 @@ def train_ranking(
         int | None,
         typer.Option(min=1, help="Of training each part of the joint space [default: 1000]"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
 ) -> None:
     """Teach a trained model to rank, and to tell which of its captions fit a photo."""
     from mrnn.dataset import Dataset
@@ -118,10 +118,8 @@ def measure_retrieval(
 
     from mrnn.batching import EncodedCaptions
     from mrnn.features import load_features
+    from mrnn.precision import faster_precision
     from mrnn.ranking_evaluation import evaluate_retrieval, pairs_to_score, retrieval_settings
-    from mrnn.recipe import TrainingOptions
-    from mrnn.tokenization import tokenize
-    from mrnn.training import chosen_precision
 
     try:
         _check_that_it_sees(checkpoint, run)
@@ -130,11 +128,10 @@ def measure_retrieval(
         if required:
             raise
         return Measured(None, {}, {}, [f"retrieval: {error}"])
-    words = [[tokenize(caption) for caption in image.captions] for image in images]
-    captions = EncodedCaptions.of(words, checkpoint.vocabulary)
+    captions = EncodedCaptions.of([image.words for image in images], checkpoint.vocabulary)
     features = load_features(dataset, checkpoint.encoder).of(images)
     total = pairs_to_score(len(captions), len(images), count, fold_count, exact=exact)
-    numbers = precision or ("float32" if exact else chosen_precision(TrainingOptions()))
+    numbers = precision or ("float32" if exact else faster_precision())
     with progress("Ranking", total) as advance:
         scores, intervals = evaluate_retrieval(
             rank(precision=getattr(torch, numbers), on_pairs=advance), captions, features,

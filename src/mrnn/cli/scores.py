@@ -31,7 +31,9 @@ Split = Annotated[str | None, typer.Option(help="Which split, where REFERENCES i
 Draw = Annotated[
     int | None, typer.Option(min=1, help="Draw so many references of each image that has more")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="For the drawing and for the intervals")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, help="For the drawing and for the intervals")
+]
 Meteor = Annotated[bool, typer.Option(help="Run METEOR, if it and Java are installed")]
 Frequencies = Annotated[
     Path | None, typer.Option(help="Document frequencies for CIDEr [default: of the references]")

@@ -2,12 +2,13 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mrnn.cli.terminal import Json, ModelFolder, progress, tell
+from mrnn.cli.terminal import EncoderWeights, Json, ModelFolder, check_output, progress, tell
 from mrnn.errors import OptionsError
 from mrnn.whole_files import write_whole
 
@@ -29,6 +30,7 @@ def index(
         ),
     ] = False,
     model: ModelFolder = None,
+    weights: EncoderWeights = None,
 ) -> None:
     """Make an index to search, or renew it: what is new is added, what is gone forgotten."""
     from mrnn.checkpoint import DEFAULT_MODEL
@@ -39,29 +41,51 @@ def index(
     if bool(photos) == bool(sentences):
         raise OptionsError("Give photos to index, or a file to --sentences")
     run = model or DEFAULT_MODEL
+    found: Sequence[str | Path]
     if sentences:
         if approximate:
             raise OptionsError("Sentences are searched exactly; leave out --approximate")
-        lines = [line.strip() for _, line in read_lines(sentences)]
-        with progress("Indexing", len(lines)) as advance:
-            made = RetrievalIndex.build_sentences(lines, out, run, on_sentences=advance)
-        print(f"{out}: {len(made):,} sentences")
-        return
-    found = list(find_images(photos or ()))
+        found = [line.strip() for _, line in read_lines(sentences)]
+    else:
+        for path in photos or ():
+            if not (os.path.lexists(path) or any(sign in path for sign in "*?[")):
+                raise OptionsError(f"{path}: no such file or folder; the index is left as it is")
+        found = list(find_images(photos or ()))
+    kind = "sentences" if sentences else "photos"
     problems = []
 
     def refuse(problem: str) -> None:
         problems.append(problem)
         tell(problem)
 
+    before = _entries(out)
     with progress("Indexing", len(found)) as advance:
-        made = RetrievalIndex.build(
-            found, out, run, approximate=approximate, on_photo=advance, on_problem=refuse
-        )
-    print(f"{out}: {len(made):,} photos")
+        if sentences:
+            made = RetrievalIndex.build_sentences(
+                map(str, found), out, run, weights=weights, on_sentences=advance, on_problem=refuse
+            )
+        else:
+            made = RetrievalIndex.build(
+                found, out, run,
+                approximate=approximate, weights=weights, on_photo=advance, on_problem=refuse,
+            )  # fmt: skip
+    after = set(made.files.entries)
+    change = f" ({len(after - before):,} new, {len(before - after):,} forgotten)" if before else ""
+    print(f"{out}: {len(made):,} {kind}{change}")
     if problems:
-        tell(f"{len(problems):,} of {len(found):,} photos could not be indexed")
+        tell(f"{len(problems):,} of {len(found):,} {kind} could not be indexed")
         raise typer.Exit(1)
+
+
+def _entries(folder: Path) -> set[str]:
+    """What an index holds before it is renewed; nothing, where there is none."""
+    from mrnn.errors import DataError
+    from mrnn.index_folder import read_index
+
+    try:
+        return set(read_index(folder, to_search=False).entries)
+    except DataError:  # making it anew will say what is wrong
+        return set()
 
 
 def search(
@@ -75,15 +99,21 @@ def search(
         typer.Option(metavar="PATTERN", help="Only photos whose path is like '*/2024/*'"),
     ] = None,
     model: ModelFolder = None,
+    weights: EncoderWeights = None,
     as_json: Json = False,
     html: Annotated[Path | None, typer.Option(help="Write a page of thumbnails")] = None,
 ) -> None:
     """Find photos for a sentence, sentences for a photo, or photos like a photo."""
+    from mrnn.images import SUFFIXES
     from mrnn.retrieval import RetrievalIndex
     from mrnn.search_page import search_page
 
-    opened = RetrievalIndex.load(folder, model)
     photo = os.path.isfile(query)
+    if not photo and query.lower().endswith(SUFFIXES):
+        raise OptionsError(f"{query}: no such file; give a photo that is there, or a sentence")
+    if html:
+        check_output("--html", html)
+    opened = RetrievalIndex.load(folder, model, weights=weights)
     results = opened.search(Path(query) if photo else query, top, paths=paths)
     if not photo:
         unknown = opened.unknown_words(query)
@@ -95,6 +125,7 @@ def search(
         tell(f"{gone[0]} is no longer there; run mrnn index again")
     if html:
         write_whole(html, search_page(query, results))
+        tell(f"Wrote {html}")
     for result in results:
         if as_json:
             print(json.dumps(result.model_dump(exclude_none=True)))

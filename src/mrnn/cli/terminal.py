@@ -28,16 +28,24 @@ if TYPE_CHECKING:
 ModelFolder = Annotated[
     Path | None, typer.Option("--model", help="A trained model's folder [default: the shipped one]")
 ]
+EncoderWeights = Annotated[
+    Path | None,
+    typer.Option("--weights", help="Weights of the model's image encoder [default: its own]"),
+]
 DataFolder = Annotated[Path, typer.Argument(help="A dataset folder made by `mrnn prepare`")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]
 
 
 def bar(*columns: ProgressColumn) -> Progress:
-    """Progress on stderr; none when that is not a terminal."""
+    """Progress on stderr; none when that is not a terminal.
+
+    What is printed meanwhile goes where it always does, and on a terminal above the bar, unwrapped.
+    """
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeRemainingColumn(), *columns,
-        console=Console(stderr=True), disable=not sys.stderr.isatty(),
+        console=Console(stderr=True, soft_wrap=True), disable=not sys.stderr.isatty(),
+        redirect_stdout=sys.stdout.isatty(),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from rich.progress import TaskID, TextColumn
 
 from mrnn.cli.retrieval import teach_to_rank
 from mrnn.cli.terminal import bar, tell
+from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
     from mrnn.training_events import EpochDone, Event
@@ -35,6 +36,8 @@ def train(
     from mrnn.recipe import load_recipe
     from mrnn.training import train as train_model
 
+    if resume and not out.exists():
+        raise OptionsError(f"{out} does not exist, so no run can go on there; leave out --resume")
     loaded, dataset = load_recipe(recipe, settings or ()), Dataset.load(data)
     events = train_model(loaded, dataset, out, resume=resume)
     if tensorboard:
@@ -45,7 +48,9 @@ def train(
         tell(f"Figures go to {folder}; look at them with: tensorboard --logdir {folder}")
     _show_training(events)
     if loaded.ranking:
+        tell("Training what it ranks photos and sentences by")
         teach_to_rank(out, dataset, loaded.ranking, loaded.expected_cider)
+    tell(f"Next: mrnn evaluate {out} --data {data} --split dev; mrnn caption PHOTO --model {out}")
 
 
 def _show_training(events: Iterable["Event"]) -> None:

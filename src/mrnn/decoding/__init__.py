@@ -41,7 +41,8 @@ def decode(
     """
     constraints.check(options)
     if options.temperature:
-        found = sample(model, seen, options, constraints, keys or range(len(seen)))
+        keys = range(len(seen)) if keys is None else keys
+        found = sample(model, seen, options, constraints, keys)
     else:
         found = beam_search(model, seen, options, constraints)
     constraints.check_found(found, options)

@@ -27,7 +27,7 @@ def beam_search(
     Where words must appear it goes on until nothing better can come: the shortest sentences that
     have these words end first, and are seldom the best. Fewer than `n_best` come back only where
     fewer sentences exist, where groups find the same ones, or where a vocabulary of a few words
-    leaves nothing to go on with that `no_repeat_ngram` allows. Ties go to the lower word id.
+    leaves nothing to go on with that `no_repeat_ngram` allows.
 
     Groups are those of Vijayakumar et al. 2016 (algorithm 1, Hamming diversity; the end sign costs
     nothing), and `n_best` takes the best of each before the second of any. Banks are the grid of

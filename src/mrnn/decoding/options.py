@@ -43,7 +43,7 @@ class DecodingOptions(BaseModel):
     """Only this many of the likeliest words are drawn from; 0 for all."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Only the likeliest words that together have this share are drawn from, after `top_k`."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
     @property
     def fit_weights(self) -> dict[str, float]:
