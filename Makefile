@@ -14,6 +14,7 @@ help:  ## this list
 setup: .venv/ready  ## make .venv with everything that users and developers need
 
 .venv/ready: pyproject.toml constraints.txt
+	@echo "Making .venv, in a minute or two"
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'

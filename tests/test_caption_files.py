@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrnn.caption_files import CSV_COLUMNS, CaptionFile, write_sidecar
+from mrnn.caption_files import CSV_COLUMNS, CaptionFile, Sidecars
 from mrnn.captions import Caption, ImageCaptions, Word
 from mrnn.errors import OptionsError
 
@@ -207,26 +207,58 @@ def test_another_kind_of_file_is_refused(tmp_path, name):
 
 def test_a_sidecar_holds_the_best_caption(tmp_path):
     photo = tmp_path / "a b.tar.jpg"
-    assert write_sidecar(photo, result("x"))
+    sidecars = Sidecars([photo])
+    sidecars.write(photo, result("x"))
     assert (tmp_path / "a b.tar.txt").read_text() == 'a "dog", 1\n'
     assert [path.name for path in tmp_path.iterdir()] == ["a b.tar.txt"]
+    assert sidecars.summary() == ["Text files written: 1"]
 
 
 def test_a_users_text_is_never_written_over(tmp_path):
-    text = tmp_path / "a.txt"
+    photo, text = tmp_path / "a.jpg", tmp_path / "a.txt"
+    photo.touch()
     text.write_bytes(b"my own notes \xff")
-    assert not write_sidecar(tmp_path / "a.jpg", result("x"))
+    sidecars = Sidecars([photo])
+    sidecars.write(photo, result("x"))
     assert text.read_bytes() == b"my own notes \xff"
-    assert write_sidecar(tmp_path / "a.jpg", result("x"), overwrite=True)
+    assert Sidecars([photo]).left_to_do([photo]) == []
+    kept = "Text files there already and stay; --overwrite replaces them: 1"
+    assert sidecars.summary() == [kept]
+    again = Sidecars([photo], overwrite=True)
+    assert again.left_to_do([photo]) == [photo]
+    again.write(photo, result("x"))
     assert text.read_text() == 'a "dog", 1\n'
-    assert write_sidecar(tmp_path / "a.jpg", result("x"))  # it says so already
+
+
+def test_of_photos_of_one_name_the_first_has_the_text(tmp_path):
+    photos = [tmp_path / name for name in ("a.jpg", "a.png", "b.png")]
+    for photo in photos:
+        photo.touch()
+    sidecars = Sidecars(photos, overwrite=True)
+    sidecars.write(photos[2], result("x"))
+    with pytest.raises(FileExistsError, match=r"that name is for a\.jpg; rename one"):
+        sidecars.write(photos[1], result("x"))
+    sidecars.write(photos[0], result("x"))
+    assert sidecars.summary() == ["Text files written: 2", "Text files not written: 1"]
+    later = Sidecars(photos)
+    assert later.left_to_do(photos) == [photos[1]]
+    assert later.kept == 2
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300 + ".jpg", "gone.jpg"])
+def test_photos_that_are_not_there_are_left_to_whoever_reads_them(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone.txt").touch()
+    assert Sidecars([Path(name)]).left_to_do([Path(name)]) == [Path(name)]
 
 
 def test_a_photo_that_is_called_txt_is_not_written_over(tmp_path):
     photo = tmp_path / "a.txt"
     photo.write_bytes(b"\x89PNG")
-    assert not write_sidecar(photo, result("x"), overwrite=True)
-    assert Path(photo).read_bytes() == b"\x89PNG"
+    sidecars = Sidecars([photo], overwrite=True)
+    sidecars.write(photo, result("x"))
+    assert photo.read_bytes() == b"\x89PNG"
+    assert (sidecars.written, sidecars.kept) == (0, 1)
 
 
 def test_a_full_disk_is_told_and_the_file_goes_on(path, limited, tmp_path):

@@ -403,6 +403,7 @@ def test_links_to_folders_are_followed_and_may_lead_back(album, tmp_path_factory
     (elsewhere / "e.jpg").touch()
     (album / "c" / "to").symlink_to(elsewhere)
     (album / "c" / "back").symlink_to(album)
+    (album / "a").symlink_to(album / "c")  # before it by name, but a link
     expected = ["[1].jpg", "a.PNG", "b.jpg", "c/d.tiff", "c/to/e.jpg"]
     assert names([album], album) == expected
 

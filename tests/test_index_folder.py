@@ -81,11 +81,12 @@ def test_what_somebody_keeps_beside_it_stays(tmp_path, identity):
     write(folder, identity, ['"a"'])
     (folder / "found.html").write_text("a page")
     (folder / "values-of-mine").mkdir()
+    (folder / "graph-1.png").write_text("a picture")
     (folder / "vectors-1.npy.mrnn-new").write_text("left by a kill")
     write(folder, identity, ['"b"'])
     kept = {file.name for file in folder.iterdir()}
-    assert kept >= {"found.html", "values-of-mine"}
-    assert len(kept) == 7
+    assert kept >= {"found.html", "values-of-mine", "graph-1.png"}
+    assert len(kept) == 8
 
 
 def test_an_interrupted_run_loses_nothing_but_a_torn_line(tmp_path, identity):

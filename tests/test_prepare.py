@@ -126,6 +126,15 @@ def test_options_that_do_not_fit(arguments, problem):
         raise error
 
 
+def test_a_table_without_rows_is_named(tmp_path):
+    table = tmp_path / "empty.csv"
+    table.write_text("image,caption\n")
+    arguments = ("prepare", "table", str(table), "--images", str(tmp_path), "--out", "data")
+    error = CliRunner().invoke(app, arguments).exception
+    assert isinstance(error, OptionsError)
+    assert str(error) == f"{table}: no captioned images, so there is no dataset to write"
+
+
 def test_nothing_that_has_captions(tmp_path):
     (tmp_path / "photos/a.txt").unlink()
     (tmp_path / "photos/b.txt").unlink()

@@ -72,6 +72,7 @@ def test_settings_change_a_recipe_in_order(file):
         (["trainig.epochs=3"], "no key trainig; did you mean training\\?$"),
         (["qqq=3"], "there is no key qqq; did you mean "),
         (["epochs=2"], "there is no key epochs; did you mean training.epochs\\?$"),
+        (["seed=2"], "there is no key seed; did you mean training.seed\\?$"),
         (["model.beam_size=2"], "no key model.beam_size; did you mean decoding.beam_size\\?$"),
         (["ranking.part=3"], "there is no key ranking.part; did you mean ranking.parts\\?$"),
         (["training.epochs.more=3"], "'training.epochs.more=3': epochs is not a table$"),

@@ -1,4 +1,5 @@
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,12 +66,18 @@ def test_many_queries_are_searched_as_one_by_one(index, photos):
     assert index.search(queries, top=4) == [index.search(query, top=4) for query in queries]
 
 
-def test_only_paths_like_a_pattern(index, monkeypatch):
+def test_only_paths_like_a_pattern(index, monkeypatch, tmp_path, ranking_run):
     found = index.search("a red wall", top=99, paths="*/dev-*")
     assert len(found) == 6
     assert all("/dev-" in result.path for result in found)
     monkeypatch.chdir(Path(found[0].path).parent.parent)
     assert index.search("a red wall", top=99, paths="photos/dev-*") == found
+    odd = tmp_path / "[2024]" / "h"
+    odd.mkdir(parents=True)
+    shutil.copy(found[0].path, odd)
+    moved = RetrievalIndex.build(odd.iterdir(), tmp_path / "i", ranking_run)
+    monkeypatch.chdir(odd.parent)
+    assert len(moved.search("a red wall", paths="./h/*")) == 1
     with pytest.raises(OptionsError, match=r"^No photo of the index has a path like 'nowhere/\*'$"):
         index.search("a red wall", paths="nowhere/*")
 

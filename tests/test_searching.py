@@ -1,6 +1,7 @@
 """`mrnn index`, `mrnn search`, `mrnn train-ranking` and the ranking part of `mrnn evaluate`."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -88,9 +89,9 @@ def test_sentences_are_indexed_and_found(mrnn, photos, ranking_run, tmp_path):
     assert json.loads(out.splitlines()[0])["sentence"] == "A red wall"
     file.write_text("A red wall\nqwert asdf\na blue velvet wall\n")
     code, out, err = mrnn("index", "--sentences", file, "--out", index, "--model", ranking_run)
-    assert (code, out) == (1, f"{index}: 2 sentences (1 new, 1 forgotten)\n")
+    assert (code, out) == (1, f"{index}: 2 sentences (1 new, 0 changed, 1 forgotten)\n")
     assert err == (
-        "'qwert asdf': the model knows none of its words\n1 of 3 sentences could not be indexed\n"
+        "'qwert asdf': has no word that the model knows\n1 of 3 sentences could not be indexed\n"
     )
 
 
@@ -105,8 +106,9 @@ def test_a_folder_that_is_not_there_forgets_nothing(mrnn, photos, ranking_run, t
     assert err == f"mrnn: {drive}: no such file or folder; the index is left as it is\n"
     assert len(read_index(index).entries) == 60
     (photos / "dev-00-red.png").unlink()
+    os.utime(photos / "dev-01-green.png", (1, 1))
     code, out, _ = mrnn("index", photos, "--out", index, "--model", ranking_run)
-    assert (code, out) == (0, f"{index}: 29 photos (0 new, 31 forgotten)\n")
+    assert (code, out) == (0, f"{index}: 29 photos (0 new, 1 changed, 31 forgotten)\n")
 
 
 @pytest.mark.parametrize(
@@ -118,8 +120,8 @@ def test_a_folder_that_is_not_there_forgets_nothing(mrnn, photos, ranking_run, t
             "mrnn: Sentences are searched exactly; leave out --approximate\n",
         ),
         (
-            ["search", "nowhere", "my dog.JPG"],
-            "mrnn: my dog.JPG: no such file; give a photo that is there, or a sentence\n",
+            ["search", "nowhere", "my dog.HEIC"],
+            "mrnn: my dog.HEIC: no such file; give a photo that is there, or a sentence\n",
         ),
         (
             ["search", "nowhere", "dog", "--html", "none/page.html"],

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -59,13 +60,13 @@ class CaptionFile:
         elif kept != content:
             write_whole(self._path, kept)
 
-    def _check_counts(self, rows: "Sequence[_Row]", n_best: int) -> None:
-        """Refuses a file whose photos have more captions, or one each where more are asked for."""
+    def _check_counts(self, rows: Sequence[_Row], n_best: int) -> None:
+        """Refuses a file whose photos have more captions than are asked for."""
         counts = Counter[str]()
         for row in rows:
             counts[row.photo] += row.captions
         most = max(counts.values(), default=n_best)
-        if most > n_best or most == 1 < n_best:
+        if most > n_best:
             raise OptionsError(
                 f"{self._path} has up to {most} captions a photo, not {n_best}; "
                 f"give another file, or --n-best {most}"
@@ -87,14 +88,57 @@ class CaptionFile:
             file.write(content)
 
 
-def write_sidecar(photo: Path, result: ImageCaptions, *, overwrite: bool = False) -> bool:
-    """The best caption into PHOTO.txt beside PHOTO.jpg; False where one is there and stays."""
-    sidecar = photo.with_suffix(".txt")
-    text = result.captions[0].text + "\n"
-    if sidecar == photo or (sidecar.exists() and not overwrite):
-        return sidecar.read_text(encoding="utf-8", errors="replace") == text
-    write_whole(sidecar, text)
-    return True
+class Sidecars:
+    """PHOTO.txt beside PHOTO.jpg, with the best caption.
+
+    Of photos that differ only in their ending the first has it; the others are refused.
+    """
+
+    def __init__(self, photos: Iterable[Path], *, overwrite: bool = False) -> None:
+        self._overwrite = overwrite
+        self._owners: dict[str, Path] = {}
+        for photo in photos:
+            self._owners.setdefault(_stem(photo), photo)
+        self.written, self.kept, self.failed = 0, 0, 0
+
+    def left_to_do(self, photos: Iterable[Path]) -> list[Path]:
+        """Those but for photos whose text is there and stays, which count as kept."""
+        left = [photo for photo in photos if not self._stays(photo)]
+        self.kept += sum(map(self._stays, self._owners.values()))
+        return left
+
+    def _stays(self, photo: Path) -> bool:
+        stem = _stem(photo)
+        there = os.path.isfile(photo) and os.path.exists(f"{stem}.txt")
+        return there and not self._overwrite and self._owners[stem] == photo
+
+    def write(self, photo: Path, result: ImageCaptions) -> None:
+        """A text that is there stays, if it is not to be replaced. Raises OSError."""
+        owner, text = self._owners[_stem(photo)], Path(f"{_stem(photo)}.txt")
+        try:
+            if owner != photo:
+                raise FileExistsError(0, f"that name is for {owner.name}; rename one")
+            if text == photo or (text.exists() and not self._overwrite):
+                self.kept += 1
+                return
+            write_whole(text, f"{result.captions[0].text}\n")
+        except OSError:
+            self.failed += 1
+            raise
+        self.written += 1
+
+    def summary(self) -> list[str]:
+        """What became of all, a line each."""
+        told = {
+            "written": self.written,
+            "there already and stay; --overwrite replaces them": self.kept,
+            "not written": self.failed,
+        }
+        return [f"Text files {what}: {count:,}" for what, count in told.items() if count]
+
+
+def _stem(photo: Path) -> str:
+    return os.path.splitext(photo)[0]
 
 
 def coco_ids(names: Sequence[str]) -> list[int]:

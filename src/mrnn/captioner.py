@@ -27,7 +27,7 @@ from mrnn.tokenization import join_words
 
 BATCH = 16
 UNJUDGED = "left out, as the model has not learned to rank; run mrnn train-ranking"
-NO_CHOICE = "left out, as it chooses among the captions of a beam; give --beam-size 2 or more"
+NO_CHOICE = "left out: it chooses from a beam of two or more, not from groups or what chance drew"
 DECIMALS = 4
 """Of log-probabilities and of how captions fit: what follows changes with the photos at hand."""
 

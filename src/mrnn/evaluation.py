@@ -114,7 +114,7 @@ def evaluate(
                 captioner.search_of(applied).n_best, judged=bool(applied.fit_weights)
             )
             notes += captioner.consensus.notes
-        if captioner.ranker is None:
+        if captioner.ranker is None:  # greedy search needs no note that it has no choice
             notes += [f"{name}: {why}" for name, why in captioner.left_out(options).items()]
     return EvaluationReport(
         perplexity=whole,

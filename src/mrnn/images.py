@@ -104,16 +104,20 @@ def _walk(folder: str) -> Iterator[str]:
         problem = f"cannot list this folder ({error.strerror}); change it with chmod +rx"
         raise ImageError(f"{_printable(error.filename)}: {problem}")
 
-    seen = set()  # a link may lead back
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        if (place := os.path.realpath(parent)) in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and _is_photo(name):
-                yield os.path.join(parent, name)
+    seen = set()  # links may lead back; what is in a folder itself goes before what they lead to
+    roots = [folder]
+    for root in roots:
+        for parent, folders, files in os.walk(root, onerror=refuse):
+            if (place := os.path.realpath(parent)) in seen:
+                folders.clear()
+                continue
+            seen.add(place)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            below = (os.path.join(parent, name) for name in folders)
+            roots += [path for path in below if os.path.islink(path)]
+            for name in sorted(files):
+                if not name.startswith(".") and _is_photo(name):
+                    yield os.path.join(parent, name)
 
 
 def _is_photo(name: str) -> bool:

@@ -26,8 +26,8 @@ from mrnn.whole_files import SIBLING, write_whole
 
 PENDING, LOCK = "pending.jsonl", "lock"
 OURS = re.compile(
-    rf"({re.escape(CONFIG)}|(entries|values|vectors|graph)-\d+\.[a-z]+)({re.escape(SIBLING)})?"
-    rf"|{PENDING}|{LOCK}"
+    rf"({re.escape(CONFIG)}|entries-\d+\.jsonl|(values|vectors)-\d+\.npy|graph-\d+\.usearch)"
+    rf"({re.escape(SIBLING)})?|{PENDING}|{LOCK}"
 )
 """The names of an index's files; others are somebody's own."""
 ROWS_AT_ONCE = 4096

@@ -91,8 +91,8 @@ def index_sentences(
         ids = model.words(sentence)
         if any(word != Vocabulary.UNKNOWN for word in ids):
             words[json.dumps({"sentence": sentence})] = ids
-        elif ids:
-            on_problem(f"{sentence!r:.80}: the model knows none of its words")
+        else:
+            on_problem(f"{sentence!r:.80}: has no word that the model knows")
     entries = list(words)
     if not entries:
         raise DataError(f"{folder}: there are no sentences to index")

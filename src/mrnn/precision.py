@@ -11,6 +11,7 @@ Precision = Literal["float32", "bfloat16"]
 GAIN = 1.2
 """Times as fast that bfloat16 must be: it is less exact."""
 ROUNDS, FEWEST = 40, 4
+"""Timings at most; and before it may be given up."""
 
 
 def faster_precision() -> Precision:

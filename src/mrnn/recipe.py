@@ -130,6 +130,7 @@ def options_error(error: ValidationError, options: type[BaseModel], where: str) 
     for table in options.model_fields:
         if key in getattr(_table(options, table), "model_fields", ()):
             nearest = f"{table}.{key}"
+            break
     return OptionsError(f"{where}: there is no key {place}; did you mean {nearest}?")
 
 

@@ -8,6 +8,7 @@ Letters: Q queries, W entries of the index, F image feature, D joint space.
 """
 
 import fnmatch
+import glob
 import json
 import os
 import re
@@ -198,7 +199,9 @@ class RetrievalIndex:
             return None
         if self.files.config.holds != "photos":
             raise OptionsError("Sentences have no paths to choose by; leave out the pattern")
-        pattern = paths if paths.startswith("*") else os.path.abspath(paths)
+        pattern = paths
+        if not (paths.startswith("*") or os.path.isabs(paths)):
+            pattern = os.path.normpath(os.path.join(glob.escape(os.getcwd()), paths))
         matches = re.compile(fnmatch.translate(pattern)).match
         rows = [row for row in range(len(self)) if matches(self._entry(row, "path"))]
         if not rows:

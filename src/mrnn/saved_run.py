@@ -98,14 +98,17 @@ def load_run(out: Path, fingerprint: str) -> SavedRun:
     )
 
 
+ABSENT = object()
+
+
 def _changed(before: dict[str, Any], now: dict[str, Any], table: str = "") -> Iterator[str]:
     """The keys whose values differ."""
     for key in {**before, **now}:
-        one, two = before.get(key), now.get(key)
+        one, two = before.get(key, ABSENT), now.get(key, ABSENT)
         if isinstance(one, dict) and isinstance(two, dict):
             yield from _changed(one, two, f"{table}{key}.")
         elif one != two:
-            yield table + key
+            yield "other captions" if key == "captions" else table + key
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ def caption(
     asked: Asked,
 ) -> None:
     """Caption photos; one that cannot be read does not stop the others."""
-    from mrnn.caption_files import CaptionFile, write_sidecar
+    from mrnn.caption_files import CaptionFile, Sidecars
     from mrnn.captioner import Captioner, image_name
     from mrnn.checkpoint import DEFAULT_MODEL
     from mrnn.images import find_images
@@ -44,10 +44,10 @@ def caption(
         raise OptionsError("--overwrite replaces sidecars; give --sidecar too")
     if out and as_json:
         raise OptionsError("--json prints, and --out writes a file of its own form; give one")
-    photos, there = list(find_images(paths)), 0
-    if sidecar and not (overwrite or out or as_json):
-        left = [photo for photo in photos if not photo.with_suffix(".txt").exists()]
-        photos, there = left, len(photos) - len(left)
+    photos = list(find_images(paths))
+    sidecars = Sidecars(photos, overwrite=overwrite) if sidecar else None
+    if sidecars and not (out or as_json):
+        photos = sidecars.left_to_do(photos)
     captioner = Captioner.load(model or DEFAULT_MODEL, consensus_source(consensus), weights=weights)
     for note in captioner.consensus.notes if captioner.consensus else ():
         tell(f"Note: {note}")
@@ -60,8 +60,7 @@ def caption(
     if done:
         tell(f"{out}: {len(done):,} photos are done already")
         photos = _left_to_do(photos, done)
-    failed, kept, asked_for = 0, there, sum(image_name(photo) not in done for photo in photos)
-    owners: dict[Path, Path] = {}
+    failed, asked_for = 0, sum(image_name(photo) not in done for photo in photos)
     with progress("Captioning", len(photos)) as advance:
         for photo, result in zip(photos, captioner.stream(photos, options), strict=True):
             advance()
@@ -70,15 +69,11 @@ def caption(
             if result.error:
                 failed += 1
                 tell(result.error)
-            elif sidecar:
-                owner = owners.setdefault(photo.with_suffix(""), photo)
+            elif sidecars:
                 try:
-                    if owner != photo:
-                        raise FileExistsError(0, f"that name is for {owner.name}; rename one")
-                    kept += not write_sidecar(photo, result, overwrite=overwrite)
+                    sidecars.write(photo, result)
                 except OSError as error:  # a read-only folder: the next may not be
-                    failed += 1
-                    tell(f"{photo}: the sidecar cannot be written ({error.strerror})")
+                    tell(f"{photo}: the text file cannot be written ({error.strerror})")
             if file:
                 file.write(result)
             elif as_json:
@@ -87,12 +82,11 @@ def caption(
                 print(_for_people(result), flush=True)
     if file and asked_for > failed:
         tell(f"Wrote {out}: {asked_for - failed:,} photos captioned")
-    if sidecar and asked_for + there > failed + kept:
-        tell(f"Wrote {asked_for + there - failed - kept:,} .txt files")
-    if kept:
-        tell(f"{kept:,} .txt files were there already and stay; --overwrite replaces them")
+    for line in sidecars.summary() if sidecars else ():
+        tell(line)
     if failed:
         tell(f"{failed:,} of {asked_for:,} photos could not be captioned")
+    if failed or (sidecars and sidecars.failed):
         raise typer.Exit(1)
 
 

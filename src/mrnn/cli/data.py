@@ -87,7 +87,9 @@ def prepare(
         "split_column": split_column,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    every = _read_source(kind, sources, images, given)
+    every = tuple(_read_source(kind, sources, images, given))
+    if not every:
+        raise OptionsError(f"{sources[0]}: no captioned images, so there is no dataset to write")
     divided, notes = divide(
         every, lists=split_list or (), shares=shares, seed=seed, leave_out=leave_out or ()
     )

@@ -58,7 +58,7 @@ def index(
         problems.append(problem)
         tell(problem)
 
-    before = _entries(out)
+    before = _entries(out, kind)
     with progress("Indexing", len(found)) as advance:
         if sentences:
             made = RetrievalIndex.build_sentences(
@@ -69,23 +69,35 @@ def index(
                 found, out, run,
                 approximate=approximate, weights=weights, on_photo=advance, on_problem=refuse,
             )  # fmt: skip
-    after = set(made.files.entries)
-    change = f" ({len(after - before):,} new, {len(before - after):,} forgotten)" if before else ""
-    print(f"{out}: {len(made):,} {kind}{change}")
+    print(f"{out}: {len(made):,} {kind}{_change(before, _entries(out, kind))}")
     if problems:
         tell(f"{len(problems):,} of {len(found):,} {kind} could not be indexed")
         raise typer.Exit(1)
 
 
-def _entries(folder: Path) -> set[str]:
-    """What an index holds before it is renewed; nothing, where there is none."""
+def _entries(folder: Path, kind: str) -> dict[str, str]:
+    """What an index holds, by path or sentence; nothing, where there is none."""
     from mrnn.errors import DataError
     from mrnn.index_folder import read_index
 
     try:
-        return set(read_index(folder, to_search=False).entries)
+        entries = read_index(folder, to_search=False).entries
     except DataError:  # making it anew will say what is wrong
-        return set()
+        return {}
+    key = "path" if kind == "photos" else "sentence"
+    return {json.loads(entry).get(key, ""): entry for entry in entries}
+
+
+def _change(before: dict[str, str], after: dict[str, str]) -> str:
+    if not before:
+        return ""
+    changed = sum(before[name] != after[name] for name in before.keys() & after.keys())
+    counts = {
+        "new": len(after.keys() - before.keys()),
+        "changed": changed,
+        "forgotten": len(before.keys() - after.keys()),
+    }
+    return f" ({', '.join(f'{count:,} {what}' for what, count in counts.items())})"
 
 
 def search(
@@ -104,12 +116,12 @@ def search(
     html: Annotated[Path | None, typer.Option(help="Write a page of thumbnails")] = None,
 ) -> None:
     """Find photos for a sentence, sentences for a photo, or photos like a photo."""
-    from mrnn.images import SUFFIXES
+    from mrnn.images import SUFFIXES, UNREAD
     from mrnn.retrieval import RetrievalIndex
     from mrnn.search_page import search_page
 
     photo = os.path.isfile(query)
-    if not photo and query.lower().endswith(SUFFIXES):
+    if not photo and query.lower().endswith((*SUFFIXES, *UNREAD)):
         raise OptionsError(f"{query}: no such file; give a photo that is there, or a sentence")
     if html:
         check_output("--html", html)

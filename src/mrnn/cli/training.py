@@ -33,6 +33,7 @@ def train(
 ) -> None:
     """Train a model as a recipe says, to rank too if it says so; keep the best epoch on dev."""
     from mrnn.dataset import Dataset
+    from mrnn.encoders import is_encoder
     from mrnn.recipe import load_recipe
     from mrnn.training import train as train_model
 
@@ -50,7 +51,8 @@ def train(
     if loaded.ranking:
         tell("Training what it ranks photos and sentences by")
         teach_to_rank(out, dataset, loaded.ranking, loaded.expected_cider)
-    tell(f"Next: mrnn evaluate {out} --data {data} --split dev; mrnn caption PHOTO --model {out}")
+    caption = f"; mrnn caption PHOTO --model {out}" if is_encoder(loaded.encoder.name) else ""
+    tell(f"Next: mrnn evaluate {out} --data {data} --split dev{caption}")
 
 
 def _show_training(events: Iterable["Event"]) -> None:

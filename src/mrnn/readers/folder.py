@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mrnn.dataset import CaptionedImage
 from mrnn.errors import DataError
-from mrnn.images import find_images
+from mrnn.images import SUFFIXES, find_images
 from mrnn.text_files import read_lines
 
 
@@ -20,6 +20,8 @@ def read_folder(source: Path, images: Path) -> Iterator[CaptionedImage]:
     """
     photo_of: dict[Path, str] = {}
     for photo in find_images([images]):
+        if photo.suffix.lower() not in SUFFIXES:
+            continue
         name = photo.relative_to(images).as_posix()
         text = (source / name).with_suffix(".txt")
         if photo_of.setdefault(text, name) != name:
