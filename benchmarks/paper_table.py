@@ -18,7 +18,6 @@ from mrnn.batching import EncodedCaptions
 from mrnn.caption_scores import Interval
 from mrnn.captioner import Captioner
 from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
-from mrnn.cli.retrieval import MARGINAL_IMAGES
 from mrnn.cli.terminal import progress
 from mrnn.consensus import Consensus
 from mrnn.dataset import CaptionedImage, Dataset
@@ -27,7 +26,7 @@ from mrnn.errors import MRNNError
 from mrnn.evaluation import EvaluationReport, evaluate, references_of
 from mrnn.features import load_features
 from mrnn.ranking import Ranker, Rankings
-from mrnn.ranking_evaluation import evaluate_retrieval, fast_ranking
+from mrnn.ranking_evaluation import MARGINAL_IMAGES, evaluate_retrieval, fast_ranking
 from mrnn.ranking_file import RANKING
 from mrnn.recipe import load_recipe
 from mrnn.scoring import log_likelihoods, log_marginals

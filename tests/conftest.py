@@ -1,5 +1,6 @@
 """Small things that many tests need: a tiny world of colours, its photos, captions and model."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,7 @@ from mrnn.decoding import DecodingOptions
 from mrnn.encoders import ENCODERS, EncoderIdentity
 from mrnn.expected_cider import ExpectedCiderOptions, fit_expected_cider
 from mrnn.familiarity import Familiarity
+from mrnn.features import extract_features
 from mrnn.joint_space import JointSpace
 from mrnn.model import MRNN, ModelConfig
 from mrnn.packing import rounded
@@ -204,3 +206,42 @@ def mrnn(monkeypatch, capsys):
         return end.value.code or 0, out, err
 
     return run
+
+
+@pytest.fixture
+def model(checkpoint, colour_encoder, tmp_path):
+    """The folder of an untrained model of colours."""
+    checkpoint.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def album(tmp_path):
+    """A folder with photos whose names are a trial."""
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    for name in ("a b.png", "comma, 'and' \"quotes\".png", "emoji 🐕.png", "sub/é.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (9, 12), COLOURS["red"]).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "colours.toml"
+    path.write_text(
+        'name = "colours"\n[encoder]\nname = "colour"\n'
+        "[model]\nembedding_size = 8\nrecurrent_size = 12\nmultimodal_size = 16\n"
+        '[training]\nbatch_size = 8\nepochs = 3\nlearning_rate = 0.02\nprecision = "float32"\n'
+    )
+    return path
+
+
+@pytest.fixture
+def dataset(colours, colour_encoder):
+    extract_features(colours, colour_encoder)
+    return colours.folder
+
+
+def lines_of(text):
+    return [json.loads(line) for line in text.split("\n")[:-1]]

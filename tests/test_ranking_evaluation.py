@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,10 +14,10 @@ from mrnn.metrics.ranking import (
 )
 from mrnn.ranking import Ranker, rank_exactly, rank_fast
 from mrnn.ranking_evaluation import (
+    RankingPlan,
     evaluate_retrieval,
     exact_ranking,
     fast_ranking,
-    pairs_to_score,
 )
 from mrnn.ranking_file import Weights
 from mrnn.scoring import log_likelihoods, log_marginals
@@ -100,13 +102,19 @@ def test_intervals_are_of_images_with_all_their_sentences(world):
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_progress_counts_up_to_what_was_announced(world, exact):
+@pytest.mark.parametrize("asked", [3, 1000])
+def test_progress_counts_up_to_what_was_announced(world, exact, asked):
     ranker, captions, features = world
+    sampled = ranker.sampled[:asked]
+    make = partial(exact_ranking, ranker.checkpoint.model, sampled)
+    if not exact:
+        make = partial(fast_ranking, ranker, len(sampled))
+    plan = RankingPlan(make, exact, len(sampled), asked)
     counts = []
-    if exact:
-        rank = exact_ranking(ranker.checkpoint.model, ranker.sampled[:3], on_pairs=counts.append)
-    else:
-        rank = fast_ranking(ranker, 3, on_pairs=counts.append)
-    evaluate_retrieval(rank, captions, features)
-    announced = pairs_to_score(len(captions), len(features), 3, 1, exact=exact)
+    found = plan.measure(captions, features, precision=torch.float32, on_pairs=counts.append)
+    announced = plan.pairs(len(captions), len(features), 1)
     assert sum(counts) == announced if exact else 0 < sum(counts) <= announced
+    assert found.scores == evaluate_retrieval(make(), captions, features)[0]
+    assert found.settings["marginal_images"] == len(sampled)
+    few = f"retrieval: P(sentence) over {len(sampled)} training images, as there are no more"
+    assert found.notes == ([few] if asked > len(sampled) else [])

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -111,17 +110,19 @@ class Ranker:
         self,
         sentences: Sequence[Words],
         count: int = NEAREST,
-        **options: Any,  # noqa: ANN401
+        precision: torch.dtype = torch.float32,
+        on_pairs: Callable[[int], None] = lambda _: None,
     ) -> Float[np.ndarray, " S"]:
         """Nats of log P(sentence) over the sampled photos, of which the nearest alone count.
 
         A bound from below, and a near one: P(sentence) is mostly that of the photos that fit best.
         """
         near = best_candidates(self.read(sentences) @ self.see(self.sampled).T, count)
-        model = self.checkpoint.model
-        return log_marginals(
-            log_likelihoods(model, sentences, self.sampled, wanted=near, **options)
-        )
+        scores = log_likelihoods(
+            self.checkpoint.model, sentences, self.sampled,
+            wanted=near, precision=precision, on_pairs=on_pairs,
+        )  # fmt: skip
+        return log_marginals(scores)
 
     def commonness(self, sentences: Float[np.ndarray, "S D"]) -> Float[np.ndarray, " S"]:
         """How near sentences lie to any photo, by their vectors: the marginal of the joint space.

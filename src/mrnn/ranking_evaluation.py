@@ -4,8 +4,9 @@ Letters: S sentences, N images, F image feature, K sampled images.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 from mrnn.batching import EncodedCaptions
 from mrnn.caption_scores import RESAMPLES, Interval, Setting
+from mrnn.checkpoint import Checkpoint
+from mrnn.dataset import Dataset
+from mrnn.errors import CheckpointError
+from mrnn.features import load_features
 from mrnn.metrics.bootstrap import bootstrap, percentile_intervals
 from mrnn.metrics.ranking import (
     RankingScores,
@@ -25,9 +30,14 @@ from mrnn.metrics.ranking import (
     sentence_to_image_ranks,
 )
 from mrnn.model import Network
+from mrnn.precision import faster_precision
 from mrnn.ranking import CANDIDATES, NEAREST, Ranker, Rankings, rank_exactly, rank_fast
 from mrnn.scoring import Words, log_likelihoods, log_marginals
 
+MARGINAL_IMAGES = 200
+"""Of the train split, where ranking is exact."""
+
+OnPairs = Callable[[int], None]
 Rank = Callable[[Sequence[Words], Float[np.ndarray, "N F"]], Rankings]
 """Scores all pairs of some sentences and the features of some images."""
 
@@ -47,16 +57,15 @@ class RetrievalScores(BaseModel):
 def exact_ranking(
     model: Network,
     sampled: Float[np.ndarray, "K F"],
-    **options: Any,  # noqa: ANN401
+    precision: torch.dtype = torch.float32,
+    on_pairs: OnPairs = lambda _: None,
 ) -> Rank:
-    """By the likelihoods of all pairs; P(sentence) is the mean over the `sampled` images.
-
-    `options` are those of `log_likelihoods`.
-    """
+    """By the likelihoods of all pairs; P(sentence) is the mean over the `sampled` images."""
 
     def rank(sentences: Sequence[Words], images: Float[np.ndarray, "N F"]) -> Rankings:
-        marginals = log_marginals(log_likelihoods(model, sentences, sampled, **options))
-        return rank_exactly(model, sentences, images, marginals, **options)
+        scores = log_likelihoods(model, sentences, sampled, precision=precision, on_pairs=on_pairs)
+        marginals = log_marginals(scores)
+        return rank_exactly(model, sentences, images, marginals, precision, on_pairs)
 
     return rank
 
@@ -64,7 +73,8 @@ def exact_ranking(
 def fast_ranking(
     ranker: Ranker,
     nearest: int = NEAREST,
-    **options: Any,  # noqa: ANN401
+    precision: torch.dtype = torch.float32,
+    on_pairs: OnPairs = lambda _: None,
 ) -> Rank:
     """By the joint space, and the likelihoods of a query's best candidates.
 
@@ -72,10 +82,103 @@ def fast_ranking(
     """
 
     def rank(sentences: Sequence[Words], images: Float[np.ndarray, "N F"]) -> Rankings:
-        marginals = ranker.near_marginals(sentences, nearest, **options)
-        return rank_fast(ranker, sentences, images, marginals, **options)
+        marginals = ranker.near_marginals(sentences, nearest, precision, on_pairs)
+        return rank_fast(ranker, sentences, images, marginals, precision, on_pairs)
 
     return rank
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """Figures of retrieval, None where the model cannot rank; and how they were made."""
+
+    scores: RetrievalScores | None
+    intervals: dict[str, Interval]
+    settings: dict[str, Setting]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class RankingPlan:
+    """How images and sentences will be ranked for each other."""
+
+    ranking: Callable[[torch.dtype, OnPairs], Rank]
+    exact: bool
+    marginal_images: int
+    """Over how many P(sentence) is taken."""
+    asked: int | None
+    """Over how many it was to be taken, if that was said."""
+
+    @classmethod
+    def exactly(
+        cls, run: Path, checkpoint: Checkpoint, dataset: Dataset, asked: int | None, seed: int
+    ) -> "RankingPlan":
+        """By every likelihood.
+
+        The images for P(sentence) are drawn from train by the seed, or are the model's own where
+        there is no train. Raises CheckpointError where the model sees no image, or has none.
+        """
+        _check_that_it_sees(checkpoint, run)
+        if "train" in dataset.splits:
+            train = dataset.split("train")
+            random = torch.Generator().manual_seed(seed)
+            drawn = torch.randperm(len(train), generator=random)[: asked or MARGINAL_IMAGES]
+            chosen = [train[i] for i in drawn.tolist()]
+            sampled = load_features(dataset, checkpoint.encoder).of(chosen)
+        else:
+            sampled = Ranker.load(run, checkpoint).sampled[:asked]
+        return cls(partial(exact_ranking, checkpoint.model, sampled), True, len(sampled), asked)
+
+    @classmethod
+    def fast(cls, run: Path, checkpoint: Checkpoint, asked: int | None) -> "RankingPlan":
+        """By the joint space. Raises CheckpointError for a model that has not learned to rank."""
+        _check_that_it_sees(checkpoint, run)
+        try:
+            ranker = Ranker.load(run, checkpoint)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}. --exact ranks without it") from None
+        count = min(asked or NEAREST, len(ranker.sampled))
+        return cls(partial(fast_ranking, ranker, count), False, count, asked)
+
+    def pairs(self, sentences: int, images: int, fold_count: int) -> int:
+        """Of how many pairs `measure` asks the likelihood, at most: for progress."""
+        marginals = sentences * self.marginal_images
+        if self.exact:
+            return marginals + sentences * images // fold_count
+        return marginals + CANDIDATES * (sentences + images)
+
+    def measure(
+        self,
+        captions: EncodedCaptions,
+        features: Float[np.ndarray, "N F"],
+        *,
+        fold_count: int = 1,
+        precision: torch.dtype | None = None,
+        seed: int = 0,
+        on_pairs: OnPairs = lambda _: None,
+    ) -> Retrieved:
+        """As `evaluate_retrieval`; in float32 if exact, else as is faster here, or as is said."""
+        faster = "float32" if self.exact else faster_precision()
+        dtype: torch.dtype = precision or getattr(torch, faster)
+        scores, intervals = evaluate_retrieval(
+            self.ranking(dtype, on_pairs), captions, features, fold_count=fold_count, seed=seed
+        )
+        inside = len(features) - len(features) % fold_count  # of a fold
+        settings = retrieval_settings(
+            exact=self.exact,
+            marginal_images=self.marginal_images,
+            images=len(features) // fold_count,
+            sentences=int((captions.image_rows < inside).sum()) // fold_count,
+            precision=dtype,
+        )
+        few = self.marginal_images < (self.asked or 0)
+        note = f"P(sentence) over {self.marginal_images:,} training images, as there are no more"
+        return Retrieved(scores, intervals, settings, [f"retrieval: {note}"] if few else [])
+
+
+def _check_that_it_sees(checkpoint: Checkpoint, run: Path) -> None:
+    if not checkpoint.model.config.sees_image:
+        raise CheckpointError(f"{run} sees no image, so to it images are all alike")
 
 
 def evaluate_retrieval(
@@ -114,14 +217,6 @@ def evaluate_retrieval(
     }
     scores = {name: mean_scores(of_folds) for name, of_folds in found.items()}
     return RetrievalScores(**scores), intervals
-
-
-def pairs_to_score(
-    sentences: int, images: int, marginal_images: int, fold_count: int, *, exact: bool
-) -> int:
-    """Of how many pairs `evaluate_retrieval` asks the likelihood, at most: for progress."""
-    candidates = CANDIDATES * (sentences + images)
-    return sentences * marginal_images + (sentences * images // fold_count if exact else candidates)
 
 
 def _ranks(

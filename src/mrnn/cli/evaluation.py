@@ -13,7 +13,6 @@ from mrnn.cli.retrieval import (
     Exact,
     Folds,
     MarginalImages,
-    Measured,
     RankingPrecision,
     measure_retrieval,
     retrieval_lines,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from mrnn.caption_scores import Setting
     from mrnn.dataset import CaptionedImage
     from mrnn.evaluation import EvaluationReport
+    from mrnn.ranking_evaluation import Retrieved
 
 
 class Task(StrEnum):
@@ -126,7 +126,7 @@ def evaluate(
 
 
 def _with_retrieval(
-    report: "EvaluationReport", ranked: Measured, fold_count: int
+    report: "EvaluationReport", ranked: "Retrieved", fold_count: int
 ) -> "EvaluationReport":
     settings = ranked.settings | ({"folds": fold_count} if ranked.scores else {})
     changes = {

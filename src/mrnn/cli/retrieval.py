@@ -1,10 +1,9 @@
 """Rank photos for sentences and sentences for photos."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,10 +16,7 @@ if TYPE_CHECKING:
     from mrnn.dataset import CaptionedImage, Dataset
     from mrnn.expected_cider import ExpectedCiderOptions
     from mrnn.joint_space import JointSpaceOptions
-    from mrnn.ranking_evaluation import Rank, RetrievalScores
-
-MARGINAL_IMAGES = 200
-"""Of the train split, where ranking is exact."""
+    from mrnn.ranking_evaluation import RetrievalScores, Retrieved
 
 
 class Precision(StrEnum):
@@ -50,15 +46,6 @@ RankingPrecision = Annotated[
         help="retrieval: of the output layer's product [default: the faster here; exact: float32]",
     ),
 ]
-
-
-class Measured(NamedTuple):
-    """Figures of retrieval, None where the model cannot rank; and how they were made."""
-
-    scores: "RetrievalScores | None"
-    intervals: "dict[str, Interval]"
-    settings: "dict[str, Setting]"
-    notes: list[str]
 
 
 def train_ranking(
@@ -112,84 +99,32 @@ def measure_retrieval(
     precision: Precision | None,
     seed: int,
     required: bool,
-) -> Measured:
+) -> "Retrieved":
     """Figures of retrieval on some images; with time left on stderr."""
     import torch
 
     from mrnn.batching import EncodedCaptions
     from mrnn.features import load_features
-    from mrnn.precision import faster_precision
-    from mrnn.ranking_evaluation import evaluate_retrieval, pairs_to_score, retrieval_settings
+    from mrnn.ranking_evaluation import RankingPlan, Retrieved
 
     try:
-        _check_that_it_sees(checkpoint, run)
-        rank, count = (_exact if exact else _fast)(checkpoint, run, dataset, marginal_images, seed)
+        if exact:
+            plan = RankingPlan.exactly(run, checkpoint, dataset, marginal_images, seed)
+        else:
+            plan = RankingPlan.fast(run, checkpoint, marginal_images)
     except CheckpointError as error:
         if required:
             raise
-        return Measured(None, {}, {}, [f"retrieval: {error}"])
+        return Retrieved(None, {}, {}, [f"retrieval: {error}"])
     captions = EncodedCaptions.of([image.words for image in images], checkpoint.vocabulary)
     features = load_features(dataset, checkpoint.encoder).of(images)
-    total = pairs_to_score(len(captions), len(images), count, fold_count, exact=exact)
-    numbers = precision or ("float32" if exact else faster_precision())
+    total = plan.pairs(len(captions), len(images), fold_count)
     with progress("Ranking", total) as advance:
-        scores, intervals = evaluate_retrieval(
-            rank(precision=getattr(torch, numbers), on_pairs=advance), captions, features,
-            fold_count=fold_count, seed=seed,
+        return plan.measure(
+            captions, features,
+            fold_count=fold_count, seed=seed, on_pairs=advance,
+            precision=getattr(torch, precision) if precision else None,
         )  # fmt: skip
-    inside = len(images) - len(images) % fold_count  # of a fold
-    settings = retrieval_settings(
-        exact=exact,
-        marginal_images=count,
-        images=len(images) // fold_count,
-        sentences=int((captions.image_rows < inside).sum()) // fold_count,
-        precision=getattr(torch, numbers),
-    )
-    fewer = f"retrieval: P(sentence) over {count:,} training images, as there are no more"
-    return Measured(scores, intervals, settings, [fewer] if count < (marginal_images or 0) else [])
-
-
-def _check_that_it_sees(checkpoint: "Checkpoint", run: Path) -> None:
-    if not checkpoint.model.config.sees_image:
-        raise CheckpointError(f"{run} sees no image, so to it images are all alike")
-
-
-def _exact(
-    checkpoint: "Checkpoint", run: Path, dataset: "Dataset", marginal_images: int | None, seed: int
-) -> "tuple[Callable[..., Rank], int]":
-    """By every likelihood; and over how many images P(sentence) is taken.
-
-    They are drawn from train by the seed, or are the model's own where there is no train.
-    """
-    import torch
-
-    from mrnn.features import load_features
-    from mrnn.ranking import Ranker
-    from mrnn.ranking_evaluation import exact_ranking
-
-    if "train" not in dataset.splits:
-        sampled = Ranker.load(run, checkpoint).sampled[:marginal_images]
-        return partial(exact_ranking, checkpoint.model, sampled), len(sampled)
-    train = dataset.split("train")
-    random = torch.Generator().manual_seed(seed)
-    drawn = torch.randperm(len(train), generator=random)[: marginal_images or MARGINAL_IMAGES]
-    sampled = load_features(dataset, checkpoint.encoder).of([train[i] for i in drawn.tolist()])
-    return partial(exact_ranking, checkpoint.model, sampled), len(sampled)
-
-
-def _fast(
-    checkpoint: "Checkpoint", run: Path, _: "Dataset", marginal_images: int | None, __: int
-) -> "tuple[Callable[..., Rank], int]":
-    """By the joint space; and over how many of the nearest images P(sentence) is."""
-    from mrnn.ranking import NEAREST, Ranker
-    from mrnn.ranking_evaluation import fast_ranking
-
-    try:
-        ranker = Ranker.load(run, checkpoint)
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}. --exact ranks without it") from None
-    count = min(marginal_images or NEAREST, len(ranker.sampled))
-    return partial(fast_ranking, ranker, count), count
 
 
 def retrieval_lines(
