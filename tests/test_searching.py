@@ -103,7 +103,7 @@ def test_a_folder_that_is_not_there_forgets_nothing(mrnn, photos, ranking_run, t
     shutil.rmtree(drive)
     code, out, err = mrnn(*arguments)
     assert (code, out) == (1, "")
-    assert err == f"mrnn: {drive}: no such file or folder; the index is left as it is\n"
+    assert err == f"mrnn: {drive}: no such file or folder; nothing was changed\n"
     assert len(read_index(index).entries) == 60
     (photos / "dev-00-red.png").unlink()
     os.utime(photos / "dev-01-green.png", (1, 1))

@@ -49,7 +49,7 @@ def index(
     else:
         for path in photos or ():
             if not (os.path.lexists(path) or any(sign in path for sign in "*?[")):
-                raise OptionsError(f"{path}: no such file or folder; the index is left as it is")
+                raise OptionsError(f"{path}: no such file or folder; nothing was changed")
         found = list(find_images(photos or ()))
     kind = "sentences" if sentences else "photos"
     problems = []
