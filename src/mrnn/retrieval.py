@@ -157,9 +157,8 @@ class RetrievalIndex:
         """The best `top` finds, best first, for one query or for each of a list; ties by index.
 
         With `paths`, a pattern such as "*/2024/*" or "holiday/*", only photos whose path, from the
-        root or from the working folder, matches it. Raises
-        OptionsError for a query without known words or a `top` below 1, ImageError for a photo
-        that cannot be read.
+        root or from the working folder, matches it. Raises OptionsError for a query without known
+        words or a `top` below 1, ImageError for a photo that cannot be read.
         """
         if top < 1:
             raise OptionsError(f"top is {top}; ask for one find at least")

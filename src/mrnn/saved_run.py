@@ -98,16 +98,13 @@ def load_run(out: Path, fingerprint: str) -> SavedRun:
     )
 
 
-ABSENT = object()
-
-
 def _changed(before: dict[str, Any], now: dict[str, Any], table: str = "") -> Iterator[str]:
     """The keys whose values differ."""
     for key in {**before, **now}:
-        one, two = before.get(key, ABSENT), now.get(key, ABSENT)
+        one, two = before.get(key), now.get(key)
         if isinstance(one, dict) and isinstance(two, dict):
             yield from _changed(one, two, f"{table}{key}.")
-        elif one != two:
+        elif one != two or (key in before) != (key in now):
             yield "other captions" if key == "captions" else table + key
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mrnn.cli.terminal import EncoderWeights, Json, ModelFolder, check_output, progress, tell
-from mrnn.errors import OptionsError
+from mrnn.errors import DataError, OptionsError
 from mrnn.whole_files import write_whole
 
 
@@ -58,7 +58,7 @@ def index(
         problems.append(problem)
         tell(problem)
 
-    before = _entries(out, kind)
+    before = _present(out)
     with progress("Indexing", len(found)) as advance:
         if sentences:
             made = RetrievalIndex.build_sentences(
@@ -69,33 +69,31 @@ def index(
                 found, out, run,
                 approximate=approximate, weights=weights, on_photo=advance, on_problem=refuse,
             )  # fmt: skip
-    print(f"{out}: {len(made):,} {kind}{_change(before, _entries(out, kind))}")
+    print(f"{out}: {len(made):,} {kind}{_change(before, made.files.entries)}")
     if problems:
         tell(f"{len(problems):,} of {len(found):,} {kind} could not be indexed")
         raise typer.Exit(1)
 
 
-def _entries(folder: Path, kind: str) -> dict[str, str]:
-    """What an index holds, by path or sentence; nothing, where there is none."""
-    from mrnn.errors import DataError
+def _present(folder: Path) -> list[str]:
+    """The entries of an index before it is renewed; none, where there is no index."""
     from mrnn.index_folder import read_index
 
     try:
-        entries = read_index(folder, to_search=False).entries
+        return read_index(folder, to_search=False).entries
     except DataError:  # making it anew will say what is wrong
-        return {}
-    key = "path" if kind == "photos" else "sentence"
-    return {json.loads(entry).get(key, ""): entry for entry in entries}
+        return []
 
 
-def _change(before: dict[str, str], after: dict[str, str]) -> str:
+def _change(before: Sequence[str], after: Sequence[str]) -> str:
+    """How the entries of an index changed, if there were any; the first value names an entry."""
     if not before:
         return ""
-    changed = sum(before[name] != after[name] for name in before.keys() & after.keys())
+    old, new = ({next(iter(json.loads(e).values())): e for e in each} for each in (before, after))
     counts = {
-        "new": len(after.keys() - before.keys()),
-        "changed": changed,
-        "forgotten": len(before.keys() - after.keys()),
+        "new": len(new.keys() - old.keys()),
+        "changed": sum(old[name] != new[name] for name in old.keys() & new.keys()),
+        "forgotten": len(old.keys() - new.keys()),
     }
     return f" ({', '.join(f'{count:,} {what}' for what, count in counts.items())})"
 
