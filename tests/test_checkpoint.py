@@ -103,20 +103,6 @@ def test_a_config_whose_options_do_not_fit_together(run):
     refused(run, r"config\.json: model: .*embedding_size must be recurrent_size, 6, not 5")
 
 
-def test_a_model_in_float16_is_read_too(checkpoint, run):
-    """As format 2 had it."""
-    kept = Checkpoint.load(run)
-
-    def halve(tensors):
-        for name, tensor in kept.model.named_parameters():
-            tensors.pop(name + UNIT, None)
-            tensors[name] = tensor.detach().half()
-
-    change_tensors(run, halve)
-    change_config(run, format=2)
-    assert Checkpoint.load(run).fingerprint == kept.fingerprint
-
-
 def test_a_fingerprint_tells_models_apart(checkpoint):
     one = checkpoint.fingerprint
     assert checkpoint.fingerprint == one
@@ -183,13 +169,10 @@ def test_a_file_instead_of_a_folder(run):
     [
         ("{", r"config\.json cannot be read: Expecting property name"),
         (b"\xff", r"config\.json cannot be read: 'utf-8' codec"),
-        (
-            "[]",
-            r"config\.json has format None; this version reads 2 and 3\. Upgrade mrnn, or train",
-        ),
-        ('{"format": 1, "weights": 0}', r"config\.json has format 1; this version reads 2 and 3\."),
-        ('{"format": 4, "weights": 0}', r"config\.json has format 4; this version reads 2 and 3\."),
-        ('{"format": 2, "recipe": "x"}', r"config\.json: model: Field required"),
+        ("[]", r"config\.json has format None; this version reads 3\. Upgrade mrnn, or train"),
+        ('{"format": 2, "weights": 0}', r"config\.json has format 2; this version reads 3\."),
+        ('{"format": 4, "weights": 0}', r"config\.json has format 4; this version reads 3\."),
+        ('{"format": 3, "recipe": "x"}', r"config\.json: model: Field required"),
     ],
 )
 def test_a_bad_config(run, content, message):

@@ -81,8 +81,8 @@ def test_images_that_fill_no_fold_are_told(evaluate):
         ("--coco-results no/x.json", "--coco-results no/x.json: there is no folder no; make it"),
         ("--coco-results . --task perplexity", "--coco-results needs captions; give --task gen"),
         ("--consensus none.d", "none.d: not a dataset folder"),
-        ("--expected-cider -1", "decoding: expected_cider: Input should be greater than or equal"),
-        ("--likeness -1", "decoding: likeness: Input should be greater than or equal to 0"),
+        ("--expected-cider -1", "--expected-cider: Input should be greater than or equal"),
+        ("--likeness -1", "--likeness: Input should be greater than or equal to 0"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_caption(evaluate, monkeypatch, arguments, message):

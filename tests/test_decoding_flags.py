@@ -67,7 +67,8 @@ def test_what_was_not_asked_for_is_as_the_model_was_saved():
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"n_best": 0}, "^decoding: n_best: Input should be greater than or equal to 1, not 0$"),
+        ({"n_best": 0}, "^--n-best: Input should be greater than or equal to 1, not 0$"),
+        ({"minimum_words": 0}, "^--min-words: Input should be greater than or equal to 1, not 0$"),
         ({"top_k": 3}, "^decoding: top_k is for sampling: set temperature too, such as 1$"),
     ],
 )

@@ -25,8 +25,7 @@ from mrnn.text_files import first_problem
 from mrnn.vocabulary import Vocabulary
 from mrnn.whole_files import write_whole
 
-FORMAT, READ = 3, (2, 3)
-"""What is written, and what can be read: 2 kept all weights in float16."""
+FORMAT = 3
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "vocabulary.txt"
 MEAN, DIRECTIONS = "familiarity.mean", "familiarity.directions"
 DEFAULT_MODEL = Path(__file__).parent / "models" / "flickr8k"
@@ -131,9 +130,9 @@ def _load_config(folder: Path) -> CheckpointConfig:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if found not in READ:
+    if found != FORMAT:
         raise CheckpointError(
-            f"{file} has format {found!r}; this version reads {READ[0]} and {READ[1]}. "
+            f"{file} has format {found!r}; this version reads {FORMAT}. "
             "Upgrade mrnn, or train the model again"
         )
     try:

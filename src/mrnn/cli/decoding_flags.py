@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrnn.errors import OptionsError
+
 if TYPE_CHECKING:
     from mrnn.decoding import DecodingOptions
 
@@ -103,4 +105,14 @@ def decoding_options(defaults: "DecodingOptions", asked: Asked) -> "DecodingOpti
     try:
         return DecodingOptions.model_validate({**defaults.model_dump(), **asked})
     except ValidationError as error:
+        first = error.errors()[0]
+        if first["loc"]:
+            flag = _flag_of(str(first["loc"][0]))
+            raise OptionsError(f"{flag}: {first['msg']}, not {first['input']!r}") from error
         raise options_error(error, DecodingOptions, "decoding") from error
+
+
+def _flag_of(field: str) -> str:
+    (option,) = FLAGS[field].__metadata__
+    named = isinstance(option.default, str)  # typer keeps a name of its own there
+    return option.default if named else f"--{field.replace('_', '-')}"
