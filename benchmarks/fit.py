@@ -25,9 +25,9 @@ from mrnn.features import load_features
 from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import cider_d
 
-BEAMS = (100, 200)
-LIKENESS = (0.0, 2.0, 2.5, 3.0)
-EXPECTED_CIDER = (0.0, 2.0, 3.0)
+BEAMS = (200,)
+LIKENESS = (0.0, 2.5, 3.0, 4.0)
+EXPECTED_CIDER = (0.0, 2.0, 3.0, 4.0)
 AT_ONCE = 50
 COLUMNS = (
     "beam", "consensus", "likeness", "expected CIDEr", "chosen on", "reported on", "all", "distinct"

@@ -87,14 +87,15 @@ def test_it_is_ridge_regression_of_the_captions_vectors(world):
         return found / counts if once else found
 
     wanted = np.stack([np.mean([vector(s) for s in words[i]], axis=0) for i in kept])
-    unit = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(float)[kept]
-    centre = unit.mean(axis=0)
-    centred = unit - centre
+    roots = np.sign(features) * np.sqrt(np.abs(features).astype(float))
+    roots /= np.linalg.norm(roots, axis=1, keepdims=True)
+    centre = roots[kept].mean(axis=0)
+    centred = roots[kept] - centre
     penalty = 0.1 * (centred**2).sum() / len(kept) * np.eye(5)
     weights = np.linalg.solve(centred.T @ centred + penalty, centred.T @ wanted)
     sentences = [own for i in kept for own in words[i]][:6]
     asked = features[:4]
-    seen = asked / np.linalg.norm(asked, axis=1, keepdims=True) - centre
+    seen = roots[:4] - centre
     model = fit_expected_cider(features, captions, ALL)
     asked_of = np.stack([vector(sentence, once=True) for sentence in sentences])
     left = model.length[[len(sentence) for sentence in sentences]].numpy()

@@ -55,7 +55,7 @@ def change_tensors(file, **changed):
         ({"model": "0" * 16}, r"was made for another model\. Run: mrnn train-ranking .* --data"),
         (
             {"format": 9},
-            r"has format 9; this version reads 3, so upgrade mrnn if it is newer\. Run: mrnn",
+            r"has format 9; this version reads 4, so upgrade mrnn if it is newer\. Run: mrnn",
         ),
         ({"weights": {}}, r": weights\.sentence_to_image: Field required\. Run: mrnn"),
         (

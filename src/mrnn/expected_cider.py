@@ -35,6 +35,7 @@ from mrnn.errors import DataError
 from mrnn.metrics.cider import SCALE, SIGMA
 from mrnn.metrics.ngrams import LONGEST, ngrams
 from mrnn.packing import packed, unpacked
+from mrnn.roots import unit_roots
 from mrnn.vocabulary import Vocabulary
 
 IMAGES_AT_ONCE = 1000
@@ -51,10 +52,10 @@ class ExpectedCiderOptions(BaseModel):
 
     ngrams: int = Field(default=8000, ge=1)
     """The n-grams that most images' captions have; others are never expected."""
-    directions: int = Field(default=256, ge=1)
+    directions: int = Field(default=384, ge=1)
     """That are kept of the regression's matrix."""
-    penalty: float = Field(default=0.05, ge=1e-6)
-    """On the squares of its weights, by the mean square of a centred feature of unit length."""
+    penalty: float = Field(default=0.25, ge=1e-6)
+    """On the squares of its weights, by the mean square of a centred feature (unit roots)."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class ExpectedCider:
     ngram: Float[Tensor, "G D"]
     image: Float[Tensor, "D F"]
     centre: Float[Tensor, " F"]
-    """The mean of features of unit length."""
+    """The mean of the roots of features, scaled to unit length."""
     length: Float[Tensor, " L"]
     """The share of its score that a sentence of so many words keeps; the last is for any longer."""
 
@@ -89,8 +90,8 @@ class ExpectedCider:
     @torch.inference_mode()
     def see(self, images: Float[np.ndarray, "N F"]) -> Float[np.ndarray, "N E"]:
         """How far the photos with these features go in each direction; last, 1."""
-        unit = functional.normalize(torch.from_numpy(images.astype(np.float32)), dim=1)
-        return functional.pad((unit - self.centre) @ self.image.t(), (0, 1), value=1.0).numpy()
+        roots = unit_roots(torch.from_numpy(images.astype(np.float32)))
+        return functional.pad((roots - self.centre) @ self.image.t(), (0, 1), value=1.0).numpy()
 
     @torch.inference_mode()
     def read(self, sentences: Sequence[Sequence[int]]) -> Float[np.ndarray, "S E"]:
@@ -141,7 +142,7 @@ def fit_expected_cider(
         return math.log(len(images) / spread[ngram])
 
     def unit(part: slice) -> Float[Tensor, "_ F"]:
-        return functional.normalize(torch.from_numpy(features[images[part]].astype(float)), dim=1)
+        return unit_roots(torch.from_numpy(features[images[part]].astype(float)))
 
     parts = [slice(i, i + IMAGES_AT_ONCE) for i in range(0, len(images), IMAGES_AT_ONCE)]
     centre = torch.stack([unit(part).sum(0) for part in parts]).sum(0) / len(images)

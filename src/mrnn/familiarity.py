@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
+
+from mrnn.roots import unit_roots
 
 Photo = TypeVar("Photo")
 
@@ -36,7 +37,7 @@ class Familiarity:
     """Statistics of the training photos' features, small enough to go with the checkpoint."""
 
     mean: Float[Tensor, " F"]
-    """Of the training features, each as `_normalize` makes it."""
+    """Of the training features, each as `unit_roots` makes it."""
     directions: Float[Tensor, "K F"]
     """Those that these vary along most, orthonormal but for rounding."""
     middle: float
@@ -49,7 +50,7 @@ class Familiarity:
         """Of the training photos: one in ten says how far photos lie that gave no direction."""
         matrix = torch.from_numpy(np.asarray(features, dtype=np.float32))
         held_out = torch.arange(len(matrix)) % HELD_OUT == 0
-        normal = _normalize(matrix[~held_out])
+        normal = unit_roots(matrix[~held_out])
         mean = normal.mean(0)
         directions = _principal_directions(normal - mean)
         mean, directions = (tensor.to(STORED).float() for tensor in (mean, directions))
@@ -59,7 +60,7 @@ class Familiarity:
 
     def distance(self, features: Float[Tensor, "N F"]) -> Float[Tensor, " N"]:
         """From the mean, across the directions: a step along them is free."""
-        departure = _normalize(features) - self.mean
+        departure = unit_roots(features) - self.mean
         along = departure @ self.directions.t()
         across = departure.square().sum(1) - along.square().sum(1)
         distance: Tensor = across.clamp(min=0).sqrt()
@@ -69,14 +70,6 @@ class Familiarity:
         """0..1: near 1 like the training photos, 0.98 at their median, 0.5 at their edge."""
         width = (self.edge - self.middle) / 4
         return torch.sigmoid((self.edge - self.distance(features)) / width)
-
-
-def _normalize(features: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
-    """Signed square roots, scaled to unit length, so that no few large values decide.
-
-    Source: Perronnin, Sánchez, Mensink, "Improving the Fisher Kernel", ECCV 2010.
-    """
-    return functional.normalize(features.sign() * features.abs().sqrt())
 
 
 def evenly_spaced(photos: Sequence[Photo]) -> Sequence[Photo]:

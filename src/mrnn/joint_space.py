@@ -1,9 +1,9 @@
 """A space that sentences and photos share: a pair fits if their vectors point the same way.
 
 It finds candidates for the exact likelihood by one matrix product. A sentence is the sum of its
-words' vectors, a photo a projection of its feature; both are scaled to unit length. Trained so
-that among many photos and sentences those that belong together are nearest. A space has parts
-that are trained apart: the mean of their likenesses errs less than each of them.
+words' vectors, a photo a projection of its feature's roots; both are scaled to unit length.
+Trained so that among many photos and sentences those that belong together are nearest. A space has
+parts that are trained apart: the mean of their likenesses errs less than each of them.
 
 Letters: S sentences, N images, F image feature, D the space, all parts of it.
 Source: the cost is InfoNCE in both directions, as in Radford et al., "Learning Transferable Visual
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mrnn.batching import EncodedCaptions
+from mrnn.roots import unit_roots
 
 LEAST_TEMPERATURE = 0.02
 WARM_UP = 50
@@ -75,7 +76,7 @@ class JointSpace(nn.Module):
 
     def see(self, images: Float[Tensor, "N F"], dropout: float = 0.0) -> Float[Tensor, "N D"]:
         """Of photos, by their features."""
-        centred = (functional.normalize(images, dim=1) - self.mean) * self.scale
+        centred = (unit_roots(images) - self.mean) * self.scale
         total: Tensor = self.image(functional.dropout(centred, dropout))
         return self._unit(total)
 
@@ -131,7 +132,7 @@ def _train_part(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         space = JointSpace(vocabulary_size, images.shape[1], options.size)
-        unit = functional.normalize(images, dim=1)
+        unit = unit_roots(images)
         space.mean.copy_(unit.mean(0))
         space.scale.copy_(1 / (unit.std(0, correction=0) + 0.05 / math.sqrt(unit.shape[1])))
         scale = nn.Parameter(torch.tensor(-math.log(options.temperature)))

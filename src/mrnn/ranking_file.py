@@ -27,7 +27,7 @@ from mrnn.packing import packed, unpacked
 from mrnn.text_files import first_problem
 from mrnn.whole_files import write_whole
 
-FORMAT = 3
+FORMAT = 4
 RANKING = "ranking.safetensors"
 SAMPLED = "sampled_images"
 EXPECTED = "expected_cider."
