@@ -4,23 +4,33 @@ Sizes are the paper's, with the default encoder's features and Flickr8K's vocabu
 random, sentence lengths like the real ones. On a machine that others use, let one thread run: then
 the processor's time is what counts. Run: make bench, or
 OMP_NUM_THREADS=1 python benchmarks/training_speed.py
+With --data FOLDER: the words per second of `mrnn train paper-lite` on that dataset, by itself.
 """
 
 import argparse
 import math
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mrnn.dataset import Dataset
 from mrnn.model import IGNORED, MRNN, ModelConfig
 from mrnn.precision import faster_precision
+from mrnn.recipe import load_recipe
+from mrnn.training import train
+from mrnn.training_events import StepDone
 
 CONFIG = ModelConfig(vocabulary_size=3490, image_size=1280, dropout=0.3)
 WARM_UP = 3
+CAPTIONS = 20_000
+"""Of a dataset that training goes on for; the first quarter warms up."""
 PARTS = {
     "matrix products": {"mm", "addmm", "addmm_"},
     "softmax": {"_softmax", "_log_softmax"},
@@ -30,6 +40,11 @@ PARTS = {
     "random numbers of dropout": {"random_", "ge_", "bernoulli_"},
 }
 """What the library calls its operations."""
+OF_WORD = 3 * (512 * CONFIG.vocabulary_size + 128 * 256 + 256 * 256 + 2 * 256 * 512)
+"""Multiplications in products: the output layer, embeddings, U, V_w and V_r, and the gradients of
+each product's two sides."""
+OF_IMAGE = 2 * 512 * CONFIG.image_size
+"""Likewise; a feature needs no gradient."""
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
@@ -95,17 +110,61 @@ class Trained:
         return count
 
 
-def speeds(rivals: Sequence[Trained], steps: int, size: int) -> list[float]:
-    """Words per second of each, in turns on the same batches."""
-    words = 0
+class Race(NamedTuple):
+    """What rivals did in the seconds that each of them has counted."""
+
+    words: int
+    operations: int
+    """In the products of matrices of the network, for that many words and their images."""
+    peak: float
+    """Operations per second of large products, the median of one after each turn: what this
+    machine can do changes with what others do on it."""
+
+
+def race(rivals: Sequence[Trained], steps: int, size: int, precision: torch.dtype) -> Race:
+    """In turns on the same batches."""
+    words, peaks = 0, list[float]()
     for step, batch in enumerate(batches(steps + WARM_UP, size)):
         if step == WARM_UP:
-            words = 0
+            words, peaks = 0, []
             for rival in rivals:
                 rival.seconds = 0.0
         counts = [rival.step(batch) for rival in rivals]
         words += counts[0]
-    return [words / rival.seconds for rival in rivals]
+        peaks.append(peak(precision))
+    operations = 2 * (words * OF_WORD + steps * size * OF_IMAGE)
+    return Race(words, operations, statistics.median(peaks))
+
+
+def peak(precision: torch.dtype) -> float:
+    """Operations per second of one large product."""
+    matrix, result = torch.ones(2, 2048, 2048, dtype=precision)
+    start = clock()
+    torch.mm(matrix, matrix, out=result)
+    return 2 * 2048**3 / (clock() - start)
+
+
+def of_training(data: Path, size: int, precision: torch.dtype) -> Race:
+    """What `mrnn train` does in a second, all that it does between two steps included."""
+    settings = [f"training.batch_size={size}", "training.epochs=1"]
+    counted, seconds, peaks = list[int](), list[float](), list[float]()
+    with tempfile.TemporaryDirectory() as folder:
+        events = train(
+            load_recipe("paper-lite", settings), Dataset.load(data), Path(folder) / "run"
+        )
+        start = clock()
+        for event in events:
+            if isinstance(event, StepDone):
+                seconds.append(clock() - start)
+                counted.append(event.words)
+                peaks.append(peak(precision))
+            if len(counted) * size >= CAPTIONS:
+                break
+            start = clock()
+    first = len(counted) // 4
+    words, steps, taken = sum(counted[first:]), len(counted) - first, sum(seconds[first:])
+    operations = 2 * (words * OF_WORD + steps * size * OF_IMAGE)
+    return Race(round(words / taken), round(operations / taken), statistics.median(peaks[first:]))
 
 
 def shares(trained: Trained, size: int) -> dict[str, float]:
@@ -121,40 +180,40 @@ def shares(trained: Trained, size: int) -> dict[str, float]:
     return {part: share / sum(seconds.values()) for part, share in seconds.items()}
 
 
-def peak() -> float:
-    """Floating-point operations per second of large products, the best of several."""
-    precision = getattr(torch, faster_precision())
-    matrix, least = torch.randn(2048, 2048, dtype=precision), math.inf
-    for _ in range(8):
-        start = clock()
-        matrix @ matrix
-        least = min(least, clock() - start)
-    return 2 * 2048**3 / least
-
-
 def main() -> None:
     """The median of several runs counts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--data", type=Path, help="a dataset folder with Lite 2's features")
     arguments = parser.parse_args()
     precision = faster_precision()
-    found = []
+    if arguments.data:
+        done = of_training(arguments.data, arguments.batch_size, getattr(torch, precision))
+        print(
+            f"mrnn train, {precision}, {torch.get_num_threads()} threads, batches of "
+            f"{arguments.batch_size}: {done.words:,} words/s, {done.operations / done.peak:.0%} of "
+            f"{done.peak / 1e9:,.0f} GFLOP/s"
+        )
+        return
+    ratios, shares_of_peak = [], []
     for _ in range(arguments.turns):
         torch.manual_seed(0)
         plain, ours, low = Plain(), MRNN(CONFIG), precision == "bfloat16"
-        rivals = Trained(plain, plain, low), Trained(ours, ours.loss, low)
-        found.append(speeds(rivals, arguments.steps, arguments.batch_size))
-        slow, fast = found[-1]
-        print(f"plain {slow:7,.0f} words/s   mrnn {fast:7,.0f}   ratio {fast / slow:.2f}")
-    speed, most = statistics.median(fast for _, fast in found), peak()
-    products = 3 * 2 * (ours.output.weight.numel() + 128 * 256 + 256 * 256 + 2 * 256 * 512)
+        rivals = slow, fast = Trained(plain, plain, low), Trained(ours, ours.loss, low)
+        done = race(rivals, arguments.steps, arguments.batch_size, getattr(torch, precision))
+        ratios.append(slow.seconds / fast.seconds)
+        shares_of_peak.append(done.operations / fast.seconds / done.peak)
+        print(
+            f"plain {done.words / slow.seconds:7,.0f} words/s   "
+            f"mrnn {done.words / fast.seconds:7,.0f}   ratio {ratios[-1]:.2f}   "
+            f"{shares_of_peak[-1]:.0%} of {done.peak / 1e9:,.0f} GFLOP/s"
+        )
     print(
-        f"{precision}, {torch.get_num_threads()} threads, median ratio "
-        f"{statistics.median(fast / slow for slow, fast in found):.2f}; {products / 1e6:.1f} MFLOP "
-        f"a word outside the image, {products * speed / most:.0%} of this processor's matrix peak "
-        f"of {most / 1e9:,.0f} GFLOP/s"
+        f"{precision}, {torch.get_num_threads()} threads, batches of {arguments.batch_size}: "
+        f"median ratio {statistics.median(ratios):.2f}, {statistics.median(shares_of_peak):.0%} "
+        "of the matrix peak"
     )
     for name, rival in zip(("plain", "mrnn"), rivals, strict=True):
         parts = shares(rival, arguments.batch_size).items()

@@ -51,7 +51,7 @@ def test_figures_are_those_of_evaluate(run, images):
     assert report.comparison is None
     references = references_of(images)
     words = [caption.split() for caption in figures.captions]
-    assert found.ciders == pytest.approx(cider_d(words, references).tolist())
+    assert figures.ciders == pytest.approx(cider_d(words, references).tolist())
 
 
 def test_photos_have_the_captions_of_their_features(run, images):
@@ -63,7 +63,7 @@ def test_photos_have_the_captions_of_their_features(run, images):
         assert image.references == images[row].captions
         assert len(found) == run.options.beam_size
         assert found[0].caption.text == report.runs[0].figures.captions[row]
-        assert found[0].cider == pytest.approx(report.runs[0].ciders[row])
+        assert found[0].cider == pytest.approx(report.runs[0].figures.ciders[row])
 
 
 def test_two_runs_are_compared_on_all_photos(run, images):

@@ -95,8 +95,9 @@ def run_report(said, epochs=(), name="run", vocabulary_words=1234):
     figures = EvaluationReport(
         perplexity=12.5, perplexity_without_end=14.25, generation=scores.generation,
         settings=given, intervals=scores.intervals, notes=scores.notes, captions=tuple(said),
+        ciders=tuple(statistics.cider),
     )  # fmt: skip
-    return RunReport(name=name, figures=figures, ciders=tuple(statistics.cider), epochs=epochs)
+    return RunReport(name=name, figures=figures, epochs=epochs)
 
 
 def make(runs=1, references=REFERENCES, name="photo", words=("a", "red", "wall"), ranks=None):

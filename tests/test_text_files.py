@@ -1,12 +1,16 @@
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.errors import DataError
-from mrnn.text_files import read_json, read_lines, read_text
+from mrnn.text_files import first_problem, read_json, read_lines, read_text
 
 
 class Form(BaseModel):
     words: list[str]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
 
 
 @pytest.fixture
@@ -52,3 +56,9 @@ def test_json_of_another_form(file, text, problem):
     file.write_text(text)
     with pytest.raises(DataError, match=problem):
         read_json(file, Form)
+
+
+def test_a_problem_of_a_key_with_an_end_of_line_is_one_line():
+    with pytest.raises(ValidationError) as error:
+        Strict.model_validate({"a\u0085b\n": 1})
+    assert first_problem(error.value) == r"a\x85b\n: Extra inputs are not permitted, not 1"

@@ -94,12 +94,12 @@ def batches(
 
 def _batch(captions: EncodedCaptions, features: np.ndarray, rows: Int[np.ndarray, " B"]) -> Batch:
     sentences = [captions.sentences[row] for row in rows]
-    longest = max(map(len, sentences))
-    words = np.full((len(rows), longest + 1), Vocabulary.END, dtype=np.int64)
+    lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
+    words = np.full((len(rows), lengths.max() + 1), Vocabulary.END, dtype=np.int64)
     targets = np.full_like(words, IGNORED)
     words[:, 0] = Vocabulary.START
-    for place, sentence in enumerate(sentences):
-        words[place, 1 : len(sentence) + 1] = targets[place, : len(sentence)] = sentence
-        targets[place, len(sentence)] = Vocabulary.END
+    spoken = np.arange(lengths.max()) < lengths[:, None]
+    words[:, 1:][spoken] = targets[:, :-1][spoken] = np.concatenate(sentences)
+    targets[np.arange(len(rows)), lengths] = Vocabulary.END
     images = torch.from_numpy(features[captions.image_rows[rows]]).float()
     return Batch(torch.from_numpy(words), torch.from_numpy(targets), images, rows)

@@ -145,7 +145,7 @@ def _load_tensors(file: Path) -> dict[str, Tensor]:
     try:
         with safe_open(file, framework="pt") as opened:
             stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        return {name: tensor.float() for name, tensor in unpacked(stored).items()}
+        return unpacked(stored)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         line = str(error).splitlines()[0]
         raise CheckpointError(f"{file} cannot be read: {line}; copy the model again") from error

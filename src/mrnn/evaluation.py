@@ -63,6 +63,8 @@ class EvaluationReport(BaseModel):
     """What is null, and why; what is odd."""
     captions: tuple[str, ...] = Field((), exclude=True)
     """What was said of each image; not in the JSON."""
+    ciders: tuple[float, ...] = Field((), exclude=True)
+    """CIDEr-D of each; not in the JSON."""
 
 
 def evaluate(
@@ -100,13 +102,15 @@ def evaluate(
     report: ScoreReport | None = None
     notes: list[str] = []
     generated: list[list[str]] = []
+    ciders: list[float] = []
     if "generation" in tasks:
         generated = generate(captioner, features, options, on_image)
         known = [words for image in training for words in image.words]
-        report, _ = score(
+        report, statistics = score(
             generated, references,
             training=known or None, frequencies=frequencies, with_meteor=with_meteor, seed=seed,
         )  # fmt: skip
+        ciders = statistics.cider.tolist()
         applied = captioner.applied(options)
         settings |= report.settings | applied.model_dump()
         if captioner.consensus is not None:
@@ -124,6 +128,7 @@ def evaluate(
         intervals=intervals | (report.intervals if report else {}),
         notes=notes + (report.notes if report else []),
         captions=tuple(map(join_words, generated)),
+        ciders=tuple(ciders),
     )
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-ROWS_AT_ONCE = 768
+ROWS_AT_ONCE = 1024
 """How many rows of logits are held at a time."""
 ROWS_IN_STEP = 64
 """Rows are filled up with zeros to a multiple of it: the library prepares its product for every
@@ -66,7 +66,8 @@ class _OutputLoss(torch.autograd.Function):
                 gradient[places] -= 1
                 b_gradient += gradient[: len(target)].sum(0)
                 torch.mm(gradient, w, out=h_gradient[start : start + ROWS_AT_ONCE])
-                w_gradient.addmm_(gradient.t(), block)
+                # The first needs no sum, which takes a fifteenth of the product's time.
+                w_gradient.addmm_(gradient.t(), block, beta=float(start > 0))
         ctx.dtypes = hidden.dtype, weight.dtype, bias.dtype
         ctx.save_for_backward(h_gradient[: len(hidden)], w_gradient, b_gradient)
         return loss

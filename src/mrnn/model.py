@@ -12,6 +12,7 @@ Source: Mao et al., "Deep Captioning with Multimodal Recurrent Neural Networks (
 
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -81,7 +82,10 @@ class ModelConfig(ModelOptions):
 
 
 class Dropout(nn.Module):
-    """By one random byte a value, several times faster to draw than a float."""
+    """By one random byte a value, several times faster to draw than a float.
+
+    The library's generator only seeds a faster one, so its state is all there is to keep.
+    """
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -91,8 +95,9 @@ class Dropout(nn.Module):
         """In training some values are zero, and the others larger, so that the mean stays."""
         if not self.training or self.threshold == 0:
             return x
-        draws = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(-(2**63), None)
-        kept = draws.view(torch.uint8)[: x.numel()].view(x.shape).ge_(self.threshold)  # 0 or 1
+        seed = int(torch.randint(2**63 - 1, ()))
+        draws = np.random.SFC64(seed).random_raw(x.numel() // 8 + 1).view(np.uint8)
+        kept = torch.from_numpy(draws[: x.numel()]).view(x.shape).ge_(self.threshold)  # 0 or 1
         return x * kept.to(x.dtype).mul_(256 / (256 - self.threshold))
 
 

@@ -27,7 +27,6 @@ from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.metrics.ngrams import Words
 from mrnn.report_retrieval import Ranks, Retrieval
 from mrnn.saved_run import METRICS
-from mrnn.tokenization import tokenize
 from mrnn.training_events import EpochDone
 
 SHOWN = 200
@@ -82,8 +81,6 @@ class RunReport(BaseModel):
 
     name: str
     figures: EvaluationReport
-    ciders: tuple[float, ...]
-    """CIDEr-D of each photo."""
     epochs: tuple[EpochDone, ...]
     """Of its training; empty where the run does not hold them."""
 
@@ -161,9 +158,7 @@ def make_report(
     return Report(
         data=data,
         split=split,
-        runs=tuple(
-            _run_report(run, found, references) for run, found in zip(runs, figures, strict=True)
-        ),
+        runs=tuple(_run_report(run, found) for run, found in zip(runs, figures, strict=True)),
         comparison=comparison,
         images=tuple(
             ShownImage(
@@ -222,9 +217,7 @@ def _picture(image: CaptionedImage) -> dict[str, Any]:
     return {"name": image.name, "thumbnail": thumbnail, "problem": ""}
 
 
-def _run_report(
-    run: Run, figures: EvaluationReport, references: Sequence[Sequence[Words]]
-) -> RunReport:
+def _run_report(run: Run, figures: EvaluationReport) -> RunReport:
     if found := run.retrieval:
         changes = {
             "retrieval": found.scores,
@@ -232,13 +225,7 @@ def _run_report(
             "settings": {**figures.settings, **found.settings},
         }
         figures = figures.model_copy(update=changes)
-    statistics = CaptionStatistics.of([tokenize(text) for text in figures.captions], references)
-    return RunReport(
-        name=run.name,
-        figures=figures,
-        ciders=tuple(statistics.cider.tolist()),
-        epochs=run.epochs,
-    )
+    return RunReport(name=run.name, figures=figures, epochs=run.epochs)
 
 
 def _captions(

@@ -81,7 +81,7 @@ def _charts(report: Report) -> Iterator[str]:
                 f'<p class="soft">{label(report, number)} {escaped(run.name)} holds no '
                 "metrics.jsonl, so its training curve is not shown.</p>"
             )
-    ciders = [run.ciders for run in report.runs]
+    ciders = [run.figures.ciders for run in report.runs]
     yield _histograms(report, ciders, "CIDEr-D of the first caption", "CIDEr-D of a photo")
     sure = [
         [_surety(image.captions[number][0].caption) for image in report.images]

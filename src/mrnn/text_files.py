@@ -49,7 +49,9 @@ def first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     if problem["type"] == "json_invalid":
         return _LINE.sub(" at", problem["msg"])
-    place = f"{'.'.join(map(str, problem['loc']))}: " if problem["loc"] else ""
+    # A key may hold what ends a line.
+    keys = [key if str(key).isprintable() else repr(key)[1:-1] for key in problem["loc"]]
+    place = f"{'.'.join(map(str, keys))}: " if keys else ""
     found = "" if problem["type"] == "missing" else f", not {problem['input']!r:.80}"
     return f"{place}{problem['msg']}{found}"
 
