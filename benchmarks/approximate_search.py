@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mrnn import neighbour_graph
-from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
-from mrnn.dataset import Dataset
-from mrnn.features import load_features
-from mrnn.neighbour_graph import EFFORT, NeighbourGraph
-from mrnn.ranking import Ranker
-from mrnn.retrieval import CANDIDATES
-from mrnn.tokenization import tokenize
+from mrnn.retrieval import ann_index as neighbour_graph
+from mrnn.data.dataset import Dataset
+from mrnn.data.features import load_features
+from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
+from mrnn.retrieval.ann_index import EFFORT, NeighbourGraph
+from mrnn.retrieval.ranking import Ranker
+from mrnn.retrieval.search import CANDIDATES
+from mrnn.tokenizer import tokenize
 
 QUERIES = 200
 ROWS_AT_ONCE = 5_000

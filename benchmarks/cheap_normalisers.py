@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
-from mrnn.dataset import Dataset
-from mrnn.features import load_features
-from mrnn.tokenization import tokenize
-from mrnn.vocabulary import Vocabulary
+from mrnn.data.dataset import Dataset
+from mrnn.data.features import load_features
+from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
+from mrnn.tokenizer import Vocabulary, tokenize
 
 Normaliser = Callable[[Tensor], Tensor]
 """From rows of the multimodal layer to log Z of each."""

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mrnn.captioner import Captioner
-from mrnn.checkpoint import DEFAULT_MODEL
-from mrnn.consensus import ConsensusOptions, TrainingCaptions, feature_space, self_scores
-from mrnn.dataset import CaptionedImage, Dataset
-from mrnn.evaluation import references_of
-from mrnn.features import load_features
+from mrnn.captioning.captioner import Captioner
+from mrnn.captioning.consensus import ConsensusOptions, TrainingCaptions, feature_space, self_scores
+from mrnn.captioning.nbest import NBest, Ranked, read_nbest
+from mrnn.data.dataset import CaptionedImage, Dataset
+from mrnn.data.features import load_features
+from mrnn.evaluation.evaluate import references_of
 from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import cider_d
-from mrnn.metrics.pairwise import Corpus
-from mrnn.nbest import NBest, Ranked, read_nbest
+from mrnn.metrics.sentence_similarity import Corpus
+from mrnn.model.checkpoint import DEFAULT_MODEL
 
 Lists = Sequence[Sequence[Sequence[str]]]
 HYPOTHESES = 10

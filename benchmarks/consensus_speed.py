@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mrnn.metrics.cider import DocumentFrequencies, cider_d
-from mrnn.metrics.pairwise import Corpus
+from mrnn.metrics.sentence_similarity import Corpus
 
 IMAGES, CAPTIONS, LISTS, HYPOTHESES, NEIGHBOURS = 6000, 5, 1000, 10, 60
 PLAIN = 5

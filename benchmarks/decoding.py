@@ -8,12 +8,12 @@ import argparse
 import time
 from pathlib import Path
 
-from mrnn.caption_scores import score
-from mrnn.captioner import Captioner
-from mrnn.checkpoint import DEFAULT_MODEL
-from mrnn.dataset import Dataset
-from mrnn.evaluation import generate, references_of
-from mrnn.features import load_features
+from mrnn.captioning.captioner import Captioner
+from mrnn.data.dataset import Dataset
+from mrnn.data.features import load_features
+from mrnn.evaluation.captions import score
+from mrnn.evaluation.evaluate import generate, references_of
+from mrnn.model.checkpoint import DEFAULT_MODEL
 
 BEAM_SIZES = (1, 2, 3, 5, 10, 20, 50)
 

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from mrnn.captioner import Captioner
-from mrnn.checkpoint import DEFAULT_MODEL
-from mrnn.dataset import Dataset
-from mrnn.decoding import DecodingOptions
-from mrnn.familiarity import UNFAMILIAR
-from mrnn.features import load_features
-from mrnn.images import ImageSource, find_images
+from mrnn.captioning.captioner import Captioner
+from mrnn.data.dataset import Dataset
+from mrnn.data.features import load_features
+from mrnn.data.images import ImageSource, find_images
+from mrnn.model.checkpoint import DEFAULT_MODEL
+from mrnn.model.config import DecodingOptions
+from mrnn.model.familiarity import UNFAMILIAR
 
 EACH = 100
 COLOURS = ["crimson", "steelblue", "seagreen", "orange", "purple", "grey"]

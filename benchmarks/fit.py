@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mrnn.captioner import Captioner
-from mrnn.checkpoint import DEFAULT_MODEL
-from mrnn.consensus import ConsensusOptions, TrainingCaptions, feature_space
-from mrnn.dataset import Dataset
-from mrnn.evaluation import references_of
-from mrnn.features import load_features
+from mrnn.captioning.captioner import Captioner
+from mrnn.captioning.consensus import ConsensusOptions, TrainingCaptions, feature_space
+from mrnn.data.dataset import Dataset
+from mrnn.data.features import load_features
+from mrnn.evaluation.evaluate import references_of
 from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import cider_d
+from mrnn.model.checkpoint import DEFAULT_MODEL
 
 BEAMS = (200,)
 LIKENESS = (0.0, 2.5, 3.0, 4.0)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mrnn.batching import EncodedCaptions
-from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
-from mrnn.dataset import Dataset
-from mrnn.evaluation import references_of
-from mrnn.features import load_features
-from mrnn.metrics.ranking import image_to_sentence_ranks, ranking_scores
-from mrnn.scoring import log_likelihoods, log_marginals
+from mrnn.data.dataset import Dataset
+from mrnn.data.features import load_features
+from mrnn.evaluation.evaluate import references_of
+from mrnn.metrics.recall import image_to_sentence_ranks, ranking_scores
+from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
+from mrnn.retrieval.likelihood import log_likelihoods, log_marginals
+from mrnn.training.batches import EncodedCaptions
 
 COUNTS = (0, 10, 50, 200)
 TOP = 10

@@ -13,8 +13,8 @@ import statistics
 import time
 from collections.abc import Callable
 
-from mrnn.caption_scores import RESAMPLES, CaptionStatistics
-from mrnn.tokenization import tokenize
+from mrnn.evaluation.captions import RESAMPLES, CaptionStatistics
+from mrnn.tokenizer import tokenize
 
 Texts = tuple[list[str], list[list[str]]]
 

@@ -14,24 +14,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mrnn.batching import EncodedCaptions
-from mrnn.caption_scores import Interval
-from mrnn.captioner import Captioner
-from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
+from mrnn.captioning.captioner import Captioner
+from mrnn.captioning.consensus import Consensus
 from mrnn.cli.terminal import progress
-from mrnn.consensus import Consensus
-from mrnn.dataset import CaptionedImage, Dataset
-from mrnn.decoding import DecodingOptions
+from mrnn.data.dataset import CaptionedImage, Dataset
+from mrnn.data.features import load_features
 from mrnn.errors import MRNNError
-from mrnn.evaluation import EvaluationReport, evaluate, references_of
-from mrnn.features import load_features
-from mrnn.ranking import Ranker, Rankings
-from mrnn.ranking_evaluation import MARGINAL_IMAGES, evaluate_retrieval, fast_ranking
-from mrnn.ranking_file import RANKING
-from mrnn.recipe import load_recipe
-from mrnn.scoring import log_likelihoods, log_marginals
-from mrnn.training import train
-from mrnn.training_events import EpochDone
+from mrnn.evaluation.captions import Interval
+from mrnn.evaluation.evaluate import EvaluationReport, evaluate, references_of
+from mrnn.evaluation.retrieval import MARGINAL_IMAGES, evaluate_retrieval, fast_ranking
+from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
+from mrnn.model.config import DecodingOptions
+from mrnn.model.heads import RANKING
+from mrnn.retrieval.likelihood import log_likelihoods, log_marginals
+from mrnn.retrieval.ranking import Ranker, Rankings
+from mrnn.training.batches import EncodedCaptions
+from mrnn.training.events import EpochDone
+from mrnn.training.recipe import load_recipe
+from mrnn.training.train import train
 
 MODELS = {
     "simple RNN": "simple-rnn",

@@ -22,18 +22,18 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from mrnn.batching import EncodedCaptions
-from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
-from mrnn.dataset import Dataset
-from mrnn.features import load_features
-from mrnn.index_folder import IndexConfig
-from mrnn.index_writer import index_writer
-from mrnn.metrics.ranking import image_to_sentence_ranks, ranking_scores, sentence_to_image_ranks
+from mrnn.data.dataset import Dataset
+from mrnn.data.features import load_features
+from mrnn.metrics.recall import image_to_sentence_ranks, ranking_scores, sentence_to_image_ranks
+from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.precision import faster_precision
-from mrnn.ranking import Ranker, Rankings, rank_exactly, rank_fast
-from mrnn.retrieval import RetrievalIndex
-from mrnn.scoring import log_likelihoods
-from mrnn.tokenization import tokenize
+from mrnn.retrieval.index_folder import IndexConfig
+from mrnn.retrieval.index_writer import index_writer
+from mrnn.retrieval.likelihood import log_likelihoods
+from mrnn.retrieval.ranking import Ranker, Rankings, rank_exactly, rank_fast
+from mrnn.retrieval.search import RetrievalIndex
+from mrnn.tokenizer import tokenize
+from mrnn.training.batches import EncodedCaptions
 
 QUERY = "a dog runs through the snow"
 ENTRY = '{{"path": "/{}.jpg", "size": 0, "changed": 0}}'

@@ -51,8 +51,8 @@ def _letters(number: int) -> str:
 
 def make_features(data: Path) -> None:
     """What `mrnn extract` would leave, a block of rows at a time."""
-    from mrnn.dataset import Dataset
-    from mrnn.features import Provenance, features_file
+    from mrnn.data.dataset import Dataset
+    from mrnn.data.features import Provenance, features_file
 
     dataset, encoder = Dataset.load(data), SyntheticEncoder()
     file = features_file(dataset, encoder.identity)
@@ -73,7 +73,7 @@ class SyntheticEncoder:
     """An encoder in name only."""
 
     def __init__(self) -> None:
-        from mrnn.encoders import EncoderIdentity
+        from mrnn.model.config import EncoderIdentity
 
         self.identity = EncoderIdentity(
             name="synthetic", layer="none", fit="squash", size=8,
@@ -91,12 +91,12 @@ class SyntheticEncoder:
 
 def train_some(data: Path, out: Path, steps: int, *, in_memory: bool) -> dict[str, float]:
     """Seconds to the first step, and words per second from the tenth; both by the processor too."""
-    from mrnn import features
-    from mrnn.dataset import Dataset
+    from mrnn.data import features
+    from mrnn.data.dataset import Dataset
     from mrnn.encoders import ENCODERS
-    from mrnn.recipe import load_recipe
-    from mrnn.training import train
-    from mrnn.training_events import StepDone
+    from mrnn.training.events import StepDone
+    from mrnn.training.recipe import load_recipe
+    from mrnn.training.train import train
 
     begin = time.perf_counter()  # what imports took is in the processor's seconds
     ENCODERS["synthetic"] = lambda _: SyntheticEncoder()

@@ -1,4 +1,4 @@
-"""Words per second of training: `mrnn.model` beside a plain PyTorch loop, step by step in turns.
+"""Words per second of training: `mrnn.training.network` beside a plain PyTorch loop, step by step in turns.
 
 Sizes are the paper's, with the default encoder's features and Flickr8K's vocabulary; words are
 random, sentence lengths like the real ones. On a machine that others use, let one thread run: then
@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mrnn.dataset import Dataset
-from mrnn.model import IGNORED, MRNN, ModelConfig
+from mrnn.data.dataset import Dataset
+from mrnn.model.config import ModelConfig
 from mrnn.precision import faster_precision
-from mrnn.recipe import load_recipe
-from mrnn.training import train
-from mrnn.training_events import StepDone
+from mrnn.training.events import StepDone
+from mrnn.training.network import IGNORED, MRNN
+from mrnn.training.recipe import load_recipe
+from mrnn.training.train import train
 
 CONFIG = ModelConfig(vocabulary_size=3490, image_size=1280, dropout=0.3)
 WARM_UP = 3

@@ -12,16 +12,16 @@ import statistics
 import sys
 from pathlib import Path
 
-from mrnn.caption_scores import score_generation
-from mrnn.captioner import Captioner
-from mrnn.dataset import Dataset
+from mrnn.captioning.captioner import Captioner
+from mrnn.data.dataset import Dataset
+from mrnn.data.features import load_features
 from mrnn.errors import MRNNError
-from mrnn.evaluation import generate, references_of
-from mrnn.features import load_features
-from mrnn.recipe import load_recipe
-from mrnn.saved_run import METRICS
-from mrnn.training import train
-from mrnn.training_events import EpochDone, RunFinished, RunStarted
+from mrnn.evaluation.captions import score_generation
+from mrnn.evaluation.evaluate import generate, references_of
+from mrnn.training.events import EpochDone, RunFinished, RunStarted
+from mrnn.training.recipe import load_recipe
+from mrnn.training.resume import METRICS
+from mrnn.training.train import train
 
 VARIANTS = {
     "the paper's: ReLU-256, scaled tanh, two embeddings": "",

@@ -15,21 +15,21 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from mrnn.batching import EncodedCaptions
-from mrnn.checkpoint import Checkpoint
 from mrnn.cli import main
-from mrnn.dataset import CaptionedImage, Dataset, write_dataset
-from mrnn.decoding import DecodingOptions
-from mrnn.encoders import ENCODERS, EncoderIdentity
-from mrnn.expected_cider import ExpectedCiderOptions, fit_expected_cider
-from mrnn.familiarity import Familiarity
-from mrnn.features import extract_features
-from mrnn.joint_space import JointSpace
-from mrnn.model import MRNN, ModelConfig
-from mrnn.packing import rounded
-from mrnn.ranking import Ranker
-from mrnn.ranking_file import Weights
-from mrnn.vocabulary import Vocabulary
+from mrnn.data.dataset import CaptionedImage, Dataset, write_dataset
+from mrnn.data.features import extract_features
+from mrnn.encoders import ENCODERS
+from mrnn.model.checkpoint import Checkpoint
+from mrnn.model.cider_predictor import ExpectedCiderOptions, fit_expected_cider
+from mrnn.model.config import DecodingOptions, EncoderIdentity, ModelConfig
+from mrnn.model.familiarity import Familiarity
+from mrnn.model.heads import Weights
+from mrnn.model.joint_embedding import JointSpace
+from mrnn.model.quantization import rounded
+from mrnn.retrieval.ranking import Ranker
+from mrnn.tokenizer import Vocabulary
+from mrnn.training.batches import EncodedCaptions
+from mrnn.training.network import MRNN
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no fault
 settings.load_profile("patient")
@@ -131,7 +131,7 @@ def limited():
 def processes():
     """Processes that start at once, as one keeps what they import."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mrnn.training", "mrnn.cli", "pytest", "torch._dynamo"])
+    context.set_forkserver_preload(["mrnn.training.train", "mrnn.cli", "pytest", "torch._dynamo"])
     return context
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrnn.captioner import Captioner
-from mrnn.checkpoint import DEFAULT_MODEL
-from mrnn.familiarity import BYTES, UNFAMILIAR
+from mrnn.captioning.captioner import Captioner
+from mrnn.model.checkpoint import DEFAULT_MODEL
+from mrnn.model.familiarity import BYTES, UNFAMILIAR
 
 pytestmark = pytest.mark.skipif(
     not DEFAULT_MODEL.exists(), reason=f"no model ships in this tree: {DEFAULT_MODEL} is missing"

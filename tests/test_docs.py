@@ -12,18 +12,17 @@ import typer.main
 from PIL import Image
 
 import mrnn
-from mrnn.caption_files import CSV_COLUMNS
-from mrnn.caption_scores import GenerationScores
-from mrnn.captions import Caption, ImageCaptions, Word
-from mrnn.checkpoint import DEFAULT_MODEL, WEIGHTS, CheckpointConfig
+from mrnn.captioning.caption_writer import CSV_COLUMNS
+from mrnn.captioning.results import Caption, ImageCaptions, Word
 from mrnn.cli import app
-from mrnn.decoding import DecodingOptions
-from mrnn.encoders import EncoderIdentity
-from mrnn.evaluation import EvaluationReport
-from mrnn.index_folder import IndexConfig
-from mrnn.ranking_evaluation import RetrievalScores
-from mrnn.retrieval import Result
-from mrnn.training_events import EpochDone
+from mrnn.evaluation.captions import GenerationScores
+from mrnn.evaluation.evaluate import EvaluationReport
+from mrnn.evaluation.retrieval import RetrievalScores
+from mrnn.model.checkpoint import DEFAULT_MODEL, WEIGHTS, CheckpointConfig
+from mrnn.model.config import DecodingOptions, EncoderIdentity
+from mrnn.retrieval.index_folder import IndexConfig
+from mrnn.retrieval.search import Result
+from mrnn.training.events import EpochDone
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

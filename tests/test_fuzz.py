@@ -16,17 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrnn.captioner import Captioner
-from mrnn.checkpoint import Checkpoint
-from mrnn.dataset import Dataset
+from mrnn.captioning.captioner import Captioner
+from mrnn.data.dataset import Dataset
+from mrnn.data.features import extract_features, load_features
 from mrnn.errors import MRNNError
-from mrnn.features import extract_features, load_features
-from mrnn.index_writer import PENDING, index_writer
-from mrnn.indexing import RankingModel, _photo_entry
-from mrnn.ranking import Ranker
-from mrnn.ranking_file import RANKING
-from mrnn.recipe import RECIPES, load_recipe
-from mrnn.retrieval import RetrievalIndex
+from mrnn.model.checkpoint import Checkpoint
+from mrnn.model.heads import RANKING
+from mrnn.retrieval.index_writer import PENDING, index_writer
+from mrnn.retrieval.indexing import RankingModel, _photo_entry
+from mrnn.retrieval.ranking import Ranker
+from mrnn.retrieval.search import RetrievalIndex
+from mrnn.training.recipe import RECIPES, load_recipe
 
 MUTATIONS = 2_000
 HEADERS = (b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f")

@@ -45,7 +45,7 @@ def test_all_that_is_promised_is_there():
     assert mrnn.__all__ == ["Captioner", "__version__"]
     for name in mrnn.__all__:
         assert getattr(mrnn, name)
-    from mrnn.captioner import Captioner
+    from mrnn.captioning.captioner import Captioner
 
     assert mrnn.Captioner is Captioner
     assert mrnn.__version__.count(".") == 2

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrnn.caption_scores import CaptionStatistics, score
+from mrnn.data.caption_reader import match_files
+from mrnn.data.readers.flickr import read_flickr
 from mrnn.errors import MeasureError
-from mrnn.hypothesis_files import match_files
+from mrnn.evaluation.captions import CaptionStatistics, score
 from mrnn.metrics.meteor import Meteor, find_jar
-from mrnn.readers.flickr import read_flickr
-from mrnn.tokenization import tokenize
+from mrnn.tokenizer import tokenize
 
 pytestmark = pytest.mark.slow
 SEEDS = 20

@@ -2,7 +2,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.errors import DataError
-from mrnn.text_files import first_problem, read_json, read_lines, read_text
+from mrnn.files import first_problem, read_json, read_lines, read_text
 
 
 class Form(BaseModel):

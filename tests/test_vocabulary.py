@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrnn.errors import CheckpointError, DataError
-from mrnn.vocabulary import SIGNS, Vocabulary
+from mrnn.tokenizer import SIGNS, Vocabulary
 
 word = st.text(min_size=1, max_size=6).filter(
     lambda text: text.split() == [text] and text not in SIGNS

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import ColourEncoder
 from PIL import Image
 from torch import nn
 
-from mrnn.encoders import DEFAULT_ENCODER, ENCODERS, PRETRAINED, EncoderIdentity, load_encoder
+from mrnn.encoders import DEFAULT_ENCODER, ENCODERS, PRETRAINED, load_encoder
 from mrnn.encoders.network_encoder import resized, run_by_torch
 from mrnn.errors import OptionsError
+from mrnn.model.config import EncoderIdentity
+from tests.conftest import ColourEncoder
 
 
 def test_names():

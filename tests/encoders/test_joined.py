@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from conftest import ColourEncoder
 from PIL import Image
 
-from mrnn.encoders import ENCODERS, Encoder, EncoderIdentity, load_encoder
+from mrnn.encoders import ENCODERS, Encoder, load_encoder
 from mrnn.encoders.joined import JoinedEncoder
 from mrnn.errors import OptionsError
+from mrnn.model.config import EncoderIdentity
+from tests.conftest import ColourEncoder
 
 
 class Corners:

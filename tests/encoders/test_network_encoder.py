@@ -3,8 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mrnn.encoders import Encoder, EncoderIdentity
+from mrnn.encoders import Encoder
 from mrnn.encoders.network_encoder import NetworkEncoder, run_by_torch
+from mrnn.model.config import EncoderIdentity
 
 
 class Corner(torch.nn.Module):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from mrnn.encoders import EncoderIdentity, load_encoder
+from mrnn.encoders import load_encoder
 from mrnn.encoders.network_encoder import NetworkEncoder, run_by_torch
 from mrnn.encoders.onnx_runtime import TOLERANCE, WORTH_EXPORTING, accelerated, export_file
+from mrnn.model.config import EncoderIdentity
 
 MANY = WORTH_EXPORTING
 

@@ -12,7 +12,7 @@ from mrnn.cli.terminal import EncoderWeights, Json, ModelFolder, progress, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.captions import ImageCaptions
+    from mrnn.captioning.results import ImageCaptions
 
 DEMO_PHOTOS = ("camera.png", "motorcycle_left.png", "astronaut.png", "chelsea.png", "page.png")
 
@@ -35,10 +35,10 @@ def caption(
     asked: Asked,
 ) -> None:
     """Caption photos; one that cannot be read does not stop the others."""
-    from mrnn.caption_files import CaptionFile, Sidecars
-    from mrnn.captioner import Captioner, image_name
-    from mrnn.checkpoint import DEFAULT_MODEL
-    from mrnn.images import find_images
+    from mrnn.captioning.caption_writer import CaptionFile, Sidecars
+    from mrnn.captioning.captioner import Captioner, image_name
+    from mrnn.data.images import find_images
+    from mrnn.model.checkpoint import DEFAULT_MODEL
 
     if overwrite and not sidecar:
         raise OptionsError("--overwrite replaces sidecars; give --sidecar too")
@@ -96,7 +96,7 @@ def _left_to_do(photos: Sequence[Path], done: Collection[str]) -> list[Path]:
     The last digits of a photo's probabilities depend on its company, and a run that goes on is to
     write what it would have written.
     """
-    from mrnn.captioner import BATCH, image_name
+    from mrnn.captioning.captioner import BATCH, image_name
 
     batches = (photos[start : start + BATCH] for start in range(0, len(photos), BATCH))
     return [p for batch in batches if {image_name(p) for p in batch} - {*done} for p in batch]
@@ -115,7 +115,7 @@ def demo(
         from skimage import data_dir  # type: ignore[attr-defined]
     except ImportError:
         raise OptionsError("The demo's photos need: pip install 'mrnn[demo]'") from None
-    from mrnn.captioner import Captioner
+    from mrnn.captioning.captioner import Captioner
 
     tell(f"Photos that come with scikit-image, in {data_dir}. The last two are unlike")
     tell("those that the model learned from, and it says so. Your own: mrnn caption PHOTO...")
@@ -124,7 +124,7 @@ def demo(
 
 
 def _for_people(result: "ImageCaptions") -> str:
-    from mrnn.familiarity import UNFAMILIAR
+    from mrnn.model.familiarity import UNFAMILIAR
 
     if len(result.captions) == 1:
         text = f"{result.image}: {result.captions[0].text}"

@@ -10,8 +10,8 @@ from mrnn.cli.terminal import EncoderWeights, Json, ModelFolder, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.consensus import ConsensusOptions
-    from mrnn.nbest import NBest
+    from mrnn.captioning.consensus import ConsensusOptions
+    from mrnn.captioning.nbest import NBest
 
 ConsensusSource = Annotated[
     str | None,
@@ -95,8 +95,8 @@ def rerank(
     as_json: Json = False,
 ) -> None:
     """Re-rank n-best lists of any system by consensus."""
-    from mrnn.consensus import SELF, ConsensusOptions
-    from mrnn.nbest import rank_by_each_other, read_nbest
+    from mrnn.captioning.consensus import SELF, ConsensusOptions
+    from mrnn.captioning.nbest import rank_by_each_other, read_nbest
 
     if against not in (None, SELF):
         raise OptionsError(f"{against!r} after the n-best file; expected self, or --data {against}")
@@ -131,12 +131,12 @@ def _by_neighbours(
     *,
     evidence: bool,
 ) -> "list[NBest]":
-    from mrnn.captioner import Captioner
-    from mrnn.checkpoint import DEFAULT_MODEL, Checkpoint
-    from mrnn.consensus import TrainingCaptions, feature_space
-    from mrnn.dataset import Dataset
-    from mrnn.nbest import PhotoFeatures, find_neighbours, rank_by_neighbours
-    from mrnn.ranking import Ranker
+    from mrnn.captioning.captioner import Captioner
+    from mrnn.captioning.consensus import TrainingCaptions, feature_space
+    from mrnn.captioning.nbest import PhotoFeatures, find_neighbours, rank_by_neighbours
+    from mrnn.data.dataset import Dataset
+    from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
+    from mrnn.retrieval.ranking import Ranker
 
     dataset = Dataset.load(data)
     captions = TrainingCaptions(dataset.split("train"))

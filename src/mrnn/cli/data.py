@@ -11,7 +11,7 @@ from mrnn.cli.terminal import DataFolder, progress, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.dataset import CaptionedImage, Dataset
+    from mrnn.data.dataset import CaptionedImage, Dataset
 
 
 class Source(StrEnum):
@@ -77,8 +77,8 @@ def prepare(
     ] = None,
 ) -> None:
     """Make a dataset folder from a source; the images stay where they are."""
-    from mrnn.dataset import Dataset, write_dataset
-    from mrnn.splits import divide
+    from mrnn.data.dataset import Dataset, write_dataset
+    from mrnn.data.splits import divide
 
     options = {
         "sentences": sentences and sentences.value,
@@ -106,8 +106,8 @@ def prepare(
 
 def check(data: DataFolder) -> None:
     """Look for what would make training wrong: broken images, leaks, odd captions."""
-    from mrnn.dataset import Dataset
-    from mrnn.dataset_check import check_dataset
+    from mrnn.data.check import check_dataset
+    from mrnn.data.dataset import Dataset
 
     dataset = Dataset.load(data)
     with progress("Checking", len(dataset.images)) as advance:
@@ -144,9 +144,9 @@ def extract(
     name: Annotated[str | None, typer.Option(help="With --from: what to call them")] = None,
 ) -> None:
     """Compute image features, going on where it stopped; or take those made elsewhere."""
-    from mrnn.dataset import Dataset
+    from mrnn.data.dataset import Dataset
+    from mrnn.data.features import extract_features
     from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT, load_encoder
-    from mrnn.features import extract_features
 
     dataset = Dataset.load(data)
     if source or ids or name:
@@ -168,7 +168,7 @@ def extract(
 def _import_features(
     dataset: "Dataset", source: Path | None, ids: Path | None, name: str | None
 ) -> None:
-    from mrnn.imported_features import import_features
+    from mrnn.data.imported_features import import_features
 
     if not (source and ids and name):
         raise OptionsError(
@@ -183,13 +183,13 @@ def _import_features(
 def _read_source(
     kind: Source, sources: list[Path], images: Path | None, options: dict[str, Any]
 ) -> Iterator["CaptionedImage"]:
-    from mrnn.readers.coco import read_coco
-    from mrnn.readers.datasets import read_datasets
-    from mrnn.readers.flickr import read_flickr
-    from mrnn.readers.folder import read_folder
-    from mrnn.readers.iapr import read_iapr
-    from mrnn.readers.karpathy import read_karpathy
-    from mrnn.readers.table import read_table
+    from mrnn.data.readers.coco import read_coco
+    from mrnn.data.readers.datasets import read_datasets
+    from mrnn.data.readers.flickr import read_flickr
+    from mrnn.data.readers.folder import read_folder
+    from mrnn.data.readers.iapr import read_iapr
+    from mrnn.data.readers.karpathy import read_karpathy
+    from mrnn.data.readers.table import read_table
 
     _refuse_what_does_not_fit(kind, sources, options)
     if kind is Source.datasets:

@@ -10,7 +10,7 @@ import typer
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.decoding import DecodingOptions
+    from mrnn.model.config import DecodingOptions
 
 Asked = Mapping[str, Any]
 """The fields of `DecodingOptions` that the user gave."""
@@ -99,8 +99,8 @@ def decoding_options(defaults: "DecodingOptions", asked: Asked) -> "DecodingOpti
     """The defaults with what was asked for; OptionsError names what is impossible."""
     from pydantic import ValidationError
 
-    from mrnn.decoding import DecodingOptions
-    from mrnn.recipe import options_error
+    from mrnn.model.config import DecodingOptions
+    from mrnn.training.recipe import options_error
 
     try:
         return DecodingOptions.model_validate({**defaults.model_dump(), **asked})

@@ -32,10 +32,10 @@ from mrnn.errors import OptionsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mrnn.caption_scores import Setting
-    from mrnn.dataset import CaptionedImage
-    from mrnn.evaluation import EvaluationReport
-    from mrnn.ranking_evaluation import Retrieved
+    from mrnn.data.dataset import CaptionedImage
+    from mrnn.evaluation.captions import Setting
+    from mrnn.evaluation.evaluate import EvaluationReport
+    from mrnn.evaluation.retrieval import Retrieved
 
 
 class Task(StrEnum):
@@ -73,13 +73,13 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a model: perplexity, BLEU, METEOR, ROUGE-L, CIDEr, R@K."""
-    from mrnn.caption_files import coco_ids, write_coco_results
-    from mrnn.captioner import Captioner
-    from mrnn.checkpoint import DEFAULT_MODEL
-    from mrnn.dataset import Dataset
-    from mrnn.evaluation import evaluate as evaluate_model
-    from mrnn.features import load_features
+    from mrnn.captioning.caption_writer import coco_ids, write_coco_results
+    from mrnn.captioning.captioner import Captioner
+    from mrnn.data.dataset import Dataset
+    from mrnn.data.features import load_features
+    from mrnn.evaluation.evaluate import evaluate as evaluate_model
     from mrnn.metrics.cider import DocumentFrequencies
+    from mrnn.model.checkpoint import DEFAULT_MODEL
 
     model = run or DEFAULT_MODEL
     tasks = [Task.perplexity, Task.generation, Task.retrieval] if task is Task.all else [task]
@@ -142,7 +142,7 @@ def _drawn(
     images: "Sequence[CaptionedImage]", count: int | None, seed: int
 ) -> "tuple[Sequence[CaptionedImage], list[str], dict[str, Setting]]":
     """The images with the captions that count, notes, and how they were drawn."""
-    from mrnn.hypothesis_files import draw_references
+    from mrnn.data.caption_reader import draw_references
 
     if count is None:
         return images, [], {}
@@ -172,7 +172,7 @@ def _results_file(given: Path, split: str, tasks: "Sequence[Task]") -> Path:
 
 
 def _tables(report: "EvaluationReport") -> str:
-    from mrnn.evaluation import decoding_told
+    from mrnn.evaluation.evaluate import decoding_told
 
     settings = report.settings
     names = ("model", "recipe", "encoder")

@@ -11,12 +11,12 @@ from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import BeamSize, ExpectedCider, Likeness, decoding_options
 from mrnn.cli.scores import Meteor
 from mrnn.cli.terminal import check_output, progress, run_name, tell
-from mrnn.whole_files import write_whole
+from mrnn.files import write_whole
 
 if TYPE_CHECKING:
-    from mrnn.dataset import CaptionedImage
-    from mrnn.report import Run, ShownImage
-    from mrnn.report_retrieval import Retrieval
+    from mrnn.data.dataset import CaptionedImage
+    from mrnn.evaluation.report.ranks import Retrieval
+    from mrnn.evaluation.report.report import Run, ShownImage
 
 
 def report(
@@ -34,12 +34,12 @@ def report(
     meteor: Meteor = True,
 ) -> None:
     """Show what a model says of photos, or two models, on one page of HTML."""
-    from mrnn.captioner import Captioner
-    from mrnn.checkpoint import DEFAULT_MODEL
-    from mrnn.dataset import Dataset
-    from mrnn.features import load_features
-    from mrnn.report import Run, make_report, read_epochs
-    from mrnn.report_page import report_page
+    from mrnn.captioning.captioner import Captioner
+    from mrnn.data.dataset import Dataset
+    from mrnn.data.features import load_features
+    from mrnn.evaluation.report.page import report_page
+    from mrnn.evaluation.report.report import Run, make_report, read_epochs
+    from mrnn.model.checkpoint import DEFAULT_MODEL
 
     check_output("--out", out)
     dataset = Dataset.load(data)
@@ -78,8 +78,8 @@ def _retrieval(run: "Run", images: "Sequence[CaptionedImage]") -> "Retrieval | N
     """As `mrnn evaluate` ranks."""
     import torch
 
+    from mrnn.evaluation.report.ranks import rank_split
     from mrnn.precision import faster_precision
-    from mrnn.report_retrieval import rank_split
 
     if run.captioner.ranker is None:
         return None

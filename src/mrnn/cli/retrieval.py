@@ -11,12 +11,12 @@ from mrnn.cli.terminal import progress
 from mrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from mrnn.caption_scores import Interval, Setting
-    from mrnn.checkpoint import Checkpoint
-    from mrnn.dataset import CaptionedImage, Dataset
-    from mrnn.expected_cider import ExpectedCiderOptions
-    from mrnn.joint_space import JointSpaceOptions
-    from mrnn.ranking_evaluation import RetrievalScores, Retrieved
+    from mrnn.data.dataset import CaptionedImage, Dataset
+    from mrnn.evaluation.captions import Interval, Setting
+    from mrnn.evaluation.retrieval import RetrievalScores, Retrieved
+    from mrnn.model.checkpoint import Checkpoint
+    from mrnn.model.cider_predictor import ExpectedCiderOptions
+    from mrnn.model.joint_embedding import JointSpaceOptions
 
 
 class Precision(StrEnum):
@@ -58,8 +58,8 @@ def train_ranking(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
 ) -> None:
     """Teach a trained model to rank, and to tell which of its captions fit a photo."""
-    from mrnn.dataset import Dataset
-    from mrnn.joint_space import JointSpaceOptions
+    from mrnn.data.dataset import Dataset
+    from mrnn.model.joint_embedding import JointSpaceOptions
 
     asked = {"seed": seed} | ({"steps": steps} if steps else {})
     teach_to_rank(run, Dataset.load(data), JointSpaceOptions.model_validate(asked))
@@ -72,9 +72,9 @@ def teach_to_rank(
     expected: "ExpectedCiderOptions | None" = None,
 ) -> None:
     """Train what a model ranks by and keep it beside the model; with time left on stderr."""
-    from mrnn.checkpoint import Checkpoint
-    from mrnn.ranking_file import RANKING
-    from mrnn.ranking_training import train_ranker
+    from mrnn.model.checkpoint import Checkpoint
+    from mrnn.model.heads import RANKING
+    from mrnn.training.heads import train_ranker
 
     checkpoint = Checkpoint.load(run)
     with progress("Training to rank", options.parts * options.steps) as advance:
@@ -103,9 +103,9 @@ def measure_retrieval(
     """Figures of retrieval on some images; with time left on stderr."""
     import torch
 
-    from mrnn.batching import EncodedCaptions
-    from mrnn.features import load_features
-    from mrnn.ranking_evaluation import RankingPlan, Retrieved
+    from mrnn.data.features import load_features
+    from mrnn.evaluation.retrieval import RankingPlan, Retrieved
+    from mrnn.training.batches import EncodedCaptions
 
     try:
         if exact:

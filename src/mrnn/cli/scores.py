@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrnn.cli.terminal import Json, check_output, show
-from mrnn.whole_files import write_whole
+from mrnn.files import write_whole
 
 if TYPE_CHECKING:
-    from mrnn.caption_scores import CaptionStatistics, ScoreReport, Setting
-    from mrnn.comparison import ComparisonReport, Difference
-    from mrnn.evaluation import EvaluationReport
-    from mrnn.hypothesis_files import Matched
+    from mrnn.data.caption_reader import Matched
+    from mrnn.evaluation.captions import CaptionStatistics, ScoreReport, Setting
+    from mrnn.evaluation.comparison import ComparisonReport, Difference
+    from mrnn.evaluation.evaluate import EvaluationReport
 
 Hypotheses = Annotated[
     Path, typer.Argument(help="Captions: COCO results, or .jsonl, .csv, .tsv, .txt")
@@ -58,9 +58,9 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Score any system's captions: BLEU, METEOR, ROUGE-L, CIDEr."""
-    from mrnn.caption_scores import score as score_captions
+    from mrnn.evaluation.captions import score as score_captions
     from mrnn.metrics.cider import DocumentFrequencies
-    from mrnn.tokenization import tokenize
+    from mrnn.tokenizer import tokenize
 
     for option, file in (("--save-frequencies", save_frequencies), ("--per-image", per_image)):
         if file:
@@ -102,7 +102,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare two systems on the same images: a paired bootstrap."""
-    from mrnn.comparison import compare as compare_captions
+    from mrnn.evaluation.comparison import compare as compare_captions
     from mrnn.metrics.cider import DocumentFrequencies
 
     given = DocumentFrequencies.load(frequencies) if frequencies else None
@@ -132,7 +132,7 @@ def _matched(
     seed: int,
 ) -> tuple["Matched", list[tuple[str, ...]], "dict[str, Setting]"]:
     """What is of one image, the references that count, and how they were drawn."""
-    from mrnn.hypothesis_files import draw_references, match_files
+    from mrnn.data.caption_reader import draw_references, match_files
 
     matched = match_files(systems, sources, split)
     if count is None:
@@ -158,7 +158,7 @@ def _write_per_image(file: Path, matched: "Matched", statistics: "CaptionStatist
 
 def score_table(report: "ScoreReport | EvaluationReport") -> str:
     """The scores of captions, each with its interval and what it depends on."""
-    from mrnn.caption_scores import MEASURES, depends_on
+    from mrnn.evaluation.captions import MEASURES, depends_on
 
     assert report.generation is not None
     settings = report.settings
@@ -189,7 +189,7 @@ def basis_lines(settings: "dict[str, Setting]", how: str = "over images") -> str
 
 
 def _comparison(report: "ComparisonReport") -> str:
-    from mrnn.caption_scores import MEASURES
+    from mrnn.evaluation.captions import MEASURES
 
     head = f"{'':<10} {'A':>7} {'B':>7}   {'A - B':>7}   95 % interval      better on (images)"
     lines = [head]

@@ -10,7 +10,7 @@ import typer
 
 from mrnn.cli.terminal import EncoderWeights, Json, ModelFolder, check_output, progress, tell
 from mrnn.errors import DataError, OptionsError
-from mrnn.whole_files import write_whole
+from mrnn.files import write_whole
 
 
 def index(
@@ -33,10 +33,10 @@ def index(
     weights: EncoderWeights = None,
 ) -> None:
     """Make an index to search, or renew it: what is new is added, what is gone forgotten."""
-    from mrnn.checkpoint import DEFAULT_MODEL
-    from mrnn.images import find_images
-    from mrnn.retrieval import RetrievalIndex
-    from mrnn.text_files import read_lines
+    from mrnn.data.images import find_images
+    from mrnn.files import read_lines
+    from mrnn.model.checkpoint import DEFAULT_MODEL
+    from mrnn.retrieval.search import RetrievalIndex
 
     if bool(photos) == bool(sentences):
         raise OptionsError("Give photos to index, or a file to --sentences")
@@ -77,7 +77,7 @@ def index(
 
 def _present(folder: Path) -> list[str]:
     """The entries of an index before it is renewed; none, where there is no index."""
-    from mrnn.index_folder import read_index
+    from mrnn.retrieval.index_folder import read_index
 
     try:
         return read_index(folder, to_search=False).entries
@@ -114,9 +114,9 @@ def search(
     html: Annotated[Path | None, typer.Option(help="Write a page of thumbnails")] = None,
 ) -> None:
     """Find photos for a sentence, sentences for a photo, or photos like a photo."""
-    from mrnn.images import SUFFIXES, UNREAD
-    from mrnn.retrieval import RetrievalIndex
-    from mrnn.search_page import search_page
+    from mrnn.data.images import SUFFIXES, UNREAD
+    from mrnn.retrieval.search import RetrievalIndex
+    from mrnn.retrieval.search_page import search_page
 
     photo = os.path.isfile(query)
     if not photo and query.lower().endswith((*SUFFIXES, *UNREAD)):

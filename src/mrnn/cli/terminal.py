@@ -18,12 +18,12 @@ from rich.progress import (
 )
 
 from mrnn.errors import OptionsError
-from mrnn.whole_files import check_writable
+from mrnn.files import check_writable
 
 if TYPE_CHECKING:
-    from mrnn.caption_scores import ScoreReport
-    from mrnn.comparison import ComparisonReport
-    from mrnn.evaluation import EvaluationReport
+    from mrnn.evaluation.captions import ScoreReport
+    from mrnn.evaluation.comparison import ComparisonReport
+    from mrnn.evaluation.evaluate import EvaluationReport
 
 ModelFolder = Annotated[
     Path | None, typer.Option("--model", help="A trained model's folder [default: the shipped one]")
@@ -71,7 +71,7 @@ def show(
 
 def run_name(folder: Path) -> str:
     """What a report calls a model."""
-    from mrnn.checkpoint import DEFAULT_MODEL
+    from mrnn.model.checkpoint import DEFAULT_MODEL
 
     return "the shipped model" if folder == DEFAULT_MODEL else str(folder)
 

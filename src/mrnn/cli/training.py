@@ -13,7 +13,7 @@ from mrnn.cli.terminal import bar, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.training_events import EpochDone, Event
+    from mrnn.training.events import EpochDone, Event
 
 
 def train(
@@ -32,17 +32,17 @@ def train(
     ] = False,
 ) -> None:
     """Train a model as a recipe says, to rank too if it says so; keep the best epoch on dev."""
-    from mrnn.dataset import Dataset
+    from mrnn.data.dataset import Dataset
     from mrnn.encoders import is_encoder
-    from mrnn.recipe import load_recipe
-    from mrnn.training import train as train_model
+    from mrnn.training.recipe import load_recipe
+    from mrnn.training.train import train as train_model
 
     if resume and not out.exists():
         raise OptionsError(f"{out} does not exist, so no run can go on there; leave out --resume")
     loaded, dataset = load_recipe(recipe, settings or ()), Dataset.load(data)
     events = train_model(loaded, dataset, out, resume=resume)
     if tensorboard:
-        from mrnn.tensorboard import log_to_tensorboard
+        from mrnn.training.tensorboard import log_to_tensorboard
 
         folder = out / "tensorboard"
         events = log_to_tensorboard(events, folder)
@@ -56,7 +56,7 @@ def train(
 
 
 def _show_training(events: Iterable["Event"]) -> None:
-    from mrnn.training_events import EpochDone, RunFinished, RunStarted, StepDone
+    from mrnn.training.events import EpochDone, RunFinished, RunStarted, StepDone
 
     started = time.monotonic()
     words, task = 0, TaskID(0)

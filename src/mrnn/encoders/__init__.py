@@ -2,56 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol, cast, get_args, runtime_checkable
+from typing import Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 
 from mrnn.errors import OptionsError
-
-Fit = Literal["crop", "squash", "pad", "crop-flip", "squash-flip", "pad-flip", "ten-crop"]
-"""How a photo becomes a square: its centre cut out, its sides squashed, or bars added. The others
-average several squares: that and its mirror image; corners, centre, and their mirror images."""
-
-MARGIN = 32
-"""Pixels by which the side of a photo is longer than that of the square cut out of it."""
-
-
-class EncoderIdentity(BaseModel):
-    """What makes two features comparable: they are if, and only if, their identities are equal.
-
-    Of features made elsewhere only name and feature_size are known: their layer is "imported",
-    their fit None, their size 0, and their weights "".
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    layer: str
-    fit: Fit | None
-    size: int
-    """Side, in pixels, of the square that the network sees."""
-    feature_size: int
-    weights: str
-    """16 hexadecimal digits of a SHA-256: of the weights file that installs with the package, or
-    of the weights themselves."""
-
-    def __str__(self) -> str:
-        if self.imported:
-            return f"{self.name} (imported, {self.feature_size:,} values)"
-        return f"{self.name} ({self.layer}, {self.fit}, {self.size} px, weights {self.weights})"
-
-    @property
-    def imported(self) -> bool:
-        """Whether they were made elsewhere, so that no encoder here makes more of them."""
-        return self.fit is None
-
-    @property
-    def least_side(self) -> int:
-        """What a photo's shorter side should at least have, in pixels."""
-        return self.size + (MARGIN if self.fit == "ten-crop" else 0)
+from mrnn.model.config import EncoderIdentity, Fit
 
 
 @runtime_checkable

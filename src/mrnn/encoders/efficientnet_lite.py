@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mrnn.encoders import EncoderIdentity, Fit
 from mrnn.encoders.network_encoder import NetworkEncoder, run_by_torch
+from mrnn.model.config import EncoderIdentity, Fit
 
 FEATURE_SIZE = 1280
 WIDTH_DEPTH_SIZE = {0: (1.0, 1.0, 224), 1: (1.0, 1.1, 240), 2: (1.1, 1.2, 260)}

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-from mrnn.encoders import JOINT, Encoder, EncoderIdentity
+from mrnn.encoders import JOINT, Encoder
+from mrnn.model.config import EncoderIdentity
 
 
 @dataclass(frozen=True)

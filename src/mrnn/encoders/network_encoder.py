@@ -12,9 +12,10 @@ from jaxtyping import Float32
 from PIL import Image
 from torch import nn
 
-from mrnn.encoders import AT, Encoder, EncoderIdentity
+from mrnn.encoders import AT, Encoder
 from mrnn.encoders.views import views_of
 from mrnn.errors import OptionsError
+from mrnn.model.config import EncoderIdentity
 
 LEAST_SIZE, LARGEST_SIZE = 64, 1024
 """Of what a network is asked to see, in pixels."""

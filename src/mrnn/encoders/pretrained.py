@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import library, nn
 
-from mrnn.encoders import PRETRAINED, EncoderIdentity, Fit
+from mrnn.encoders import PRETRAINED
 from mrnn.encoders.network_encoder import NetworkEncoder, run_by_torch
 from mrnn.encoders.weights import digest, download_weights, fill, read_weights
 from mrnn.errors import OptionsError
+from mrnn.model.config import EncoderIdentity, Fit
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of pixels in 0..1
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from mrnn.encoders import MARGIN, Fit
+from mrnn.model.config import MARGIN, Fit
 
 Colour = tuple[int, int, int]
 

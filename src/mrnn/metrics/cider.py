@@ -14,9 +14,8 @@ from jaxtyping import Float
 from pydantic import BaseModel, Field
 
 from mrnn.errors import DataError
+from mrnn.files import read_json, write_whole
 from mrnn.metrics.ngrams import LONGEST, NGram, NGrams, Words
-from mrnn.text_files import read_json
-from mrnn.whole_files import write_whole
 
 SIGMA = 6.0  # width of the penalty on a difference of length, in words
 SCALE = 10.0

@@ -1,0 +1,297 @@
+"""Re-ranking by consensus: the hypothesis that is most like what people said of similar photos.
+
+Each hypothesis of a photo is compared with all captions of its nearest training photos, and scores
+the mean of its highest similarities. Without training photos, each is compared with the others.
+
+Letters: N photos, F image feature, S hypotheses of a photo, R captions that they are compared with.
+Source: Mao et al., "Deep Captioning with Multimodal Recurrent Neural Networks", on re-ranking.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict, Field
+
+from mrnn.data.dataset import CaptionedImage, Dataset
+from mrnn.data.features import load_features
+from mrnn.errors import CheckpointError
+from mrnn.metrics.sentence_similarity import Corpus, Measure
+from mrnn.model.checkpoint import Checkpoint
+from mrnn.retrieval.nearest import Distance, FeatureSpace, Neighbours
+from mrnn.retrieval.ranking import Ranker
+
+SELF = "self"
+REFERENCES = {"cider": 125, "bleu": 175}
+TOLD_OF_SELF = ("by", "hypotheses", "share")
+"""The settings that count without training captions."""
+
+Sentences = Sequence[Sequence[str]]
+"""As lists of words."""
+
+
+class ConsensusOptions(BaseModel):
+    """How hypotheses are re-ranked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: Measure = "cider"
+    """CIDEr-D, with document frequencies of the training captions, or sentence BLEU."""
+    neighbours: int = Field(default=60, ge=1)
+    """Nearest training photos whose captions are compared with; all, if there are fewer."""
+    references: int | None = Field(default=None, ge=1)
+    """Of these captions, the most similar that count; by default 125 by CIDEr, 175 by BLEU."""
+    features: Literal["raw", "refined", "joint"] | None = None
+    """Neighbours are found by the encoder's feature; by what the model sees of it, V_I I; or in the
+    joint space that it ranks by. None: joint of a model that has learned to rank, raw of others."""
+    distance: Distance = "cosine"
+    hypotheses: int = Field(default=10, ge=1, le=1000)
+    """What a captioner finds for each photo, at least, before they are re-ranked."""
+    share: float = Field(default=0.5, ge=0, le=1000)
+    """Of the score by likelihood, and of the CIDEr to expect, that counts beside, where what fits
+    the photo does: they ask the model what consensus asks the captions of similar photos."""
+    bleu: float = Field(default=3.0, ge=0, le=1000)
+    """What the mean sentence BLEU counts beside CIDEr-D with training captions, likewise."""
+
+    @property
+    def counted(self) -> int:
+        """The number of captions that count."""
+        return self.references or REFERENCES[self.by]
+
+    def settled(self, ranker: Ranker | None) -> "ConsensusOptions":
+        """With features chosen. Raises CheckpointError for joint ones without a joint space."""
+        if self.features == "joint" and ranker is None:
+            raise CheckpointError(
+                "The model has no joint space to find neighbours in; run mrnn train-ranking, or "
+                "take raw features"
+            )
+        features = self.features or ("joint" if ranker else "raw")
+        return self.model_copy(update={"features": features})
+
+
+class Standing(BaseModel):
+    """Where a hypothesis stands among those of its photo."""
+
+    model_config = ConfigDict(frozen=True)
+
+    score: float
+    """What it was ranked by: the mean similarity, 0 to 10 by CIDEr-D, 0 to 1 by BLEU, and what a
+    captioner adds where it judges what fits (`DecodingOptions.likeness` and `expected_cider`)."""
+    rank: int
+    """From 1."""
+    rank_before: int
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What captions of neighbours say of a photo's hypotheses."""
+
+    scores: Float[np.ndarray, " S"]
+    closest: Int[np.ndarray, " S"]
+    """The caption most like each, by its place in the corpus; -1 where there is none."""
+    similarity: Float[np.ndarray, " S"]
+    """To that caption."""
+
+
+class TrainingCaptions:
+    """Captions of training photos, ready to be compared with."""
+
+    def __init__(self, images: Sequence[CaptionedImage]) -> None:
+        self.images = tuple(images)
+        words = [image.words for image in images]
+        self._corpus = Corpus(words)
+        self.places = {image.name: place for place, image in enumerate(images)}
+        """Of each image, by its name."""
+        self.captions = [(image, caption) for image in images for caption in image.captions]
+        """All, in the order of the corpus."""
+        self._copies = Counter(tuple(sentence) for each in words for sentence in each)
+
+    def copies(self, words: Sequence[str]) -> int:
+        """How many captions have just these words."""
+        return self._copies[tuple(words)]
+
+    def shortage(self, options: ConsensusOptions) -> list[str]:
+        """A line that tells whoever asks for more neighbours than there are; else none."""
+        count = len(self.images)
+        if count >= options.neighbours:
+            return []
+        return [
+            f"consensus: there are {count:,} training photos, fewer than the "
+            f"{options.neighbours:,} neighbours asked for, so all of them count"
+        ]
+
+    def judge(
+        self,
+        hypotheses: Sequence[Sentences],
+        neighbours: Sequence[Neighbours],
+        options: ConsensusOptions,
+    ) -> Iterator[Opinion]:
+        """For each photo, of its hypotheses; equal ones are judged alike."""
+        distinct = [_distinct(sentences) for sentences in hypotheses]
+        rows = [self._corpus.rows_of(nearest.places.tolist()) for nearest in neighbours]
+        compared = self._corpus.compare(distinct, rows, options.by)
+        for sentences, own, row, matrix in zip(hypotheses, distinct, rows, compared, strict=True):
+            yield _opinion(matrix[_places(sentences, own)], row, options.counted)
+
+
+def _opinion(
+    similarities: Float[np.ndarray, "S R"], rows: Int[np.ndarray, " R"], counted: int
+) -> Opinion:
+    hypotheses, captions = similarities.shape
+    if not captions:
+        nothing = np.zeros(hypotheses)
+        return Opinion(nothing, np.full(hypotheses, -1), nothing)
+    first = max(captions - counted, 0)
+    highest = np.partition(similarities, first, axis=1)[:, first:]
+    closest = rows[similarities.argmax(axis=1)]
+    return Opinion(highest.mean(axis=1), closest, similarities.max(axis=1))
+
+
+def self_scores(
+    hypotheses: Sequence[Sentences], by: Measure = "cider", *, weighted: bool = False
+) -> list[Float[np.ndarray, " _"]]:
+    """For each photo, of each hypothesis the mean similarity to the others; equal ones count once.
+
+    CIDEr-D weighs all n-grams alike; if `weighted`, by how few photos' hypotheses have them.
+    """
+    distinct = [_distinct(sentences) for sentences in hypotheses]
+    corpus = Corpus(distinct, weighted=weighted)
+    rows = [corpus.rows_of([place]) for place in range(len(distinct))]
+    scores = []
+    compared = corpus.compare(distinct, rows, by)
+    for sentences, own, matrix in zip(hypotheses, distinct, compared, strict=True):
+        np.fill_diagonal(matrix, 0)
+        means = matrix.sum(axis=1) / max(len(own) - 1, 1)
+        scores.append(means[_places(sentences, own)])
+    return scores
+
+
+def standings(scores: Float[np.ndarray, " S"], sentences: Sentences) -> list[Standing]:
+    """Best first, those without words last; of equals, the earlier stays before the later."""
+    order = sorted(range(len(scores)), key=lambda place: (not sentences[place], -scores[place]))
+    return [
+        Standing(score=float(scores[place]), rank=rank, rank_before=place + 1)
+        for rank, place in enumerate(order, 1)
+    ]
+
+
+class Consensus:
+    """What a captioner re-ranks by: the captions of training photos, or the hypotheses alone."""
+
+    def __init__(
+        self,
+        options: ConsensusOptions | None = None,
+        training: tuple[TrainingCaptions, FeatureSpace] | None = None,
+        *,
+        source: str = SELF,
+    ) -> None:
+        self.options, self.source = options or ConsensusOptions(), source
+        self._training = training
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        checkpoint: Checkpoint,
+        options: ConsensusOptions | None = None,
+        ranker: Ranker | None = None,
+    ) -> "Consensus":
+        """By each other for "self"; else by the train split of a dataset folder. Raises DataError.
+
+        Its features must be those of the checkpoint's encoder; the ranker has the joint space.
+        """
+        options = options or ConsensusOptions()
+        if source == SELF:
+            return cls(options)
+        options = options.settled(ranker)
+        dataset = Dataset.load(Path(source))
+        captions = TrainingCaptions(dataset.split("train"))
+        space = feature_space(dataset, captions.images, checkpoint, options, ranker)
+        return cls(options, (captions, space), source=str(source))
+
+    def settings(self, hypotheses: int, *, judged: bool) -> dict[str, str | int | float]:
+        """For a report: what so many hypotheses are re-ranked by, `judged` by what fits as well."""
+        options = self.options.model_dump()
+        options |= {"references": self.options.counted, "hypotheses": hypotheses}
+        if not judged:
+            options |= {"share": 0.0, "bleu": 0.0}
+        if self.options.by == "bleu":
+            options["bleu"] = 0.0
+        told = options if self._training else {name: options[name] for name in TOLD_OF_SELF}
+        return {"consensus": self.source} | {f"consensus_{key}": told[key] for key in told}
+
+    @property
+    def notes(self) -> list[str]:
+        """What is odd about it, a line each."""
+        return self._training[0].shortage(self.options) if self._training else []
+
+    def rank(
+        self,
+        hypotheses: Sequence[Sentences],
+        features: Float[np.ndarray, "N F"],
+        judged: Sequence[Float[np.ndarray, " _"]] | None = None,
+    ) -> list[list[Standing]]:
+        """For each photo its hypotheses, best first. No photo changes what another gets.
+
+        `judged` is what a captioner adds to the scores, by what it says fits; sentence BLEU then
+        counts beside CIDEr-D.
+        """
+        if self._training is None:
+            # No document frequencies from the batch, which would make it matter.
+            scores = [self_scores([each], self.options.by)[0] for each in hypotheses]
+        else:
+            captions, space = self._training
+            neighbours = space.nearest(features, self.options.neighbours)
+            scores = _agreed(captions, hypotheses, neighbours, self.options)
+            if judged is not None and self.options.by == "cider" and self.options.bleu:
+                by_bleu = self.options.model_copy(update={"by": "bleu"})
+                others = _agreed(captions, hypotheses, neighbours, by_bleu)
+                scores = [a + self.options.bleu * b for a, b in zip(scores, others, strict=True)]
+        if judged is not None:
+            scores = [a + b for a, b in zip(scores, judged, strict=True)]
+        return list(map(standings, scores, hypotheses))
+
+
+def _agreed(
+    captions: TrainingCaptions,
+    hypotheses: Sequence[Sentences],
+    neighbours: Sequence[Neighbours],
+    options: ConsensusOptions,
+) -> list[Float[np.ndarray, " S"]]:
+    return [opinion.scores for opinion in captions.judge(hypotheses, neighbours, options)]
+
+
+def feature_space(
+    dataset: Dataset,
+    images: Sequence[CaptionedImage],
+    checkpoint: Checkpoint,
+    options: ConsensusOptions,
+    ranker: Ranker | None = None,
+) -> FeatureSpace:
+    """Of these images' features; a model that sees no image refines none."""
+    options = options.settled(ranker)
+
+    @torch.inference_mode()
+    def see(features: np.ndarray) -> np.ndarray:
+        seen: np.ndarray = checkpoint.model.see(torch.from_numpy(features)).numpy()
+        return seen
+
+    matrix = load_features(dataset, checkpoint.encoder).of(images)
+    if options.features == "joint" and ranker:
+        return FeatureSpace(matrix, options.distance, ranker.see)
+    if options.features == "raw" or not checkpoint.model.config.sees_image:
+        return FeatureSpace(matrix, options.distance)
+    return FeatureSpace(matrix, options.distance, see)
+
+
+def _distinct(sentences: Sentences) -> list[tuple[str, ...]]:
+    return list(dict.fromkeys(map(tuple, sentences)))
+
+
+def _places(sentences: Sentences, distinct: Sequence[tuple[str, ...]]) -> list[int]:
+    return [distinct.index(tuple(words)) for words in sentences]

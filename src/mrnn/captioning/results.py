@@ -1,0 +1,55 @@
+"""What a captioner says of a photo, as Python and the command line give it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_serializer
+
+from mrnn.captioning.consensus import Standing
+
+
+class Word(BaseModel):
+    """A word of a caption."""
+
+    model_config = ConfigDict(frozen=True)
+
+    word: str
+    log_probability: float
+    """Nats, given the photo and the words before it."""
+
+
+class Caption(BaseModel):
+    """One caption of a photo."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    log_probability: float
+    """Nats: the sum over its words and the end sign."""
+    words: tuple[Word, ...]
+    consensus: Standing | None = None
+    """Its rank before and after re-ranking, among all hypotheses; None where there was none."""
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, serialize: Callable[["Caption"], dict[str, Any]]) -> dict[str, Any]:
+        """JSON has no key for a consensus that was not asked for."""
+        content: dict[str, Any] = serialize(self)
+        if self.consensus is None:
+            content.pop("consensus", None)
+        return content
+
+
+class ImageCaptions(BaseModel):
+    """What the model says of one photo; `error` says why, where it says nothing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    captions: tuple[Caption, ...] = ()
+    """Best first."""
+    familiarity: float | None = None
+    """0..1: how like the photos that the model learned from; see `mrnn.model.familiarity`."""
+    error: str | None = None
+
+    def __str__(self) -> str:
+        return self.captions[0].text if self.captions else f"({self.error})"

@@ -1,0 +1,176 @@
+"""Features made elsewhere, taken into a dataset folder: .npy, .npz or .mat, and a list of photos.
+
+Letters: N rows of the source, K objects in a photo, F image feature.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from mrnn.data.dataset import CaptionedImage, Dataset
+from mrnn.data.features import Provenance, features_file, finish_features, new_matrix
+from mrnn.data.splits import places_by_name
+from mrnn.encoders import is_encoder
+from mrnn.errors import DataError, OptionsError
+from mrnn.files import read_lines
+from mrnn.model.config import EncoderIdentity
+
+ROWS_AT_ONCE = 256
+NAMED = "features"
+"""The array that is taken of several."""
+
+
+def import_features(
+    dataset: Dataset, source: Path, ids: Path, name: str
+) -> tuple[Path, EncoderIdentity, str | None]:
+    """Write them as those of an encoder called `name`; a note tells of rows that were left out.
+
+    The array is N x F, or F x N; or N x K x F, such as an object detector makes, of which the mean
+    over K is taken, not a number left out. `ids` has the photo of each row: its name, its file
+    name, either without the suffix, or the number in a COCO name. Raises OptionsError or DataError.
+    """
+    if is_encoder(name) or not re.fullmatch(r"[\w.-]+", name):
+        raise OptionsError(
+            f"--name {name}: give a name of letters and digits that no encoder has, as vgg16-fc7"
+        )
+    listed = [(number, line.strip()) for number, line in read_lines(ids)]
+    matrix = _oriented(read_array(source), len(listed), source, ids)
+    rows, unknown = _match(dataset.images, listed, ids)
+    identity = EncoderIdentity(
+        name=name, layer="imported", fit=None, size=0, feature_size=matrix.shape[-1], weights=""
+    )
+    file = features_file(dataset, identity)
+    names = tuple(image.name for image in dataset.images)
+    filled = new_matrix(file.with_suffix(".partial.npy"), (len(names), matrix.shape[-1]))
+    try:
+        for start, block in _blocks(matrix, [rows[name] for name in names]):
+            _refuse_bad(block, names[start : start + len(block)], rows, source)
+            filled[start : start + len(block)] = block
+    except BaseException:
+        file.with_suffix(".partial.npy").unlink()
+        raise
+    filled.flush()
+    del filled
+    note = None
+    if unknown:
+        note = f"{len(unknown):,} rows are of no photo in {dataset.folder}, as {unknown[0]}"
+    return finish_features(file, Provenance(encoder=identity, names=names)), identity, note
+
+
+def read_array(file: Path) -> np.ndarray:
+    """The array of numbers in a file; a .npy stays on the disk. Raises DataError."""
+    try:
+        match file.suffix.lower():
+            case ".npy":
+                content: Any = np.load(file, mmap_mode="r", allow_pickle=False)
+            case ".npz":
+                with np.load(file, allow_pickle=False) as archive:
+                    content = _only({name: archive[name] for name in archive.files}, file)
+            case ".mat":
+                content = _only(_read_mat(file), file)
+            case suffix:
+                raise DataError(f"{file}: features come as .npy, .npz or .mat, not as {suffix!r}")
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, EOFError, KeyError, TypeError, BadZipFile) as error:
+        line = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{file}: damaged, or not what its name says ({line})") from None
+    if content.dtype.kind not in "fiu":
+        raise DataError(f"{file}: holds {content.dtype}, not numbers")
+    return np.asanyarray(content)
+
+
+def _read_mat(file: Path) -> dict[str, np.ndarray]:
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise DataError(f"{file}: reading .mat needs: pip install scipy; or save a .npy") from None
+    try:
+        found: dict[str, np.ndarray] = loadmat(file)
+    except NotImplementedError:
+        raise DataError(
+            f"{file}: of MATLAB 7.3, which is not read here; save it with -v7, or as .npy"
+        ) from None
+    except OSError:
+        raise
+    except Exception as error:  # scipy has a dozen kinds for a damaged file
+        raise ValueError(error) from error
+    return {name: array for name, array in found.items() if not name.startswith("__")}
+
+
+def _only(arrays: dict[str, np.ndarray], file: Path) -> np.ndarray:
+    """The array of features among several: the only one of two or three axes, or that so named."""
+    found = {name: array for name, array in arrays.items() if array.ndim in (2, 3)}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if NAMED in found:
+        return found[NAMED]
+    holds = f"several arrays ({', '.join(found)})" if found else "no array of rows"
+    raise DataError(f"{file}: holds {holds}; name the one of the features {NAMED!r}")
+
+
+def _oriented(matrix: np.ndarray, count: int, source: Path, ids: Path) -> np.ndarray:
+    """A row an id; MATLAB's files often have a column an id."""
+    if matrix.ndim in (2, 3) and 0 not in matrix.shape:
+        if len(matrix) == count:
+            return matrix
+        if matrix.ndim == 2 and matrix.shape[1] == count:
+            return matrix.T
+    raise DataError(f"{source}: holds {matrix.shape}, but {ids} lists {count:,} photos, one a line")
+
+
+def _match(
+    images: Sequence[CaptionedImage], listed: Sequence[tuple[int, str]], ids: Path
+) -> tuple[dict[str, int], list[str]]:
+    """The row of each image, by name; and the ids that are of none."""
+    numbers: dict[str, list[int]] = {}
+    for place, image in enumerate(images):
+        if number := re.search(r"(?:^|[/_])0*([0-9]+)(?:\.\w+)?$", image.name):
+            numbers.setdefault(number[1], []).append(place)
+    places = {**numbers, **places_by_name(images)}
+    rows, unknown = dict[str, int](), []
+    for row, (line, name) in enumerate(listed):
+        found = places.get(name) or places.get(name.lstrip("0")) or []
+        if len(found) > 1:
+            both = " and ".join(images[place].name for place in found[:2])
+            raise DataError(f"{ids}:{line}: {name} may be {both}; write the whole name")
+        if not found:
+            unknown.append(name)
+            continue
+        image_name = images[found[0]].name
+        if image_name in rows:
+            before = listed[rows[image_name]][0]
+            raise DataError(f"{ids}:{line}: {name} is listed twice; line {before} has it already")
+        rows[image_name] = row
+    missing = [image.name for image in images if image.name not in rows]
+    if missing:
+        near = f"; {unknown[0]} there is of none here" if unknown else ""
+        raise DataError(
+            f"{ids}: lists no feature of {missing[0]} ({len(missing):,} photos lack one){near}"
+        )
+    return rows, unknown
+
+
+def _blocks(matrix: np.ndarray, rows: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """The rows in that order, as float16, some at a time after their place; objects averaged."""
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        block = matrix[rows[start : start + ROWS_AT_ONCE]].astype(np.float32)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # a photo of nothing but NaN is told about by name
+            mean = np.nanmean(block, axis=1) if block.ndim == 3 else block
+            yield start, mean.astype(np.float16)
+
+
+def _refuse_bad(
+    block: np.ndarray, names: Sequence[str], rows: dict[str, int], source: Path
+) -> None:
+    bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+    if len(bad):
+        name = names[bad[0]]
+        problem = "a value that is no number, or too large (beyond 65,504)"
+        raise DataError(f"{source}: row {rows[name] + 1}, of {name}, holds {problem}")

@@ -1,0 +1,137 @@
+"""Which images go to train, dev and test: as the source says, by lists, or at random.
+
+A list is a text file with one image a line: its name, or its file name alone, with or without the
+suffix ("00/25.jpg", "00/25", "25.jpg", "25").
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mrnn.data.dataset import CaptionedImage
+from mrnn.errors import DataError, OptionsError
+from mrnn.files import read_lines
+
+SPLITS = ("train", "dev", "test")
+SHARES = (0.8, 0.1, 0.1)
+
+OUR_NAME = {"val": "dev", "valid": "dev", "validation": "dev", "restval": "train"}
+
+
+def split_name(name: str) -> str:
+    """What we call a split that others may call val, validation or restval."""
+    plain = name.strip().lower()
+    return OUR_NAME.get(plain, plain)
+
+
+def divide(
+    images: Iterable[CaptionedImage],
+    *,
+    lists: Sequence[str] = (),
+    shares: Sequence[float] | None = None,
+    seed: int | None = None,
+    leave_out: Sequence[str] = (),
+) -> tuple[list[CaptionedImage], list[str]]:
+    """The images that have captions and a split, and notes on those that are left out.
+
+    By `lists` ("dev=FILE"), or else at random where `shares` or `seed` say so or the source has no
+    splits. Raises OptionsError or DataError.
+    """
+    every, notes = list(images), []
+    if unknown := set(leave_out) - {image.name for image in every}:
+        raise DataError(f"there is no image {min(unknown)!r} to leave out; give the whole name")
+    if lists:
+        if shares or seed is not None:
+            raise OptionsError(
+                "split lists leave nothing to shares and seed; give one or the other"
+            )
+        every = split_by_lists(every, map(_list_of, lists))
+    wanted = [image for image in every if image.name not in leave_out]
+    described = [image for image in wanted if image.captions]
+    if bare := len(wanted) - len(described):
+        notes.append(f"{bare:,} images without captions are left out")
+    asked = shares is not None or seed is not None
+    if described and not lists and (asked or not any(image.split for image in described)):
+        described = split_at_random(described, shares or SHARES, seed or 0)
+        if not asked:
+            notes.append("The source has no splits: train, dev and test are drawn at random")
+    divided = [image for image in described if image.split]
+    if outside := len(described) - len(divided):
+        notes.append(f"{outside:,} images in no split are left out")
+    return divided, notes
+
+
+def _list_of(text: str) -> tuple[str, Path]:
+    split, equals, file = text.partition("=")
+    if not (split_name(split) and equals and file):
+        raise OptionsError(f"{text!r} is not a split list; write SPLIT=FILE, as dev=dev.txt")
+    return split_name(split), Path(file)
+
+
+def split_by_lists(
+    images: Iterable[CaptionedImage], lists: Iterable[tuple[str, Path]]
+) -> list[CaptionedImage]:
+    """The images in the order of the lists of each split, then those in no list, without a split.
+
+    Raises DataError, with file and line.
+    """
+    every = list(images)
+    places = places_by_name(every)
+    listed: dict[int, tuple[str, Path]] = {}
+    for split, file in lists:
+        for number, line in read_lines(file):
+            name = line.strip()
+            found = places.get(name, [])
+            if not found:
+                raise DataError(f"{file}:{number}: {name} has no captions in the source")
+            if len(found) > 1:
+                both = " and ".join(every[place].name for place in found[:2])
+                raise DataError(f"{file}:{number}: {name} may be {both}; write the whole name")
+            if found[0] in listed:
+                before = listed[found[0]][1]
+                raise DataError(f"{file}:{number}: {name} stands in {before} already")
+            listed[found[0]] = split, file
+    return [
+        *(replace(every[place], split=split) for place, (split, _) in listed.items()),
+        *(replace(image, split="") for place, image in enumerate(every) if place not in listed),
+    ]
+
+
+def places_by_name(images: Sequence[CaptionedImage]) -> dict[str, list[int]]:
+    """Under each name and each short name, the places of the images that it may mean."""
+    whole, short = {}, dict[str, list[int]]()
+    for place, image in enumerate(images):
+        whole[image.name] = [place]
+        file_name = image.name.rpartition("/")[2]
+        for name in {file_name, *(n.rpartition(".")[0] for n in (image.name, file_name))}:
+            short.setdefault(name, []).append(place)
+    return short | whole
+
+
+def split_at_random(
+    images: Iterable[CaptionedImage], shares: Sequence[float] = SHARES, seed: int = 0
+) -> list[CaptionedImage]:
+    """The images of train, then of dev, then of test, each in the order of `images`.
+
+    Seed and names alone decide which go where, not their order. A split whose share is above 0
+    gets an image at least. Raises OptionsError or DataError.
+    """
+    if len(shares) != 3 or not all(0 <= share < math.inf for share in shares) or not shares[0]:
+        given = " ".join(map(str, shares))
+        raise OptionsError(f"shares {given}: expected those of train, dev and test, as 0.8 0.1 0.1")
+    every = list(images)
+    dev, test = (max(1, round(len(every) * s / sum(shares))) if s else 0 for s in shares[1:])
+    if every and dev + test >= len(every):
+        raise DataError(f"{len(every)} images are too few to be split by {shares}; add images")
+    shuffled = sorted((image.name for image in every), key=lambda name: _hash(f"{seed}:{name}"))
+    sizes = (len(every) - dev - test, dev, test)
+    splits = (split for split, size in zip(SPLITS, sizes, strict=True) for _ in range(size))
+    split_of = dict(zip(shuffled, splits, strict=False))
+    divided = [replace(image, split=split_of[image.name]) for image in every]
+    return sorted(divided, key=lambda image: SPLITS.index(image.split))
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="backslashreplace")).digest()

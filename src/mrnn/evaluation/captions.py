@@ -1,0 +1,257 @@
+"""All measures of captions against references: of a corpus and of each image, with intervals.
+
+Letters: N images, R sets of images, K measures.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict
+
+from mrnn.errors import MeasureError
+from mrnn.metrics.bleu import bleu, ngram_match_counts
+from mrnn.metrics.bootstrap import bootstrap, percentile_intervals
+from mrnn.metrics.cider import DocumentFrequencies, ngram_ciders
+from mrnn.metrics.meteor import Meteor, meteor
+from mrnn.metrics.ngrams import NGrams, Words
+from mrnn.metrics.rouge import rouge_l
+
+RESAMPLES = 1000
+MEASURES = {
+    "bleu_1": "BLEU-1",
+    "bleu_2": "BLEU-2",
+    "bleu_3": "BLEU-3",
+    "bleu_4": "BLEU-4",
+    "meteor": "METEOR",
+    "rouge_l": "ROUGE-L",
+    "cider": "CIDEr-D",
+    "cider_plain": "CIDEr",
+}
+"""The measures by their keys in JSON, and what people call them."""
+
+Interval = tuple[float, float]
+"""The middle 95 % of what a figure is on resampled images."""
+
+
+Setting = str | int | float | tuple[str, ...]
+
+
+class GenerationScores(BaseModel):
+    """How near captions are to the references, words by `mrnn.tokenizer`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bleu_1: float
+    bleu_2: float
+    bleu_3: float
+    bleu_4: float
+    meteor: float | None = None
+    """METEOR 1.5; None where it was not asked for, or where a note says why it could not run."""
+    rouge_l: float
+    cider: float
+    """CIDEr-D."""
+    cider_plain: float
+    """CIDEr without clipping and without a penalty on length."""
+    distinct: float
+    """Share of different captions among all: near 0 where every photo gets the same."""
+    novel: float | None = None
+    """Share of captions whose words are no training caption's; None where those are not at hand."""
+
+
+class ScoreReport(BaseModel):
+    """Scores of captions, how sure they are, and what they depend on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    generation: GenerationScores
+    settings: dict[str, Setting]
+    intervals: dict[str, Interval]
+    """Of most measures in `generation`."""
+    notes: list[str]
+    """What is null, and why; what was left out; what is odd."""
+
+
+@dataclass(frozen=True)
+class CaptionStatistics:
+    """What each image adds to the measures: enough to score any set of the images."""
+
+    bleu: Int[np.ndarray, "N 10"]
+    rouge_l: Float[np.ndarray, " N"]
+    cider: Float[np.ndarray, " N"]
+    cider_plain: Float[np.ndarray, " N"]
+    meteor: Float[np.ndarray, "N 23"] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        hypotheses: Sequence[Words],
+        references: Sequence[Sequence[Words]],
+        *,
+        frequencies: DocumentFrequencies | None = None,
+        meteor: Float[np.ndarray, "N 23"] | None = None,
+    ) -> "CaptionStatistics":
+        """`frequencies` are for CIDEr, by default those of these references."""
+        ngrams = NGrams.of(hypotheses, references)
+        ciders = ngram_ciders(ngrams, frequencies)
+        return cls(ngram_match_counts(ngrams), rouge_l(hypotheses, references), *ciders, meteor)
+
+    @property
+    def measures(self) -> list[str]:
+        """Keys of the measures, in the order of the columns below."""
+        return [key for key in MEASURES if key != "meteor" or self.meteor is not None]
+
+    def of_sets(self, weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R K"]:
+        """Scores of sets of images, given how often each image is in them."""
+        means = np.stack([self.rouge_l, self.cider, self.cider_plain], axis=1)
+        parts = [bleu(weights @ self.bleu)]
+        if self.meteor is not None:
+            parts.append(meteor(weights @ self.meteor)[:, None])
+        parts.append(weights @ means / weights.sum(axis=1, keepdims=True))
+        return np.concatenate(parts, axis=1)
+
+    def of_corpus(self) -> dict[str, float]:
+        """Scores of all images together."""
+        (scores,) = self.of_sets(np.ones((1, len(self.bleu)))).tolist()
+        return dict(zip(self.measures, scores, strict=True))
+
+    def of_images(self) -> dict[str, Float[np.ndarray, " N"]]:
+        """Scores of each image by itself."""
+        columns = [*bleu(self.bleu).T]
+        if self.meteor is not None:
+            columns.append(meteor(self.meteor))
+        columns += [self.rouge_l, self.cider, self.cider_plain]
+        return dict(zip(self.measures, columns, strict=True))
+
+    def intervals(self, resamples: int, seed: int) -> dict[str, Interval]:
+        """For each measure, how far it may be off; document frequencies stay as they are."""
+        values = bootstrap(self.of_sets, len(self.bleu), resamples=resamples, seed=seed)
+        return intervals_of(self.measures, values)
+
+
+def score_generation(
+    generated: Sequence[Words], references: Sequence[Sequence[Words]]
+) -> GenerationScores:
+    """The scores that take no Java, without intervals."""
+    return scores_of(CaptionStatistics.of(generated, references), generated)
+
+
+def scores_of(
+    statistics: CaptionStatistics,
+    hypotheses: Sequence[Words],
+    training: Iterable[Words] | None = None,
+) -> GenerationScores:
+    """The scores of the hypotheses that the statistics are of; `training` captions are not new."""
+    said = [tuple(words) for words in hypotheses]
+    shares: dict[str, float | None] = {"distinct": len(set(said)) / len(said), "novel": None}
+    if training is not None:
+        known = {tuple(words) for words in training}
+        shares["novel"] = sum(words not in known for words in said) / len(said)
+    return GenerationScores.model_validate({**statistics.of_corpus(), **shares})
+
+
+def measure(
+    systems: Sequence[Sequence[Words]],
+    references: Sequence[Sequence[Words]],
+    *,
+    frequencies: DocumentFrequencies | None = None,
+    with_meteor: bool = True,
+) -> tuple[list[CaptionStatistics], list[str]]:
+    """Statistics of the hypotheses of each system, and notes on what is odd in the scores."""
+    notes = []
+    meteors: list[Float[np.ndarray, "N 23"] | None] = [None] * len(systems)
+    if with_meteor:
+        try:
+            with closing(Meteor()) as program:
+                meteors = [program.statistics(system, references) for system in systems]
+        except MeasureError as error:
+            notes.append(f"meteor: {error}")
+    else:
+        notes.append("meteor: not asked for")
+    if frequencies is None and len(references) == 1:
+        notes.append(
+            "cider: 0 on one image by itself, whatever the caption, as every n-gram is then in all "
+            "images; give document frequencies of more (--frequencies)"
+        )
+    if empty := sum(not words for system in systems for words in system):
+        notes.append(f"captions without a word, which score 0: {empty:,}")
+    statistics = [
+        CaptionStatistics.of(system, references, frequencies=frequencies, meteor=rows)
+        for system, rows in zip(systems, meteors, strict=True)
+    ]
+    return statistics, notes
+
+
+def score(
+    hypotheses: Sequence[Words],
+    references: Sequence[Sequence[Words]],
+    *,
+    training: Iterable[Words] | None = None,
+    frequencies: DocumentFrequencies | None = None,
+    with_meteor: bool = True,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[ScoreReport, CaptionStatistics]:
+    """All measures of captions. METEOR is None where there is no Java for it.
+
+    With the captions of `training`, also how many are none of those.
+    """
+    (statistics,), notes = measure(
+        [hypotheses], references, frequencies=frequencies, with_meteor=with_meteor
+    )
+    report = ScoreReport(
+        generation=scores_of(statistics, hypotheses, training),
+        settings=settings_of(references, frequencies, resamples, seed),
+        intervals=statistics.intervals(resamples, seed),
+        notes=notes,
+    )
+    return report, statistics
+
+
+def settings_of(
+    references: Sequence[Sequence[Words]],
+    frequencies: DocumentFrequencies | None,
+    resamples: int,
+    seed: int,
+) -> dict[str, Setting]:
+    """What the scores depend on, beside the captions; of each measure, see `depends_on`."""
+    source = f"{frequencies.images:,} given images" if frequencies else "these references"
+    return basis_of(references, resamples, seed) | {
+        "document_frequencies_of": source,
+        "bleu": "corpus, nearest reference length",
+        "meteor": "corpus, METEOR 1.5 for English",
+        "rouge_l": "mean, beta 1.2",
+        "cider": f"mean, document frequencies of {source}",
+        "cider_plain": "as CIDEr-D, neither clipped nor punished for length",
+        "distinct": "share of different captions",
+        "novel": "share of captions that are no training caption, word for word",
+    }
+
+
+def basis_of(
+    references: Sequence[Sequence[Words]], resamples: int, seed: int
+) -> dict[str, Setting]:
+    """What every figure and interval depends on."""
+    counts = [len(sentences) for sentences in references]
+    least, most = min(counts), max(counts)
+    return {
+        "images": len(references),
+        "references": sum(counts),
+        "protocol": f"c{least}" if least == most else f"c{least}-{most}",
+        "tokenizer": "PTB, lower case, without punctuation",
+        "resamples": resamples,
+        "resampling_seed": seed,
+    }
+
+
+def depends_on(key: str, settings: dict[str, Setting]) -> str:
+    """What one measure, `distinct` or `novel` depends on beside the words."""
+    return str(settings["bleu" if key.startswith("bleu") else key])
+
+
+def intervals_of(measures: list[str], values: Float[np.ndarray, "R K"]) -> dict[str, Interval]:
+    """The interval of each measure, from its values on many sets of images."""
+    rows = percentile_intervals(values).tolist()
+    return {key: (low, high) for key, (low, high) in zip(measures, rows, strict=True)}

@@ -1,0 +1,1 @@
+"""A report on one model or two, as a page."""

@@ -1,0 +1,255 @@
+"""What a report on one model, or on two side by side, tells of a split and of its photos.
+
+Letters: N images, F image feature.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float16
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mrnn.captioning.captioner import Captioner
+from mrnn.captioning.results import Caption
+from mrnn.data.dataset import CaptionedImage
+from mrnn.data.images import load_image
+from mrnn.errors import ImageError, OptionsError
+from mrnn.evaluation.captions import CaptionStatistics
+from mrnn.evaluation.comparison import ComparisonReport, compare
+from mrnn.evaluation.evaluate import IMAGES_AT_ONCE, EvaluationReport, evaluate, references_of
+from mrnn.evaluation.report.ranks import Ranks, Retrieval
+from mrnn.metrics.cider import DocumentFrequencies
+from mrnn.metrics.ngrams import Words
+from mrnn.model.config import DecodingOptions
+from mrnn.training.events import EpochDone
+from mrnn.training.resume import METRICS
+
+SHOWN = 200
+"""Photos that a report shows, unless asked for more or fewer."""
+CAPTIONS_SHOWN = 20
+"""Of a photo, at most."""
+SIDE = 240
+"""Longest side of a thumbnail, in pixels."""
+
+
+class ScoredCaption(BaseModel):
+    """A caption with the scores of this photo alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    caption: Caption
+    cider: float
+    """CIDEr-D; document frequencies of the whole split."""
+    bleu_4: float
+
+
+class Thumbnail(BaseModel):
+    """A small copy of a photo."""
+
+    model_config = ConfigDict(frozen=True)
+
+    jpeg: bytes
+    width: int
+    height: int
+
+
+class ShownImage(BaseModel):
+    """A photo with what people and each run say of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    thumbnail: Thumbnail | None
+    problem: str
+    """Why there is no thumbnail; empty where there is one."""
+    references: tuple[str, ...]
+    captions: tuple[tuple[ScoredCaption, ...], ...]
+    """Of each run, best first."""
+    ranks: tuple[Ranks | None, ...]
+    """Of each run; None where it was not ranked."""
+
+
+class RunReport(BaseModel):
+    """One model on the whole split."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    figures: EvaluationReport
+    epochs: tuple[EpochDone, ...]
+    """Of its training; empty where the run does not hold them."""
+
+
+class Report(BaseModel):
+    """All that the page shows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data: str
+    split: str
+    runs: tuple[RunReport, ...]
+    comparison: ComparisonReport | None
+    """Of two runs, on the whole split."""
+    images: tuple[ShownImage, ...]
+    """In the order of the dataset."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model to report on."""
+
+    name: str
+    captioner: Captioner
+    features: Float16[np.ndarray, "N F"]
+    """Of the split's images, in their order."""
+    options: DecodingOptions
+    epochs: tuple[EpochDone, ...] = ()
+    retrieval: Retrieval | None = None
+    """Of the split's images, if they were ranked."""
+
+
+def make_report(
+    runs: Sequence[Run],
+    images: Sequence[CaptionedImage],
+    *,
+    data: str,
+    split: str,
+    limit: int = SHOWN,
+    training: Sequence[CaptionedImage] = (),
+    with_meteor: bool = True,
+    on_image: Callable[[int], None] = lambda _: None,
+) -> Report:
+    """Figures are of all `images`; `limit` of them, evenly spaced, are shown.
+
+    `on_image` is called with how many images a run has just been measured on. Raises DataError
+    where an image has no caption.
+    """
+    references = references_of(images)
+    figures = [
+        evaluate(
+            run.captioner,
+            images,
+            run.features,
+            options=run.options.model_copy(update={"n_best": 1}),
+            training=training,
+            with_meteor=with_meteor,
+            on_image=on_image,
+        )
+        for run in runs
+    ]
+    comparison = None
+    if len(runs) == 2:
+        comparison = compare(
+            [image.name for image in images],
+            figures[0].captions,
+            figures[1].captions,
+            [image.captions for image in images],
+            with_meteor=with_meteor,
+        )
+    rows = evenly_spaced(len(images), limit)
+    frequencies = DocumentFrequencies.of(references)
+    shown = [references[row] for row in rows]
+    captions = [_captions(run, rows, shown, frequencies) for run in runs]
+    return Report(
+        data=data,
+        split=split,
+        runs=tuple(_run_report(run, found) for run, found in zip(runs, figures, strict=True)),
+        comparison=comparison,
+        images=tuple(
+            ShownImage(
+                **_picture(images[row]),
+                references=images[row].captions,
+                captions=tuple(of_run[place] for of_run in captions),
+                ranks=tuple(run.retrieval.ranks[row] if run.retrieval else None for run in runs),
+            )
+            for place, row in enumerate(rows)
+        ),
+    )
+
+
+def n_best(options: DecodingOptions) -> DecodingOptions:
+    """What the beam holds at the end: the first of them stays what it is without the others."""
+    wide = 1 if options.temperature else min(options.beam_size, CAPTIONS_SHOWN)
+    return options.model_copy(update={"n_best": wide})
+
+
+def evenly_spaced(count: int, limit: int) -> list[int]:
+    """Which `limit` of `count` things to take; all of them, if there are no more."""
+    taken = min(count, limit)
+    return [place * count // taken for place in range(taken)]
+
+
+def read_epochs(run: Path) -> tuple[EpochDone, ...]:
+    """What the run's metrics file says of its training; nothing where it has none.
+
+    Raises OptionsError for a file that is something else.
+    """
+    file = run / METRICS
+    if not file.exists():
+        return ()
+    epochs = []
+    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
+        try:
+            epochs.append(EpochDone.model_validate_json(line))
+        except ValidationError:
+            raise OptionsError(
+                f"{file}:{number} is not what mrnn train writes; move the file away for a report "
+                "without the training curve"
+            ) from None
+    return tuple(epochs)
+
+
+def _picture(image: CaptionedImage) -> dict[str, Any]:
+    """The name of a photo, and its thumbnail or why there is none."""
+    try:
+        photo = load_image(image.path, least_side=SIDE)
+    except ImageError as error:
+        return {"name": image.name, "thumbnail": None, "problem": str(error)}
+    photo.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    photo.save(stream, "JPEG", quality=75)
+    thumbnail = Thumbnail(jpeg=stream.getvalue(), width=photo.width, height=photo.height)
+    return {"name": image.name, "thumbnail": thumbnail, "problem": ""}
+
+
+def _run_report(run: Run, figures: EvaluationReport) -> RunReport:
+    if found := run.retrieval:
+        changes = {
+            "retrieval": found.scores,
+            "intervals": {**figures.intervals, **found.intervals},
+            "settings": {**figures.settings, **found.settings},
+        }
+        figures = figures.model_copy(update=changes)
+    return RunReport(name=run.name, figures=figures, epochs=run.epochs)
+
+
+def _captions(
+    run: Run,
+    rows: Sequence[int],
+    references: Sequence[Sequence[Words]],
+    frequencies: DocumentFrequencies,
+) -> list[tuple[ScoredCaption, ...]]:
+    """The n-best captions of the images in these rows."""
+    captions = []
+    for start in range(0, len(rows), IMAGES_AT_ONCE):
+        block = run.features[rows[start : start + IMAGES_AT_ONCE]].astype(np.float32)
+        captions += run.captioner.describe(torch.from_numpy(block), n_best(run.options))
+    pairs = [
+        ([word.word for word in caption.words], sentences)
+        for found, sentences in zip(captions, references, strict=True)
+        for caption in found
+    ]
+    scores = CaptionStatistics.of(*zip(*pairs, strict=True), frequencies=frequencies).of_images()
+    each = zip(scores["cider"].tolist(), scores["bleu_4"].tolist(), strict=True)
+    return [
+        tuple(
+            ScoredCaption(caption=caption, cider=cider, bleu_4=bleu)
+            for caption, (cider, bleu) in zip(found, each, strict=False)
+        )
+        for found in captions
+    ]

@@ -1,0 +1,1 @@
+"""What a trained model is: read only, without torch."""

@@ -1,0 +1,1 @@
+"""Photos for a sentence, and sentences for a photo."""

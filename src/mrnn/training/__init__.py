@@ -1,0 +1,1 @@
+"""How a model is made; torch is imported here alone."""

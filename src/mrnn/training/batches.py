@@ -1,0 +1,105 @@
+"""Length-bucketed, seeded batches of captions and the features of their images.
+
+Letters: B batch, T words, F image feature, N images.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mrnn.tokenizer import Vocabulary
+from mrnn.training.network import IGNORED
+
+POOL_BATCHES = 50
+"""Captions are shuffled, then sorted by length within pools of so many batches."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Captions of nearly one length, each with the feature of its image."""
+
+    words: Int[Tensor, "B T"]
+    """The start sign and the words, padded with the end sign."""
+    targets: Int[Tensor, "B T"]
+    """The word that follows each: the words and the end sign, then `IGNORED`."""
+    images: Float[Tensor, "B F"]
+    rows: Int[np.ndarray, " B"]
+    """Which captions these are, by their place among all."""
+
+    @property
+    def word_count(self) -> int:
+        """How many words are predicted, the end signs included."""
+        return int((self.targets != IGNORED).sum())
+
+
+@dataclass(frozen=True)
+class EncodedCaptions:
+    """Captions as word ids, and the row of each one's image in a feature matrix."""
+
+    sentences: Sequence[Int[np.ndarray, " _"]]
+    image_rows: Int[np.ndarray, " S"]
+
+    @classmethod
+    def of(
+        cls,
+        captions: Sequence[Sequence[Sequence[str]]],
+        vocabulary: Vocabulary,
+        rows: Int[np.ndarray, " N"] | None = None,
+    ) -> "EncodedCaptions":
+        """From the tokenized captions of each image, and its row among the features.
+
+        Without `rows` they are in one order.
+        """
+        sentences = [
+            np.array(vocabulary.encode(words), dtype=np.int32)
+            for sentences in captions
+            for words in sentences
+        ]
+        counts = [len(sentences) for sentences in captions]
+        return cls(sentences, np.repeat(np.arange(len(counts)) if rows is None else rows, counts))
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+
+def batches(
+    captions: EncodedCaptions,
+    features: np.ndarray,
+    batch_size: int,
+    generator: torch.Generator | None = None,
+) -> Iterator[Batch]:
+    """All captions once, in batches of nearly one length.
+
+    With a generator, which captions meet and the order of the batches are random; without, the
+    order is by length. `features` (N x F) may be a memory map: a batch reads only its own rows.
+    """
+    lengths = np.array([len(sentence) for sentence in captions.sentences])
+    if generator is None:
+        order = np.argsort(lengths, kind="stable")
+        starts = np.arange(0, len(order), batch_size)
+    else:
+        order = torch.randperm(len(captions), generator=generator).numpy()
+        pool = batch_size * POOL_BATCHES
+        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+        order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in pools])
+        starts = np.arange(0, len(order), batch_size)
+        starts = starts[torch.randperm(len(starts), generator=generator).numpy()]
+    for start in starts:
+        yield _batch(captions, features, order[start : start + batch_size])
+
+
+def _batch(captions: EncodedCaptions, features: np.ndarray, rows: Int[np.ndarray, " B"]) -> Batch:
+    sentences = [captions.sentences[row] for row in rows]
+    lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
+    words = np.full((len(rows), lengths.max() + 1), Vocabulary.END, dtype=np.int64)
+    targets = np.full_like(words, IGNORED)
+    words[:, 0] = Vocabulary.START
+    spoken = np.arange(lengths.max()) < lengths[:, None]
+    words[:, 1:][spoken] = targets[:, :-1][spoken] = np.concatenate(sentences)
+    targets[np.arange(len(rows)), lengths] = Vocabulary.END
+    images = torch.from_numpy(features[captions.image_rows[rows]]).float()
+    return Batch(torch.from_numpy(words), torch.from_numpy(targets), images, rows)

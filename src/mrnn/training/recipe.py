@@ -1,0 +1,139 @@
+"""A recipe: all that decides what a training run makes, as one TOML file.
+
+`options_error` turns a pydantic error into one line; recipes and command line share it.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT
+from mrnn.errors import OptionsError
+from mrnn.model.cider_predictor import ExpectedCiderOptions
+from mrnn.model.config import DecodingOptions, Fit, ModelOptions
+from mrnn.model.joint_embedding import JointSpaceOptions
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+"""The recipes that ship in the package; `mrnn train` knows them by name."""
+
+
+class EncoderChoice(BaseModel):
+    """Whose features a model is trained on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = DEFAULT_ENCODER
+    fit: Fit = DEFAULT_FIT
+
+
+class TrainingOptions(BaseModel):
+    """The cost, and how it is brought down."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    minimum_count: int = Field(default=3, ge=1)
+    """How often train must hold a word for the vocabulary to know it."""
+    batch_size: int = Field(default=128, ge=1)
+    epochs: int = Field(default=12, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warm_up: float = Field(default=0.05, ge=0, lt=1)
+    """Share of all steps in which the rate rises; after it falls to 0 along a cosine."""
+    weight_penalty: float = Field(default=1e-8, ge=0)
+    """The paper's lambda: the cost is mean bits a word + lambda x ||theta||^2."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Apart from the cost: a step also takes this share, times the rate, off every weight."""
+    clip: float = Field(default=5.0, gt=0)
+    """Largest norm of the gradient."""
+    average: float = Field(default=0.0, ge=0, lt=1)
+    """The model is a running average of the weights with this decay a step; 0 for the last."""
+    patience: int = Field(default=3, ge=1)
+    """Epochs without a better dev perplexity, after which training stops."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the matrix products; auto times both and takes bfloat16 where it is faster."""
+
+
+class Recipe(BaseModel):
+    """A complete recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    encoder: EncoderChoice = EncoderChoice()
+    model: ModelOptions = ModelOptions()
+    training: TrainingOptions = TrainingOptions()
+    decoding: DecodingOptions = DecodingOptions()
+    ranking: JointSpaceOptions | None = None
+    """The joint space that is trained after the model; None for a model that only captions."""
+    expected_cider: ExpectedCiderOptions = ExpectedCiderOptions()
+    """What is fitted with it."""
+
+
+def load_recipe(file: str | Path, settings: Sequence[str] = ()) -> Recipe:
+    """The recipe in a TOML file, or of a name that ships; each setting is a "table.key=value"."""
+    path = Path(file)
+    if not path.is_file() and (RECIPES / f"{file}.toml").exists():
+        path = RECIPES / f"{file}.toml"  # even beside a dataset folder of that name
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        shipped = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.toml")))
+        raise OptionsError(f"There is no recipe {file}; give a file, or one of {shipped}") from None
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise OptionsError(f"{path} is not a recipe: {problem}") from error
+    for setting in settings:
+        _apply(content, setting)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        where = f"{path} with --set {' '.join(settings)}" if settings else str(path)
+        raise options_error(error, Recipe, where) from error
+
+
+def _apply(content: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    *tables, name = key.strip().split(".")
+    if not equals or not name:
+        raise OptionsError(f"{setting!r} is not a setting; write table.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for table in tables:
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise OptionsError(f"{setting!r}: {table} is not a table")
+    content[name] = value
+
+
+def options_error(error: ValidationError, options: type[BaseModel], where: str) -> OptionsError:
+    """The first thing that pydantic found, with the nearest known key for an unknown one."""
+    first = error.errors()[0]
+    if first["type"] == "value_error":  # of a table as a whole: its keys do not fit together
+        return OptionsError(": ".join([where, *map(str, first["loc"]), str(first["ctx"]["error"])]))
+    *tables, key = map(str, first["loc"])
+    place = ".".join([*tables, key])
+    if first["type"] != "extra_forbidden":
+        given = "" if first["type"] == "missing" else f", not {first['input']!r}"
+        return OptionsError(f"{where}: {place}: {first['msg']}{given}")
+    known: Any = options
+    for table in tables:
+        known = _table(known, table)
+    near = difflib.get_close_matches(key, known.model_fields, 1, cutoff=0)
+    nearest = ".".join([*tables, *near])
+    for table in options.model_fields:
+        if key in getattr(_table(options, table), "model_fields", ()):
+            nearest = f"{table}.{key}"
+            break
+    return OptionsError(f"{where}: there is no key {place}; did you mean {nearest}?")
+
+
+def _table(options: Any, name: str) -> Any:  # noqa: ANN401
+    """The options of a table, which may be one that can be left out."""
+    annotation = options.model_fields[name].annotation
+    return (get_args(annotation) or (annotation,))[0]

@@ -1,0 +1,50 @@
+"""The figures of a training run for TensorBoard: events in, the same events out."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mrnn.errors import OptionsError
+from mrnn.training.events import EpochDone, Event, RunStarted, StepDone
+
+FIGURES = (
+    *("train_perplexity", "dev_perplexity", "shuffled_perplexity"),
+    *("bleu_4", "cider", "distinct", "words_per_second"),
+)
+STEPS_A_POINT = 10
+
+
+def log_to_tensorboard(events: Iterable[Event], folder: Path) -> Iterator[Event]:
+    """Passes the events on, and writes their figures into `folder`, over the steps of the run.
+
+    A run that is resumed takes back what its interrupted epoch had written. Raises OptionsError
+    where TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise OptionsError(
+            "TensorBoard is not installed. Run: pip install 'mrnn[tensorboard]'"
+        ) from None
+    step, steps_per_epoch, writer = 0, 0, None
+    try:
+        for event in events:
+            match event:
+                case RunStarted():
+                    steps_per_epoch = event.steps_per_epoch
+                    step = event.done_epochs * steps_per_epoch
+                    writer = SummaryWriter(folder, purge_step=step + 1)
+                case StepDone():
+                    step += 1
+                    if writer and step % STEPS_A_POINT == 0:
+                        writer.add_scalar("bits_a_word", event.bits, step)
+                case EpochDone():
+                    for name in FIGURES:
+                        value = getattr(event, name)
+                        if writer and value is not None:
+                            writer.add_scalar(name, value, event.epoch * steps_per_epoch)
+                    if writer:
+                        writer.flush()
+            yield event
+    finally:
+        if writer:
+            writer.close()

@@ -1,0 +1,245 @@
+import csv
+import io
+import os
+import re
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mrnn import __version__
+from mrnn.captioning import captioner
+from mrnn.cli.terminal import progress
+from tests.conftest import lines_of
+
+
+def test_json_is_an_object_a_photo_and_nothing_more(mrnn, model, album):
+    bad = album / "bad.png"
+    bad.touch()
+    code, out, err = mrnn("caption", album, "--model", model, "--json", "--n-best", "2")
+    results = lines_of(out)
+    assert code == 1
+    assert err == f"{bad}: empty, 0 bytes; copy the photo again\n" + (
+        "1 of 5 photos could not be captioned\n"
+    )
+    assert [Path(result["image"]).name for result in results] == [
+        *("a b.png", "bad.png", "comma, 'and' \"quotes\".png", "emoji 🐕.png", "é.png")
+    ]
+    for result in results:
+        assert sorted(result) == ["captions", "error", "familiarity", "image"]
+        if result["error"]:
+            assert (result["captions"], result["familiarity"]) == ([], None)
+            continue
+        assert 0 <= result["familiarity"] <= 1
+        assert len(result["captions"]) == 2
+        for caption in result["captions"]:
+            assert sorted(caption) == ["log_probability", "text", "words"]
+            assert [sorted(word) for word in caption["words"]] == [
+                ["log_probability", "word"] for _ in caption["words"]
+            ]
+            assert " ".join(word["word"] for word in caption["words"]) == caption["text"]
+            assert sum(w["log_probability"] for w in caption["words"]) > caption["log_probability"]
+
+
+def test_text_is_a_line_a_photo(mrnn, model, album):
+    code, out, _ = mrnn("caption", album / "a b.png", album / "sub", "--model", model)
+    assert code == 0
+    lines = [line for line in out.splitlines() if not line.startswith("  (a guess")]
+    assert [line.split(": ")[0] for line in lines] == [f"{album}/a b.png", f"{album}/sub/é.png"]
+    _, out, _ = mrnn("caption", album / "a b.png", "--model", model, "--n-best", "3")
+    first, *captions = out.splitlines()[:4]
+    assert first == f"{album}/a b.png:"
+    for rank, line in enumerate(captions, 1):
+        assert re.match(rf"   {rank}  +-\d+\.\d\d  [a-z ]+$", line)
+
+
+def test_a_strange_photo_is_said_to_be_a_guess(mrnn, model, album, tmp_path):
+    code, out, _ = mrnn("caption", album / "a b.png", "--model", model, "--json")
+    assert code == 0
+    result = lines_of(out)[0]
+    _, out, _ = mrnn("caption", album / "a b.png", "--model", model)
+    assert ("a guess" in out) == (result["familiarity"] < 0.5)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_file_of_captions_goes_on_after_a_cut(mrnn, model, album, tmp_path, suffix):
+    (album / "bad.png").touch()
+    out = tmp_path / f"captions{suffix}"
+    arguments = ("caption", album, "--model", model, "--out", out)
+    code, text, _ = mrnn(*arguments)
+    assert (code, text) == (1, "")
+    whole = out.read_bytes()
+    if suffix == ".csv":
+        with out.open(newline="", encoding="utf-8") as file:
+            images = [row["image"] for row in csv.DictReader(file)]
+    else:
+        images = [result["image"] for result in lines_of(whole.decode())]
+    assert len(images) == len(set(images)) == 5
+    for share in (0.1, 0.35, 0.6, 0.95):
+        out.write_bytes(whole[: int(share * len(whole))])
+        mrnn(*arguments)
+        assert sorted(out.read_bytes().splitlines()) == sorted(whole.splitlines())
+    for _ in range(2):
+        code, _, err = mrnn(*arguments)
+        assert code == 1
+        assert err.startswith(f"{out}: 4 photos are done already\n{album}/bad.png: empty, 0 bytes")
+        assert err.endswith("1 of 1 photos could not be captioned\n")
+        assert sorted(out.read_bytes().splitlines()) == sorted(whole.splitlines())
+    (album / "bad.png").write_bytes((album / "a b.png").read_bytes())
+    assert mrnn(*arguments)[0] == 0
+    mended = out.read_bytes()
+    code, _, err = mrnn(*arguments)
+    assert (code, err) == (0, f"{out}: 5 photos are done already\n")
+    assert out.read_bytes() == mended
+
+
+def test_a_sidecar_never_replaces_what_a_user_wrote(mrnn, model, album, monkeypatch):
+    mine = album / "a b.txt"
+    mine.write_text("my own words")
+    code, out, err = mrnn("caption", album, "--model", model, "--sidecar")
+    assert (code, out) == (0, "")
+    stays = "Text files there already and stay; --overwrite replaces them: "
+    assert err == f"Text files written: 3\n{stays}1\n"
+    assert mine.read_text() == "my own words"
+    with monkeypatch.context() as patch:  # what is there is not captioned again
+        patch.setattr(captioner.Captioner, "stream", lambda _, photos, __: iter(photos))
+        code, out, err = mrnn("caption", album, "--model", model, "--sidecar")
+    assert (code, out, err) == (0, "", f"{stays}4\n")
+    written = sorted(path.name for path in album.rglob("*.txt"))
+    assert written == ["a b.txt", "comma, 'and' \"quotes\".txt", "emoji 🐕.txt", "é.txt"]
+    assert mrnn("caption", album, "--model", model, "--sidecar", "--overwrite")[0] == 0
+    assert mine.read_text() != "my own words"
+
+
+def test_photos_of_one_name_do_not_share_a_sidecar(mrnn, model, tmp_path):
+    for name in ("a.jpg", "a.png", "b.png"):
+        Image.new("RGB", (64, 64), "red").save(tmp_path / name)
+    code, out, err = mrnn("caption", tmp_path, "--model", model, "--sidecar", "--overwrite")
+    assert (code, out) == (1, "")
+    assert err == (
+        f"{tmp_path}/a.png: the text file cannot be written (that name is for a.jpg; rename one)\n"
+        "Text files written: 2\nText files not written: 1\n"
+    )
+    assert sorted(file.name for file in tmp_path.glob("*.txt")) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--overwrite"], "--overwrite replaces sidecars; give --sidecar too"),
+        (
+            ["--json", "--out", "x.csv"],
+            "--json prints, and --out writes a file of its own form",
+        ),
+    ],
+)
+def test_options_that_would_not_count_are_refused(mrnn, album, options, message):
+    code, out, err = mrnn("caption", album, *options)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"mrnn: {message}")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_one_file_has_one_number_of_captions_a_photo(mrnn, model, album, tmp_path, suffix):
+    out = tmp_path / f"captions{suffix}"
+    arguments = ("caption", album, "--model", model, "--out", out)
+    assert mrnn(*arguments, "--n-best", 3)[0] == 0
+    content = out.read_bytes()
+    code, _, err = mrnn(*arguments, "--n-best", 1)
+    assert code == 1
+    told = f"{out} has up to 3 captions a photo, not 1; give another file, or --n-best 3"
+    assert err == f"mrnn: {told}\n"
+    assert out.read_bytes() == content
+
+
+def test_what_is_printed_beside_a_bar_goes_to_stdout(monkeypatch):
+    class Screen(io.StringIO):
+        def isatty(self):
+            return True
+
+    line = "photo.jpg: " + "a long caption that no line of a terminal holds, " * 5
+    for out in (io.StringIO(), Screen()):
+        err = Screen()
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        with progress("Captioning", 1) as advance:
+            print(line)  # noqa: T201
+            advance()
+        assert "Captioning" in err.getvalue()
+        where = err if out.isatty() else out  # a screen shows both
+        assert f"{line}\n" in where.getvalue()
+
+
+def test_the_version(mrnn):
+    assert mrnn("--version") == (0, f"mrnn {__version__}\n", "")
+
+
+def png_header(side):
+    def chunk(kind, data):
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    size = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def test_a_weight_that_cannot_count_is_told(mrnn, model, album):
+    _, out, err = mrnn("caption", album, "--model", model, "--likeness", "1")
+    assert "Note: likeness: left out, as the model has not learned to rank; run mrnn train-" in err
+    assert out == mrnn("caption", album, "--model", model)[1]
+
+
+def test_each_bad_photo_is_a_line_and_the_others_are_done(mrnn, model, album):
+    good = album / "a b.png"
+    noise = np.random.default_rng(0).integers(0, 255, (60, 60, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(album / "cut.jpg")
+    contents = {
+        "text.jpg": b"not a photo",
+        "cut.jpg": (album / "cut.jpg").read_bytes()[:900],
+        "empty.jpg": b"",
+        "huge.png": png_header(20_000),
+        "program.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    }
+    for name, content in contents.items():
+        (album / name).write_bytes(content)
+    (album / "dangling.jpg").symlink_to(album / "nowhere.jpg")
+    os.mkfifo(album / "pipe.jpg")
+    bad = [album / name for name in (*contents, "dangling.jpg", "pipe.jpg", "missing.jpg")]
+    paths = [good, *bad, album / "sub"]
+    code, out, err = mrnn("caption", *paths, "--model", model, "--json")
+    assert code == 1
+    *told, summary = err.splitlines()
+    assert len(told) == len(bad)
+    for line, path in zip(told, bad, strict=True):
+        assert line.startswith(f"{path}: ")
+    assert summary == "8 of 10 photos could not be captioned"
+    results = lines_of(out)
+    assert [result["image"] for result in results] == [*map(str, paths[:-1]), f"{album}/sub/é.png"]
+    assert [result["error"] for result in results if result["error"]] == told
+
+
+def test_a_name_that_is_no_utf8(mrnn, model, album, tmp_path):
+    odd = album / "caf\udce9.png"
+    try:
+        odd.write_bytes((album / "a b.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    for kind in (["--json"], [], ["--out", tmp_path / "x.csv"], ["--sidecar"]):
+        code, out, _ = mrnn("caption", odd, "--model", model, *kind)
+        assert code == 0
+        if "--json" in kind:
+            assert lines_of(out)[0]["image"].endswith("caf\\udce9.png")
+    code, _, err = mrnn("caption", odd, "--model", model, "--out", tmp_path / "x.csv")
+    assert (code, err) == (0, f"{tmp_path}/x.csv: 1 photos are done already\n")
+    assert odd.with_suffix(".txt").exists()
+
+
+def test_a_page_of_text_in_the_demo_is_named_or_the_extra_is(mrnn, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    code, out, err = mrnn("demo")
+    assert (code, out) == (1, "")
+    assert err == "mrnn: The demo's photos need: pip install 'mrnn[demo]'\n"

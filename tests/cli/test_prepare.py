@@ -1,0 +1,168 @@
+"""`mrnn prepare` on a small source of each kind."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from mrnn.cli import app
+from mrnn.data.dataset import Dataset
+from mrnn.errors import DataError, OptionsError
+
+KARPATHY = {
+    "images": [
+        {"filename": "a.jpg", "split": "train", "sentences": [{"raw": "A dog"}]},
+        {"filename": "b.jpg", "split": "val", "sentences": [{"raw": "A cat"}]},
+        {"filename": "c.jpg", "split": "restval", "sentences": []},
+    ]
+}
+COCO = {
+    "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "bare.jpg"}],
+    "annotations": [{"image_id": 1, "caption": "A dog"}],
+}
+COCO_VAL = {
+    "images": [{"id": 3, "file_name": "b.jpg"}],
+    "annotations": [{"image_id": 3, "caption": "A cat"}],
+}
+FILES = {
+    "flickr/f.token": "a.jpg#0\tA dog\nb.jpg#0\tA cat\nc.jpg#0\tA bird\n",
+    "dataset.json": json.dumps(KARPATHY),
+    "captions_train2014.json": json.dumps(COCO),
+    "captions_val2014.json": json.dumps(COCO_VAL),
+    "iapr/00/1.eng": "<DESCRIPTION>A dog; a wall;</DESCRIPTION>",
+    "iapr/00/2.eng": "<DESCRIPTION>A cat;</DESCRIPTION>",
+    "table.csv": "file,text,part\na.jpg,A dog,train\nb.jpg,A cat,val\n",
+    "photos/a.jpg": "",
+    "photos/a.txt": "A dog\n",
+    "photos/b.jpg": "",
+    "photos/b.txt": "A cat\n",
+    "dev.txt": "b\n",
+    "train.txt": "a.jpg\n",
+}
+LISTS = ("--split-list", "train=train.txt", "--split-list", "val=dev.txt")
+COLUMNS = ("--image-column", "file", "--caption-column", "text", "--split-column", "part")
+
+
+@pytest.fixture(autouse=True)
+def sources(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(content)
+
+
+def prepare(*arguments):
+    arguments = ("prepare", *arguments, "--images", "photos", "--out", "data")
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("flickr", "flickr", *LISTS),
+        ("flickr", "flickr", *LISTS, "--leave-out", "c.jpg"),
+        ("karpathy", "dataset.json"),
+        ("karpathy", "dataset.json", *LISTS),
+        ("coco", "captions_train2014.json", "captions_val2014.json"),
+        ("table", "table.csv", *COLUMNS),
+        ("folder", "photos", *LISTS),
+    ],
+)
+def test_every_kind_makes_a_dataset(arguments, tmp_path):
+    result = prepare(*arguments)
+    assert result.stdout == "train: 1 images, 1 captions\ndev: 1 images, 1 captions\n"
+    images = Dataset.load(tmp_path / "data").images
+    assert [(image.name, image.captions) for image in images] == [
+        *(("a.jpg", ("A dog",)), ("b.jpg", ("A cat",)))
+    ]
+    assert json.loads((tmp_path / "data/dataset.json").read_text())["source"] == arguments[0]
+
+
+@pytest.mark.parametrize(("sentences", "captions"), [((), 3), (("split",), 3), (("joined",), 2)])
+def test_iapr_at_random(sentences, captions):
+    option = ("--sentences", *sentences) if sentences else ()
+    result = prepare("iapr", "iapr", "--shares", "1", "0", "0", *option)
+    assert result.stdout == f"train: 2 images, {captions} captions\n"
+
+
+def test_what_is_left_out_is_told():
+    listed = prepare("flickr", "flickr", "--split-list", "dev=dev.txt")
+    assert listed.stderr.startswith("2 images in no split are left out\n")
+    assert "1 images without captions are left out\n" in prepare("karpathy", "dataset.json").stderr
+    random = prepare("flickr", "flickr")
+    assert random.stdout.count(": 1 images") == 3
+    assert "The source has no splits: train, dev and test are drawn at random\n" in random.stderr
+    assert (
+        prepare("flickr", "flickr", "--seed", "1").stderr == "Wrote data. Next: mrnn check data\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("flickr", "flickr", "--sentences", "split"), "flickr does not take --sentences; .* iapr"),
+        (
+            ("iapr", "iapr", "--image-column", "x"),
+            "iapr does not take --image-column; .* table does",
+        ),
+        (("coco", "x", "--split-column", "x"), "coco does not take --split-column; .* table does"),
+        (
+            ("karpathy", "a", "b"),
+            "prepare karpathy takes one SOURCE, not 2; coco and datasets take several",
+        ),
+        (("datasets", "a", "b"), "prepare datasets takes no --images: each dataset knows its own"),
+        (
+            ("folder", "photos", "--images", "none"),
+            "none: no such folder of images; check --images",
+        ),
+    ],
+)
+def test_options_that_do_not_fit(arguments, problem):
+    arguments = ("prepare", *arguments, "--out", "data")
+    images = () if "--images" in arguments else ("--images", "photos")
+    error = CliRunner().invoke(app, (*arguments, *images)).exception
+    assert isinstance(error, OptionsError)
+    with pytest.raises(OptionsError, match=problem):
+        raise error
+
+
+def test_a_table_without_rows_is_named(tmp_path):
+    table = tmp_path / "empty.csv"
+    table.write_text("image,caption\n")
+    arguments = ("prepare", "table", str(table), "--images", str(tmp_path), "--out", "data")
+    error = CliRunner().invoke(app, arguments).exception
+    assert isinstance(error, OptionsError)
+    assert str(error) == f"{table}: no captioned images, so there is no dataset to write"
+
+
+def test_nothing_that_has_captions(tmp_path):
+    (tmp_path / "photos/a.txt").unlink()
+    (tmp_path / "photos/b.txt").unlink()
+    with pytest.raises(DataError, match="folder: no captioned images, so there is no dataset"):
+        raise prepare("folder", "photos").exception
+    assert not (tmp_path / "data").exists()
+
+
+def test_photos_have_a_folder():
+    error = CliRunner().invoke(app, ("prepare", "folder", "photos", "--out", "data")).exception
+    with pytest.raises(OptionsError, match="prepare folder needs --images FOLDER, where the"):
+        raise error
+
+
+def test_dataset_folders_are_joined(tmp_path):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/d.jpg").touch()
+    (tmp_path / "more/d.txt").write_text("A kitchen\n")
+    for arguments in (
+        ("karpathy", "dataset.json", "--images", "photos", "--out", "one"),
+        ("folder", "more", "--images", "more", "--out", "two", "--shares", "1", "0", "0"),
+        ("datasets", "one", "two", "--out", "both"),
+    ):
+        result = CliRunner().invoke(app, ("prepare", *arguments))
+    assert result.stdout == "train: 2 images, 2 captions\ndev: 1 images, 1 captions\n"
+    both = Dataset.load(tmp_path / "both")
+    assert [(image.name, image.path, image.split) for image in both.images] == [
+        ("a.jpg", tmp_path / "photos/a.jpg", "train"),
+        ("b.jpg", tmp_path / "photos/b.jpg", "dev"),
+        ("d.jpg", tmp_path / "more/d.jpg", "train"),
+    ]

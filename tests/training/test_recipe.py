@@ -1,0 +1,129 @@
+import tomllib
+
+import pytest
+
+from mrnn.errors import OptionsError
+from mrnn.model.config import DecodingOptions
+from mrnn.training.recipe import RECIPES, Recipe, load_recipe
+
+SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\n[training]\nepochs = 2\n[model]\nrecurrent_size = 9\n')
+    return path
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_recipes_that_ship_are_known_by_name(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    content = tomllib.loads((RECIPES / f"{name}.toml").read_text())
+    for table, values in content.items():
+        if isinstance(values, dict):
+            assert recipe.model_dump()[table].items() >= values.items()
+
+
+def test_there_are_recipes():
+    assert "paper-lite" in SHIPPED
+
+
+def test_what_a_file_does_not_say_has_its_default(file):
+    recipe = load_recipe(file)
+    assert (recipe.name, recipe.training.epochs, recipe.model.recurrent_size) == ("mine", 2, 9)
+    assert recipe.training.minimum_count == 3
+    assert recipe.decoding == DecodingOptions()
+    assert load_recipe(str(file)) == recipe
+
+
+def test_a_file_goes_before_a_name(tmp_path, monkeypatch, file):
+    monkeypatch.chdir(tmp_path)
+    file.rename("paper-lite")
+    assert load_recipe("paper-lite").name == "mine"
+
+
+def test_settings_change_a_recipe_in_order(file):
+    settings = [
+        "training.epochs=7",
+        "training.learning_rate = 0.5",
+        "model.sees_image=false",
+        "encoder.fit=crop",
+        'name="yours"',
+        "training.epochs=8",
+    ]
+    recipe = load_recipe(file, settings)
+    assert recipe == Recipe.model_validate(
+        {
+            "name": "yours",
+            "training": {"epochs": 8, "learning_rate": 0.5},
+            "model": {"recurrent_size": 9, "sees_image": False},
+            "encoder": {"fit": "crop"},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["training.epoch=3"], "there is no key training.epoch; did you mean .*epochs\\?$"),
+        (["training.batchsize=3"], "no key training.batchsize; did you mean .*batch_size\\?$"),
+        (["trainig.epochs=3"], "no key trainig; did you mean training\\?$"),
+        (["qqq=3"], "there is no key qqq; did you mean "),
+        (["epochs=2"], "there is no key epochs; did you mean training.epochs\\?$"),
+        (["seed=2"], "there is no key seed; did you mean training.seed\\?$"),
+        (["model.beam_size=2"], "no key model.beam_size; did you mean decoding.beam_size\\?$"),
+        (["ranking.part=3"], "there is no key ranking.part; did you mean ranking.parts\\?$"),
+        (["training.epochs.more=3"], "'training.epochs.more=3': epochs is not a table$"),
+        (["epochs"], "'epochs' is not a setting; write table.key=value$"),
+        (["=3"], "'=3' is not a setting; write table.key=value$"),
+        (["training.=3"], "'training.=3' is not a setting"),
+        (["training.epochs=0"], "training.epochs: Input should be .*equal to 1, not 0"),
+        (["training.epochs=many"], "training.epochs: .*a valid integer.*, not 'many'"),
+        (["training.learning_rate=nan"], "training.learning_rate: .*greater than 0, not nan"),
+        (["training.precision=float16"], "training.precision: .*'bfloat16', not 'float16'$"),
+        (["encoder.fit=stretch"], "encoder.fit: .*'crop', 'squash', .* 'ten-crop', not 'stretch'$"),
+        (["model.dropout=1"], "model.dropout: Input should be less than 1, not 1$"),
+        (["model.embedding_layers=1"], "model: a relu recurrence adds .*_size, 9, not 128$"),
+        (["model.network=simple"], "model.network: .*'m-rnn' or 'simple-rnn', not 'simple'$"),
+        (["model=3"], "model: Input should be a valid dictionary"),
+        (["training.warm_up=-0.1"], "training.warm_up: .*greater than or equal to 0, not -0.1$"),
+        (["decoding.beam_size=1.5"], "decoding.beam_size: .*integer.*, not 1.5$"),
+    ],
+)  # fmt: skip
+def test_impossible_settings(file, settings, message):
+    with pytest.raises(OptionsError, match=message) as raised:
+        load_recipe(file, settings)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name = ", r"mine\.toml is not a recipe: Invalid value"),
+        (b"name = \xff", r"mine\.toml is not a recipe: 'utf-8' codec"),
+        (b"[training]\nepochs = 3\n", r"mine\.toml: name: Field required$"),
+        (b"name = 'x'\nseed = 3\n", r"mine\.toml: there is no key seed; did you mean "),
+        (b"name = 3\n", r"mine\.toml: name: Input should be a valid string, not 3$"),
+    ],
+)
+def test_a_bad_file(file, content, message):
+    file.write_bytes(content)
+    with pytest.raises(OptionsError, match=message):
+        load_recipe(file)
+
+
+def test_a_recipe_that_is_not_there(tmp_path):
+    with pytest.raises(
+        OptionsError, match=rf"^There is no recipe nonsense; give a file, or one of {SHIPPED[0]}"
+    ):
+        load_recipe("nonsense")
+    with pytest.raises(OptionsError, match=r"is not a recipe: Is a directory$"):
+        load_recipe(tmp_path)
+
+
+def test_a_dataset_folder_of_the_same_name_hides_no_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flickr8k").mkdir()
+    assert load_recipe("flickr8k") == load_recipe(RECIPES / "flickr8k.toml")

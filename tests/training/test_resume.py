@@ -1,0 +1,213 @@
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mrnn.data.dataset import Dataset
+from mrnn.data.features import extract_features
+from mrnn.encoders import ENCODERS
+from mrnn.errors import TrainingError
+from mrnn.training import train as training
+from mrnn.training.resume import add_metrics, cut_metrics
+from mrnn.training.train import train
+from tests.conftest import ColourEncoder
+from tests.training.test_train import epochs_of, metrics, recipe, run, weights
+
+
+@pytest.fixture
+def dataset(colours, colour_encoder):
+    extract_features(colours, colour_encoder)
+    return colours
+
+
+# What is refused
+
+
+def test_a_folder_that_holds_a_model_is_not_written_over(dataset, tmp_path):
+    out = tmp_path / "run"
+    run(dataset, out, epochs=1)
+    before = weights(out)
+    with pytest.raises(
+        TrainingError, match=r"run already holds a model; add --resume to go on, or"
+    ):
+        run(dataset, out, epochs=1, seed=1)
+    (out / "resume" / "state.safetensors").unlink()
+    with pytest.raises(TrainingError, match=r"run holds a model, but no resume.state\.safetensors"):
+        run(dataset, out, epochs=1, seed=1, resume=True)
+    assert weights(out) == before
+
+
+def test_a_file_is_not_a_folder(dataset, tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(TrainingError, match=r"run is a file; give a folder to --out$"):
+        run(dataset, tmp_path / "run")
+
+
+def test_another_recipe_is_not_gone_on_with(dataset, tmp_path):
+    out = tmp_path / "run"
+    run(dataset, out, epochs=1)
+    message = r"run was begun with another recipe or other data \(training\.epochs\); go on"
+    with pytest.raises(TrainingError, match=message):
+        run(dataset, out, epochs=2, resume=True)
+    fewer = Dataset(dataset.folder, dataset.images[3:])
+    with pytest.raises(TrainingError, match=r"another recipe or other data \(other captions\)"):
+        run(fewer, out, epochs=1, resume=True)
+
+
+def test_a_damaged_state_is_not_gone_on_with(dataset, tmp_path):
+    out = tmp_path / "run"
+    run(dataset, out, epochs=1)
+    state = out / "resume" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-9])
+    with pytest.raises(TrainingError, match=r"state\.safetensors is damaged \(.*\); train into an"):
+        run(dataset, out, epochs=1, resume=True)
+
+
+# A full disk
+
+
+@pytest.mark.parametrize("size", [2_000, 25_000])  # of no state, of the first alone
+def test_a_full_disk_leaves_a_run_that_can_go_on(dataset, tmp_path, limited, size):
+    left, whole, options = tmp_path / "left", tmp_path / "whole", {"epochs": 3, "average": 0.9}
+    run(dataset, whole, **options)
+    with pytest.raises(OSError, match=r"File too large: '.*state\.safetensors'"), limited(size):
+        run(dataset, left, **options)
+    assert (left / "resume" / "state.safetensors").exists() == (size > 2_000)
+    run(dataset, left, resume=True, **options)
+    assert weights(left) == weights(whole)
+    assert metrics(left) == metrics(whole)
+
+
+def test_figures_that_do_not_fit_are_forgotten(tmp_path, limited):
+    add_metrics(tmp_path, '{"epoch": 1}')
+    with pytest.raises(OSError, match=r"File too large: '.*metrics\.jsonl'"), limited(20):
+        add_metrics(tmp_path, '{"epoch": 2}')
+    cut_metrics(tmp_path, 1)
+    add_metrics(tmp_path, '{"epoch": 2}')
+    assert [line["epoch"] for line in metrics(tmp_path, timed=True)] == [1, 2]
+
+
+# Interrupted and resumed
+
+
+def test_a_run_that_is_left_and_resumed_ends_as_one_that_was_not(dataset, tmp_path):
+    left, whole, options = tmp_path / "left", tmp_path / "whole", {"epochs": 4, "average": 0.9}
+    run(dataset, whole, {"dropout": 0.3}, **options)
+    for stop in (3, 9, 20, 1, 12):  # events; 7 are an epoch
+        events = train(recipe({"dropout": 0.3}, **options), dataset, left, resume=True)
+        for _ in zip(range(stop), events, strict=False):
+            pass
+        events.close()
+        torch.rand(3)  # what others do with the global generator meanwhile
+    run(dataset, left, {"dropout": 0.3}, resume=True, **options)
+    assert weights(left) == weights(whole)
+    assert metrics(left) == metrics(whole)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"recurrence": "lstm", "recurrent_layers": 2},
+        {"recurrence": "gru", "embedding_layers": 1, "shares_embedding": True},
+        {"network": "simple-rnn", "recurrence": "sigmoid", "embedding_layers": 1,
+         "embedding_size": 12, "multimodal_size": 512, "sees_image": False},
+    ],
+)  # fmt: skip
+def test_every_network_learns_and_resumes(dataset, tmp_path, sizes):
+    left, whole, options = tmp_path / "left", tmp_path / "whole", {"epochs": 3, "average": 0.9}
+    first, _, last = epochs_of(run(dataset, whole, sizes | {"dropout": 0.1}, **options))
+    assert last.dev_perplexity < 0.9 * first.dev_perplexity
+    events = train(recipe(sizes | {"dropout": 0.1}, **options), dataset, left)
+    for _ in zip(range(12), events, strict=False):  # 7 are an epoch
+        pass
+    events.close()
+    run(dataset, left, sizes | {"dropout": 0.1}, resume=True, **options)
+    assert weights(left) == weights(whole)
+    assert metrics(left) == metrics(whole)
+
+
+def test_precision_stays_what_it_was(dataset, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    monkeypatch.setattr(training, "chosen_precision", lambda _: "bfloat16")
+    next(train(recipe(), dataset, out))
+    monkeypatch.setattr(training, "chosen_precision", lambda _: "float32")
+    assert next(train(recipe(), dataset, out, resume=True)).precision == "bfloat16"
+
+
+def train_until_killed(data, out, at_operation):
+    """In a process of its own: SIGKILL before the given renaming or writing, counted from 0."""
+    ENCODERS["colour"] = lambda fit: ColourEncoder()
+    left = at_operation
+
+    def counted(original):
+        def call(*args, **kwargs):
+            nonlocal left
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+            return original(*args, **kwargs)
+
+        return call
+
+    for name in ("replace", "write_bytes", "open"):
+        setattr(Path, name, counted(getattr(Path, name)))
+    options = {"epochs": 4, "average": 0.9}
+    for _ in train(recipe({"dropout": 0.3}, **options), Dataset.load(data), out, resume=True):
+        pass
+
+
+@pytest.fixture
+def whole(dataset, processes, tmp_path):
+    """A run that was left alone, and how long it took, the second time."""
+    for name in ("first", "whole"):
+        begin = time.monotonic()
+        process = processes.Process(
+            target=train_until_killed, args=(dataset.folder, tmp_path / name, -1)
+        )
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    return tmp_path / "whole", time.monotonic() - begin
+
+
+def test_a_run_killed_at_ten_random_moments_ends_as_one_that_was_left_alone(
+    dataset, whole, processes, tmp_path
+):
+    whole, seconds = whole
+    killed, moments = 0, random.Random(0)
+    for attempt in range(20):
+        left = tmp_path / f"left-{attempt}"
+        for delay in [*(moments.uniform(0.1, 0.8) * seconds for _ in range(5)), None]:
+            process = processes.Process(target=train_until_killed, args=(dataset.folder, left, -1))
+            process.start()
+            process.join(delay)
+            process.kill()
+            process.join()
+            killed += process.exitcode == -signal.SIGKILL
+        assert process.exitcode == 0
+        assert weights(left) == weights(whole)
+        assert metrics(left) == metrics(whole)
+        if killed >= 10:
+            break
+    assert killed >= 10
+
+
+def test_a_run_killed_before_each_file_it_writes_ends_as_one_that_was_left_alone(
+    dataset, whole, processes, tmp_path
+):
+    whole, _ = whole
+    left = tmp_path / "left"
+    for operation in [*range(14), *range(30, 4, -3), 10_000]:
+        process = processes.Process(
+            target=train_until_killed, args=(dataset.folder, left, operation)
+        )
+        process.start()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL)
+    assert process.exitcode == 0
+    assert weights(left) == weights(whole)
+    assert metrics(left) == metrics(whole)

@@ -1,0 +1,340 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mrnn import precision
+from mrnn.captioning.captioner import Captioner
+from mrnn.data.features import extract_features, load_features
+from mrnn.errors import DataError, TrainingError
+from mrnn.model.checkpoint import Checkpoint
+from mrnn.retrieval.likelihood import perplexity
+from mrnn.training import train as training
+from mrnn.training.batches import EncodedCaptions, batches
+from mrnn.training.events import EpochDone, RunFinished, RunStarted, StepDone
+from mrnn.training.recipe import Recipe, TrainingOptions
+from mrnn.training.train import chosen_precision, learning_rate, train
+from tests.conftest import COLOURS
+
+SIZES = {"embedding_size": 8, "recurrent_size": 12, "multimodal_size": 16}
+OPTIONS = {
+    "batch_size": 8,
+    "epochs": 12,
+    "learning_rate": 0.02,
+    "precision": "float32",
+    "patience": 12,
+}
+
+
+def recipe(sizes=None, **options):
+    return Recipe.model_validate(
+        {
+            "name": "colours",
+            "encoder": {"name": "colour"},
+            "model": SIZES | (sizes or {}),
+            "training": OPTIONS | options,
+            "decoding": {"maximum_words": 6},
+        }
+    )
+
+
+@pytest.fixture
+def dataset(colours, colour_encoder):
+    extract_features(colours, colour_encoder)
+    return colours
+
+
+def run(dataset, out, sizes=None, resume=False, **options):
+    return list(train(recipe(sizes, **options), dataset, out, resume=resume))
+
+
+def epochs_of(events):
+    return [event for event in events if isinstance(event, EpochDone)]
+
+
+def weights(out):
+    return (out / "model.safetensors").read_bytes()
+
+
+def metrics(out, *, timed=False):
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    if not timed:
+        for line in lines:
+            del line["seconds"], line["words_per_second"]
+    return lines
+
+
+# What training makes
+
+
+def test_it_learns_to_name_the_colour_of_a_photo(dataset, colour_encoder, tmp_path):
+    events = run(dataset, tmp_path / "run", {"dropout": 0.1})
+    epochs = epochs_of(events)
+    assert epochs[-1].dev_perplexity < 1.6 < 4 < epochs[0].dev_perplexity
+    assert epochs[-1].shuffled_perplexity > 1.15 * epochs[-1].dev_perplexity
+    assert epochs[-1].distinct == pytest.approx(3 / 6)
+    assert epochs[-1].cider > 4 > 1 > epochs[0].cider
+    assert epochs[-1].warnings == ()
+    captioner = Captioner(Checkpoint.load(tmp_path / "run"), colour_encoder)
+    for name, colour in COLOURS.items():
+        new = np.full((20, 30, 3), colour, np.uint8)
+        assert name in captioner.caption(new).captions[0].text.split()
+
+
+def test_events_tell_the_whole_story(dataset, tmp_path):
+    out = tmp_path / "run"
+    started, *middle, finished = run(dataset, out, epochs=2)
+    assert started == RunStarted(
+        folder=out,
+        parameters=sum(p.numel() for p in Checkpoint.load(out).model.parameters()),
+        vocabulary_size=3 + 7,
+        epochs=2,
+        steps_per_epoch=6,
+        precision="float32",
+        done_epochs=0,
+    )
+    assert [type(event) for event in middle] == 2 * [*6 * [StepDone], EpochDone]
+    steps = [event for event in middle if isinstance(event, StepDone)]
+    assert sum(step.words for step in steps) == 2 * 24 * (4 + 5)
+    bits = sum(step.bits * step.words for step in steps[:6]) / sum(s.words for s in steps[:6])
+    first, second = epochs_of(middle)
+    assert first.train_perplexity == pytest.approx(2**bits)
+    best = min((first, second), key=lambda epoch: epoch.dev_perplexity)
+    assert finished == RunFinished(out, best.epoch, best.dev_perplexity)
+    assert metrics(out, timed=True) == [epoch.model_dump() for epoch in (first, second)]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("MODEL_CARD.md", "config.json", "metrics.jsonl"),
+        *("model.safetensors", "resume", "vocabulary.txt"),
+    ]
+    card = (out / "MODEL_CARD.md").read_text()
+    assert (
+        "The dataset folder `data`:\n\n- train: 24 photos, 48 captions\n- dev: 6 photos, 12" in card
+    )
+    assert f"Of epoch {best.epoch}, the best" in card
+    assert f"| dev_perplexity | {best.dev_perplexity:.3f} |" in card
+
+
+def test_the_folder_holds_the_best_epoch_as_it_was_measured(dataset, colour_encoder, tmp_path):
+    *_, finished = run(dataset, tmp_path / "run", epochs=8, learning_rate=0.1)
+    checkpoint = Checkpoint.load(tmp_path / "run")
+    assert finished.best_perplexity == min(m["dev_perplexity"] for m in metrics(tmp_path / "run"))
+    images = dataset.split("dev")
+    references = [[caption.lower().strip(" .").split() for caption in i.captions] for i in images]
+    captions = EncodedCaptions.of(references, checkpoint.vocabulary)
+    features = load_features(dataset, colour_encoder.identity).of(images)
+    found = perplexity(checkpoint.model, batches(captions, features, 4))
+    assert found == pytest.approx(finished.best_perplexity, rel=2e-3)  # weights as float16
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(dataset, tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        run(dataset, tmp_path / name, {"dropout": 0.3}, seed=seed, epochs=3)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+    assert weights(tmp_path / "a") != weights(tmp_path / "c")
+
+
+def test_rnn_base_learns_without_the_image(dataset, colour_encoder, tmp_path):
+    epochs = epochs_of(run(dataset, tmp_path / "run", {"sees_image": False}, epochs=3))
+    assert epochs[-1].dev_perplexity < 0.8 * epochs[0].dev_perplexity
+    assert epochs[-1].distinct == pytest.approx(1 / 6)
+    assert epochs[-1].shuffled_perplexity is None
+    assert epochs[-1].warnings == ()
+    captioner = Captioner(Checkpoint.load(tmp_path / "run"), colour_encoder)
+    said = captioner.caption([np.full((9, 9, 3), c, np.uint8) for c in COLOURS.values()])
+    assert len({result.captions for result in said}) == 1
+
+
+def test_a_model_that_ignores_the_image_is_warned_of(dataset, tmp_path, colour_encoder):
+    file = extract_features(dataset, colour_encoder)
+    np.save(file, np.ones_like(np.load(file)))  # all photos look alike
+    for epoch in epochs_of(run(dataset, tmp_path / "run", epochs=2)):
+        assert epoch.shuffled_perplexity == epoch.dev_perplexity
+        assert any("the model ignores the image" in line for line in epoch.warnings)
+
+
+def test_bfloat16_learns_as_well(dataset, tmp_path):
+    events = run(dataset, tmp_path / "run", precision="bfloat16")
+    assert events[0].precision == "bfloat16"
+    assert epochs_of(events)[-1].dev_perplexity < 1.8
+
+
+@pytest.mark.parametrize("average", [0.0, 0.2])
+def test_the_average_of_the_weights_is_what_is_kept(dataset, tmp_path, monkeypatch, average):
+    step, history = torch.optim.AdamW.step, []
+
+    def remember(self, closure=None):
+        parameters = self.param_groups[0]["params"]
+        if not history:
+            history.append([p.detach().clone() for p in parameters])
+        step(self)
+        history.append([p.detach().clone() for p in parameters])
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", remember)
+    run(dataset, tmp_path / "run", epochs=1, average=average)
+    expected, *states = history
+    for done, state in enumerate(states, 1):
+        decay = min(average, done / (done + 10))
+        expected = [decay * e + (1 - decay) * s for e, s in zip(expected, state, strict=True)]
+    kept = list(Checkpoint.load(tmp_path / "run").model.parameters())
+    for stored, exact in zip(kept, expected, strict=True):  # a byte a number
+        assert ((stored - exact).abs() <= exact.abs().max() / 100).all()
+    if average:
+        assert any(not torch.allclose(k, s, rtol=1e-2) for k, s in zip(kept, state, strict=True))
+
+
+def test_patience_ends_a_run_that_does_not_improve(dataset, tmp_path):
+    events = run(dataset, tmp_path / "run", epochs=50, learning_rate=1e-12, average=0.9, patience=2)
+    epochs = epochs_of(events)
+    assert len(epochs) < 50
+    assert [epoch.best for epoch in epochs[-2:]] == [False, False]
+    assert events[-1].best_epoch == len(epochs) - 2
+    again = run(dataset, tmp_path / "run", resume=True, epochs=50, learning_rate=1e-12,
+                average=0.9, patience=2)  # fmt: skip
+    assert [type(event) for event in again] == [RunStarted, RunFinished]
+
+
+# The cost
+
+
+def first_gradients(dataset, out, monkeypatch, **options):
+    """The gradient that the optimizer gets at the first step, the batch and the model."""
+    caught = {}
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def step(self, closure=None):
+        caught["gradients"] = [p.grad.clone() for g in self.param_groups for p in g["params"]]
+        raise Stop
+
+    original = training._Run._step
+
+    def remember(self, batch):
+        caught["batch"], caught["model"] = batch, self.model
+        return original(self, batch)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setattr(training._Run, "_step", remember)
+    with pytest.raises(Stop):
+        run(dataset, out, **options)
+    return caught["gradients"], caught["batch"], caught["model"]
+
+
+@pytest.mark.parametrize("weight_penalty", [0.0, 0.3])
+def test_the_gradient_is_that_of_the_papers_cost(dataset, tmp_path, monkeypatch, weight_penalty):
+    gradients, batch, model = first_gradients(
+        dataset, tmp_path / "run", monkeypatch, weight_penalty=weight_penalty, clip=1e9
+    )
+    log2_p = model(batch.words, batch.images).log_softmax(-1) / math.log(2)
+    counted = [
+        log2_p[b, t, int(word)]
+        for b, sentence in enumerate(batch.targets)
+        for t, word in enumerate(sentence)
+        if word >= 0
+    ]
+    norm = sum((p**2).sum() for p in model.parameters())
+    cost = -sum(counted) / len(counted) + weight_penalty * norm
+    expected = torch.autograd.grad(cost, list(model.parameters()))
+    torch.testing.assert_close(gradients, list(expected), rtol=1e-4, atol=1e-6)
+
+
+def test_a_long_gradient_is_clipped(dataset, tmp_path, monkeypatch):
+    gradients, *_ = first_gradients(dataset, tmp_path / "run", monkeypatch, clip=0.01)
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    assert float(norm) == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize(("option", "value"), [("weight_penalty", 0.01), ("weight_decay", 2.0)])
+def test_penalty_and_decay_make_the_weights_smaller(dataset, tmp_path, option, value):
+    norms = []
+    for given in (0.0, value):
+        run(dataset, tmp_path / f"{given}", epochs=6, **{option: given})
+        model = Checkpoint.load(tmp_path / f"{given}").model
+        norms.append(sum(float(p.detach().square().sum()) for p in model.parameters()))
+    assert norms[1] < 0.8 * norms[0]
+
+
+def test_learning_rate_rises_linearly_then_falls_along_a_cosine():
+    options = TrainingOptions(learning_rate=2.0, warm_up=0.1)
+    rates = [learning_rate(options, step, 1000) for step in range(1000)]
+    assert rates[0] == pytest.approx(2 / 100)
+    np.testing.assert_allclose(np.diff(rates[:100]), 2 / 100)
+    assert max(rates) == rates[99] == rates[100] == 2
+    assert rates[100 + 450] == pytest.approx(1)
+    assert rates[100 + 225] == pytest.approx(2 * math.cos(math.pi / 8) ** 2)
+    assert (np.diff(rates[100:]) < 0).all()
+    assert 0 < rates[-1] < 1e-4
+
+
+@pytest.mark.parametrize("warm_up", [0.0, 0.5, 0.999])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_learning_rate_of_a_short_run_stays_in_bounds(steps, warm_up):
+    options = TrainingOptions(learning_rate=1.0, warm_up=warm_up)
+    assert all(0 < learning_rate(options, step, steps) <= 1 for step in range(steps))
+
+
+def test_precision_is_the_recipes_or_the_faster_one(monkeypatch):
+    assert chosen_precision(TrainingOptions(precision="bfloat16")) == "bfloat16"
+    assert chosen_precision(TrainingOptions(precision="float32")) == "float32"
+    for float32, bfloat16, expected in (
+        (2.0, 1.0, "bfloat16"), (1.0, 1.0, "float32"), (1.0, 2.0, "float32"),
+    ):  # fmt: skip
+        seconds = {torch.float32: float32, torch.bfloat16: bfloat16}
+        monkeypatch.setattr(precision, "_product_seconds", seconds.__getitem__)
+        assert chosen_precision(TrainingOptions()) == expected
+
+
+def test_the_least_of_several_times_tells_what_is_faster(monkeypatch):
+    busy = iter([9.0, 5.0] * (precision.ROUNDS - 1) + [2.0, 3.0])  # disturbed but for the last
+    monkeypatch.setattr(precision, "_product_seconds", lambda _: next(busy))
+    assert precision.faster_precision() == "float32"
+    monkeypatch.undo()
+    assert 0 < precision._product_seconds(torch.float32) < 10
+
+
+def test_emulated_bfloat16_is_given_up_soon(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        precision,
+        "_product_seconds",
+        lambda number: asked.append(number) or (1.0 if number == torch.float32 else 600.0),
+    )
+    assert precision.faster_precision() == "float32"
+    assert len(asked) == 2 * (precision.FEWEST + 1)
+
+
+# What is refused
+
+
+def test_a_cost_that_is_not_finite_names_the_batch(dataset, tmp_path):
+    message = (
+        r"^The cost is (nan|inf) in epoch \d, in the batch of 8 captions that begins with those of "
+        r"train-\d\d-\w+\.png, train-\d\d-\w+\.png, train-.*\.png\. Look for bad features .* "
+        r"or lower training\.learning_rate$"
+    )
+    with pytest.raises(TrainingError, match=message):
+        run(dataset, tmp_path / "run", learning_rate=1e38)
+
+
+def test_a_dev_perplexity_that_is_not_finite_ends_the_run(dataset, tmp_path):
+    with pytest.raises(
+        TrainingError, match=r"^Dev perplexity is (inf|nan) after epoch 1: .*lower training\.learn"
+    ):
+        run(dataset, tmp_path / "run", learning_rate=3e3)
+
+
+def test_features_that_are_not_finite_are_named(dataset, colour_encoder, tmp_path):
+    file = extract_features(dataset, colour_encoder)
+    matrix = np.load(file)
+    matrix[5] = np.nan
+    np.save(file, matrix)
+    with pytest.raises(DataError, match=r"no finite feature of 'train-05-blue\.png'\. Run: mrnn"):
+        run(dataset, tmp_path / "run")
+
+
+def test_features_that_are_not_there(colours, colour_encoder, tmp_path):
+    with pytest.raises(DataError, match=r"colour-squash\.npy does not exist\. Run: mrnn extract"):
+        run(colours, tmp_path / "run")
