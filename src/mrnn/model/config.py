@@ -7,47 +7,51 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Activation = Literal["relu", "sigmoid", "tanh"]
 Kind = Activation | Literal["gru", "lstm"]
 
-Fit = Literal["crop", "squash", "pad", "crop-flip", "squash-flip", "pad-flip", "ten-crop"]
-"""How a photo becomes a square: its centre cut out, its sides squashed, or bars added. The others
-average several squares: that and its mirror image; corners, centre, and their mirror images."""
+ResizeMode = Literal["crop", "squash", "pad", "crop-flip", "squash-flip", "pad-flip", "ten-crop"]
+"""How a photo becomes a square: cropped at its centre, squashed, or padded with bars.
+
+The others average the features of several crops: the square and its mirror image (-flip); corners,
+centre and their mirror images (ten-crop)."""
 
 MARGIN = 32
-"""Pixels by which the side of a photo is longer than that of the square cut out of it."""
+"""Pixels by which the shorter side of a photo exceeds the square that is cropped from it."""
 
 
 class EncoderIdentity(BaseModel):
-    """What makes two features comparable: they are if, and only if, their identities are equal.
+    """Two features can be compared if, and only if, the identities of their encoders are equal.
 
-    Of features made elsewhere only name and feature_size are known: their layer is "imported",
-    their fit None, their size 0, and their weights "".
+    Of imported features only name and feature_size are known: their layer is "imported", their
+    resize_mode None, their size 0, and their weights "".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     layer: str
-    fit: Fit | None
-    size: int
-    """Side, in pixels, of the square that the network sees."""
-    feature_size: int
+    resize_mode: ResizeMode | None
+    size: int = Field(ge=0)
+    """Side of the network's input, in pixels."""
+    feature_size: int = Field(ge=1)
     weights: str
-    """16 hexadecimal digits of a SHA-256: of the weights file that installs with the package, or
-    of the weights themselves."""
+    """The first 16 hexadecimal digits of the SHA-256 of the encoder's file."""
 
     def __str__(self) -> str:
         if self.imported:
             return f"{self.name} (imported, {self.feature_size:,} values)"
-        return f"{self.name} ({self.layer}, {self.fit}, {self.size} px, weights {self.weights})"
+        return (
+            f"{self.name} ({self.layer}, {self.resize_mode}, {self.size} px, "
+            f"weights {self.weights})"
+        )
 
     @property
     def imported(self) -> bool:
-        """Whether they were made elsewhere, so that no encoder here makes more of them."""
-        return self.fit is None
+        """Whether the features were made elsewhere, so that no encoder here makes more of them."""
+        return self.resize_mode is None
 
     @property
     def least_side(self) -> int:
         """What a photo's shorter side should at least have, in pixels."""
-        return self.size + (MARGIN if self.fit == "ten-crop" else 0)
+        return self.size + (MARGIN if self.resize_mode == "ten-crop" else 0)
 
 
 class ModelOptions(BaseModel):
@@ -69,7 +73,7 @@ class ModelOptions(BaseModel):
     """Transposed weight sharing: m(t) is mapped into the space of the first embedding layer, whose
     weights, transposed, then predict the next word."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of w(t), r(t), I and m(t) set to zero in training."""
+    """Fraction of w(t), r(t), I and m(t) set to zero in training."""
     sees_image: bool = True
     """False for the baseline RNN-Base: the same network without V_I I."""
     image_length: float = Field(default=0.0, ge=0)
@@ -106,7 +110,7 @@ class ModelConfig(ModelOptions):
 
 
 class DecodingOptions(BaseModel):
-    """How sentences are found. Searched for, unless `temperature` is above 0: then drawn."""
+    """How sentences are generated: by search at temperature 0, else sampled."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -114,77 +118,95 @@ class DecodingOptions(BaseModel):
     """Hypotheses kept at each step of a search; 1 is greedy search."""
     n_best: int = Field(default=1, ge=1, le=1000)
     """Hypotheses returned; the beam is widened to as many."""
-    maximum_words: int = Field(default=30, ge=1, le=1000)
-    length_exponent: float = Field(default=0.7, ge=0, le=2)
-    """A finished hypothesis scores log P / length^this, its end sign counted; 0 is plain log P."""
+    max_length: int = Field(default=30, ge=1, le=1000)
+    """Words, without `<eos>`."""
+    min_length: int = Field(default=1, ge=1, le=1000)
+    length_penalty: float = Field(default=0.7, ge=0, le=2)
+    """A finished hypothesis scores log P / length^this, `<eos>` counted; 0 is plain log P."""
 
-    likeness: float = Field(default=0.0, ge=0, le=1000)
-    """What a unit of likeness between photo and sentence, in the joint space of a model that has
-    learned to rank, adds to the score of a search's hypotheses; 0, or no such space, nothing."""
-    expected_cider: float = Field(default=0.0, ge=0, le=1000)
-    """What a unit of the CIDEr that a hypothesis can expect, 0 to 10, adds likewise."""
-
-    minimum_words: int = Field(default=1, ge=1, le=1000)
     no_repeat_ngram: int = Field(default=0, ge=0, le=1000)
-    """No run of this many words comes twice in a sentence; 0 allows all."""
-    must: tuple[str, ...] = ()
-    """Words that every sentence has, in any order."""
-    must_not: tuple[str, ...] = ()
-    """Words that no sentence has."""
+    """No n-gram of this many words occurs twice in a sentence; 0 allows all."""
+    force_words: tuple[str, ...] = ()
+    """Words that every sentence contains, in any order."""
+    bad_words: tuple[str, ...] = ()
+    """Words that no sentence contains."""
     prefix: str = ""
-    """What every sentence begins with; its words count as any others."""
+    """What every sentence begins with; its words count towards the length."""
 
-    diverse_groups: int = Field(default=1, ge=1, le=1000)
+    beam_groups: int = Field(default=1, ge=1, le=1000)
     """Parts of the beam that differ from each other; the beam is widened to a multiple."""
     diversity_penalty: float = Field(default=0.5, ge=0, le=1000)
     """Nats that a word costs for each hypothesis of an earlier group that has just taken it."""
 
     temperature: float = Field(default=0.0, ge=0, le=1000)
-    """Words are drawn in proportion to P^(1 / this); 0 searches instead."""
+    """Words are sampled in proportion to P^(1 / this); 0 searches instead."""
     top_k: int = Field(default=0, ge=0)
-    """Only this many of the likeliest words are drawn from; 0 for all."""
+    """Sampled from this many of the likeliest words; 0 for all."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Only the likeliest words that together have this share are drawn from, after `top_k`."""
+    """Sampled from the likeliest words that together have this probability, after `top_k`."""
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     @property
-    def fit_weights(self) -> dict[str, float]:
-        """Of what judges how well a caption fits its photo, by name, where it counts."""
-        weights = {"likeness": self.likeness, "expected_cider": self.expected_cider}
-        return {name: weight for name, weight in weights.items() if weight}
-
-    @property
-    def by_likelihood(self) -> "DecodingOptions":
-        """The same, where how well captions fit does not count."""
-        return self.model_copy(update=dict.fromkeys(self.fit_weights, 0.0))
-
-    @property
-    def searches(self) -> bool:
-        """Whether hypotheses come from one search whose best are wanted, not for being diverse."""
-        return not self.temperature and self.diverse_groups == 1
+    def is_beam_search(self) -> bool:
+        """Whether hypotheses come from one plain search, neither from groups nor sampled."""
+        return not self.temperature and self.beam_groups == 1
 
     @model_validator(mode="after")
     def _fit_together(self) -> "DecodingOptions":
-        if self.minimum_words > self.maximum_words:
+        if self.min_length > self.max_length:
             raise ValueError(
-                f"minimum_words, {self.minimum_words}, is more than maximum_words, "
-                f"{self.maximum_words}"
+                f"min_length, {self.min_length}, is more than max_length, {self.max_length}"
             )
         if not self.temperature:
             idle = [name for name in ("top_k", "top_p", "seed") if self._is_set(name)]
             if idle:
                 raise ValueError(f"{idle[0]} is for sampling: set temperature too, such as 1")
             return self
-        if self.must:
-            raise ValueError("must needs a search: leave temperature at 0")
-        if self.diverse_groups > 1:
-            raise ValueError("diverse_groups is for a search: leave temperature at 0")
+        if self.force_words:
+            raise ValueError("force_words needs a search: leave temperature at 0")
+        if self.beam_groups > 1:
+            raise ValueError("beam_groups is for a search: leave temperature at 0")
         return self
 
     def _is_set(self, name: str) -> bool:
         return bool(getattr(self, name) != type(self).model_fields[name].default)
 
     @property
-    def group_width(self) -> int:
+    def group_size(self) -> int:
         """Hypotheses that each group really keeps; one group is the whole beam."""
-        return -(-max(self.beam_size, self.n_best) // self.diverse_groups)
+        return -(-max(self.beam_size, self.n_best) // self.beam_groups)
+
+
+class RerankingOptions(BaseModel):
+    """What is added to the score of a beam search's hypotheses before they are put in order.
+
+    Both need a model with heads (`mrnn train-heads`); 0 leaves a term out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    similarity_weight: float = Field(default=0.0, ge=0, le=1000)
+    """Of the similarity, -1 to 1, of photo and sentence in the joint embedding."""
+    predicted_cider_weight: float = Field(default=0.0, ge=0, le=1000)
+    """Of the predicted CIDEr-D, near 0 to 10."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Those above 0, by their names."""
+        return {name: weight for name, weight in self.model_dump().items() if weight}
+
+
+class CheckpointConfig(BaseModel):
+    """The content of RUN/config.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    recipe: str
+    """The name of the recipe that trained the model."""
+    model: ModelConfig
+    encoder: EncoderIdentity
+    decoding: DecodingOptions
+    reranking: RerankingOptions
+    familiarity_median: float
+    familiarity_edge: float

@@ -1,50 +1,58 @@
-"""Tensors as model files keep them: matrices a byte a number, vectors in float16.
+"""Int8 quantization for model files: int8 matrices with one scale a row, vectors in float16.
 
-Each row of a matrix has its unit, a power of two, so that what is read can be written again
-unchanged and is exact in float16. Letters: R rows, C columns.
+Scales are powers of two, so what is read can be written again unchanged and is exact in float16.
+
+Letters: R rows, C columns.
 """
 
 from collections.abc import Mapping
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
-UNIT = ".scale"
-"""Ends the name of the tensor (R x 1) that holds a matrix's units."""
+SCALE = ".scale"
+"""Ends the name of the tensor (R x 1) that holds a matrix's scales."""
 LARGEST = 127
+LEAST_SCALE = 2.0**-24
 
 
-def packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Ready for a file; whole numbers stay as they are."""
-    small = {}
+def quantize(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Ready for a file; integer tensors stay as they are."""
+    small: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if not np.issubdtype(tensor.dtype, np.floating):
             small[name] = tensor
         elif tensor.ndim < 2:
-            small[name] = tensor.half()
+            small[name] = tensor.astype(np.float16)
         else:
-            largest = tensor.abs().amax(dim=1, keepdim=True)
-            unit = (largest / LARGEST).clamp(min=2.0**-24).log2().ceil().exp2()
-            small[name] = (tensor / unit).round().to(torch.int8)
-            small[name + UNIT] = unit
-    return {name: tensor.contiguous() for name, tensor in small.items()}
+            largest = np.abs(tensor).max(axis=1, keepdims=True)
+            scale = _power_of_two(np.maximum(largest / LARGEST, LEAST_SCALE))
+            small[name] = np.rint(tensor / scale).astype(np.int8)
+            small[name + SCALE] = scale
+    return {name: np.ascontiguousarray(tensor) for name, tensor in small.items()}
 
 
-def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `packed` made, in float32; other types stay. Raises ValueError for a missing unit."""
-    units = {name + UNIT for name, tensor in tensors.items() if tensor.dtype == torch.int8}
-    large = {}
+def dequantize(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What `quantize` made, in float32; integers stay. Raises ValueError for a missing scale."""
+    scales = {name + SCALE for name, tensor in tensors.items() if tensor.dtype == np.int8}
+    large: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
-        if tensor.dtype == torch.int8:
-            if name + UNIT not in tensors:
-                raise ValueError(f"{name} lacks its {UNIT}")
-            large[name] = tensor * tensors[name + UNIT].float()
-        elif name not in units:
-            large[name] = tensor.float() if tensor.is_floating_point() else tensor
+        if tensor.dtype == np.int8:
+            if name + SCALE not in tensors:
+                raise ValueError(f"{name} lacks its {SCALE}")
+            large[name] = tensor * tensors[name + SCALE].astype(np.float32)
+        elif name not in scales:
+            is_float = np.issubdtype(tensor.dtype, np.floating)
+            large[name] = tensor.astype(np.float32) if is_float else tensor
     return large
 
 
-def rounded(matrix: Float[Tensor, "R C"]) -> Float[Tensor, "R C"]:
-    """To what a file keeps: of each row, whole multiples, -127 to 127, of a power of two."""
-    return unpacked(packed({"": matrix}))[""]
+def rounded(matrix: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C"]:
+    """As a file keeps it: in each row multiples, -127 to 127, of a power of two."""
+    return dequantize(quantize({"": matrix}))[""]
+
+
+def _power_of_two(values: Float[np.ndarray, "R 1"]) -> Float[np.ndarray, "R 1"]:
+    """The least power of two that is not below each value."""
+    mantissa, exponent = np.frexp(values.astype(np.float32))
+    return np.ldexp(np.float32(1), exponent - (mantissa == 0.5)).astype(np.float32)
