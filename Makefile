@@ -4,7 +4,7 @@ PYTHON ?= python3
 # On Linux PyPI's torch brings several GB of CUDA; the PyTorch project has an index without it:
 # make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
-PHOTOS ?= examples
+PHOTOS ?=
 AGAINST ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -15,7 +15,7 @@ help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: .venv/light  ## caption the example photos, or yours: make demo PHOTOS="a.jpg folder/"
-	@$(BIN)/mrnn caption $(PHOTOS)
+	@$(BIN)/mrnn $(if $(PHOTOS),caption $(PHOTOS),demo)
 
 setup: .venv/ready  ## make .venv with everything that users and developers need
 
@@ -51,7 +51,7 @@ build: setup  ## the wheel and the sdist in dist/, tried in a fresh environment 
 	$(BIN)/python .ci/try_wheel.py
 
 bench: build  ## seconds and memory of the command: make bench AGAINST=old/.venv/bin/python PHOTOS=folder
-	$(BIN)/python benchmarks/product.py --photos $(PHOTOS) --wheel dist/*.whl $(if $(AGAINST),--against $(AGAINST))
+	$(BIN)/python benchmarks/product.py --wheel dist/*.whl $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(AGAINST),--against $(AGAINST))
 
 docs: setup  ## write the pages that are made from the code
 	$(BIN)/python docs/make_cli.py
