@@ -152,9 +152,127 @@ class CiderPredictor:
         return levels
 
 
+<<<<<<< HEAD
 def _numbers(
     keys: Int64[np.ndarray, " K"], wanted: Int64[np.ndarray, " X"]
 ) -> Int64[np.ndarray, " X"]:
     """The place of each wanted key among ascending ones, or `ABSENT`."""
     places = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
     return np.where(keys[places] == wanted, places, ABSENT)
+=======
+def fit_expected_cider(
+    features: Float[np.ndarray, "N F"], captions: EncodedCaptions, options: ExpectedCiderOptions
+) -> ExpectedCider:
+    """From the captions of a train split, rounded as a file keeps it. The same data, the same fit.
+
+    Images without captions have no part in it. The work goes on in blocks of images, so that
+    memory is taken by the matrices (F x F and G x F) and the count of n-grams alone. Raises
+    DataError for captions without a known word.
+    """
+    images, firsts = np.unique(np.sort(captions.image_rows), return_index=True)
+    order = np.split(np.argsort(captions.image_rows, kind="stable"), firsts[1:])
+    own = [[captions.sentences[row].tolist() for row in rows] for rows in order]
+    spread = Counter(ngram for sentences in own for ngram in set().union(*map(ngrams, sentences)))
+    kept = _most_spread(spread, options.ngrams)
+    rows = {ngram: row for row, ngram in enumerate(kept)}
+
+    def rarity(ngram: IdNGram) -> float:
+        return math.log(len(images) / spread[ngram])
+
+    def unit(part: slice) -> Float[Tensor, "_ F"]:
+        return unit_roots(torch.from_numpy(features[images[part]].astype(float)))
+
+    parts = [slice(i, i + IMAGES_AT_ONCE) for i in range(0, len(images), IMAGES_AT_ONCE)]
+    centre = torch.stack([unit(part).sum(0) for part in parts]).sum(0) / len(images)
+    gram = torch.zeros(len(centre), len(centre), dtype=torch.float64)
+    products = torch.zeros(len(kept), len(centre), dtype=torch.float64)
+    mean = torch.zeros(len(kept), dtype=torch.float64)
+    for part in parts:
+        centred = unit(part) - centre
+        wanted = SCALE / LONGEST * _mean_vectors(own[part], rows, rarity).t()
+        gram += centred.t() @ centred
+        products += torch.sparse.mm(wanted, centred)
+        mean += torch.sparse.sum(wanted, 1).to_dense()
+    ngram, image = _regress(gram, products.t(), options.penalty / len(images), options.directions)
+    spelling = [[*spelled, *[NOTHING] * (LONGEST - len(spelled))] for spelled in kept]
+    tensors = {
+        "spelling": torch.tensor(spelling, dtype=torch.int32).view(len(kept), LONGEST),
+        "rarity": torch.tensor([rarity(spelled) for spelled in kept]),
+        "rarest": torch.tensor([math.log(len(images))]),
+        "mean": mean / len(images), "ngram": ngram, "image": image, "centre": centre,
+        "length": _kept_by_length([len(sentence) for each in own for sentence in each]),
+    }  # fmt: skip
+    floats = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
+    return ExpectedCider(**unpacked(packed(floats)))
+
+
+def _most_spread(spread: Counter[IdNGram], count: int) -> list[IdNGram]:
+    """The n-grams of known words that most images' captions have."""
+    known = (ngram for ngram in spread if Vocabulary.UNK not in ngram)
+    kept = sorted(known, key=lambda ngram: (-spread[ngram], ngram))[:count]
+    if not kept:
+        raise DataError(
+            "No train caption has a word of the vocabulary, so no CIDEr can be expected; "
+            "look at them with mrnn check"
+        )
+    return kept
+
+
+def _kept_by_length(theirs: Sequence[int]) -> Float[Tensor, " L"]:
+    """What CIDEr-D's penalty leaves of a sentence of each length, as a mean over their lengths."""
+    counts = torch.bincount(torch.tensor(theirs, dtype=torch.long)).double()
+    ours = torch.arange(len(counts) + round(3 * SIGMA))[:, None]
+    left = torch.exp(-((ours - torch.arange(len(counts))) ** 2) / (2 * SIGMA**2))
+    return left.double() @ counts / counts.sum()
+
+
+def _mean_vectors(
+    groups: Sequence[Sequence[Sequence[int]]],
+    rows: Mapping[IdNGram, int],
+    rarity: Callable[[IdNGram], float],
+    *,
+    once: bool = False,
+) -> Tensor:
+    """The mean over each group's sentences of their vectors, as CIDEr has them: groups x G, sparse.
+
+    In a sentence's vector the n-grams of one length are a vector of unit length, before what comes
+    twice is counted `once`.
+    """
+    places, columns, values = array("q"), array("q"), array("d")
+    for place, sentences in enumerate(groups):
+        for counts in map(ngrams, sentences):
+            weights = {ngram: count * rarity(ngram) for ngram, count in counts.items()}
+            squares = [0.0] * (LONGEST + 1)
+            for ngram, weight in weights.items():
+                squares[len(ngram)] += weight**2
+            for ngram, weight in weights.items():
+                if weight and ngram in rows:
+                    places.append(place)
+                    columns.append(rows[ngram])
+                    value = weight / counts[ngram] if once else weight
+                    values.append(value / math.sqrt(squares[len(ngram)]) / len(sentences))
+    index = torch.from_numpy(np.array([places, columns], dtype=np.int64))
+    numbers = torch.from_numpy(np.array(values))
+    shape = (len(groups), len(rows))
+    return torch.sparse_coo_tensor(index, numbers, shape, check_invariants=True).coalesce()
+
+
+def _regress(
+    gram: Float[Tensor, "F F"], products: Float[Tensor, "F G"], penalty: float, directions: int
+) -> tuple[Float[Tensor, "G _"], Float[Tensor, "_ F"]]:
+    """The best matrix of so few directions, by squared error and penalty together.
+
+    With `root` the Cholesky factor of the penalised Gram matrix X'X, these are the leading singular
+    vectors of root^-1 X'Y. X is centred, so Y need not be. `penalty` is a share of the trace.
+    """
+    gram = gram.clone()
+    gram.diagonal().add_(penalty * float(gram.trace()) + 1e-12)
+    root = torch.linalg.cholesky(gram)
+    explained = torch.linalg.solve_triangular(root, products, upper=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        kept = min(directions, *explained.shape)
+        left, sizes, right = torch.svd_lowrank(explained, q=kept, niter=2)
+    image = torch.linalg.solve_triangular(root.t(), left * sizes, upper=True)
+    return right, image.t()
+>>>>>>> main
