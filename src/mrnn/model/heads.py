@@ -132,8 +132,8 @@ class Heads:
         write_whole(folder / HEADS, content)
 
     @classmethod
-    def load(cls, folder: Path, model: str, config: ModelConfig) -> "Heads":
-        """Of the model with this fingerprint, from its run's folder.
+    def load(cls, folder: Path, config: ModelConfig, model: str) -> "Heads":
+        """From a run's folder; `model` is the fingerprint of its network.
 
         Raises CheckpointError for a wrong tensor or another model, and says what mends it.
         """
@@ -148,23 +148,18 @@ class Heads:
         if not file.exists():
             refuse(" does not exist, so the model has no retrieval head")
         try:
-            return _read(file, model, config)
+            return _read(file, config, model)
         except _UnfitError as error:
             refuse(error)
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
             refuse(f" cannot be read: {str(error).splitlines()[0]:.100}")
-
-    @classmethod
-    def find(cls, folder: Path, model: str, config: ModelConfig) -> "Heads | None":
-        """As `load`, but None for a model without heads."""
-        return cls.load(folder, model, config) if (folder / HEADS).exists() else None
 
 
 class _UnfitError(Exception):
     """What is wrong with the file, as the rest of a line that begins with its name."""
 
 
-def _read(file: Path, model: str, config: ModelConfig) -> Heads:
+def _read(file: Path, config: ModelConfig, model: str) -> Heads:
     with safe_open(file, framework="np") as opened:
         header = _header_of(json.loads((opened.metadata() or {}).get("header", "null")), model)
         names = opened.keys()
@@ -189,7 +184,7 @@ def _read(file: Path, model: str, config: ModelConfig) -> Heads:
 
 def _header_of(content: Any, model: str) -> _Header:  # noqa: ANN401
     found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
+    if found != FORMAT or isinstance(found, bool):
         raise _UnfitError(
             f" has format {found!r:.40}, not {FORMAT}, so upgrade mrnn if that is newer"
         )
