@@ -88,9 +88,9 @@ def main() -> None:
     seconds, constants = dict.fromkeys(compared, 0.0), []
     for row, image in enumerate(images):
         words = checkpoint.vocabulary.encode(tokenize(image.captions[0]))
-        share, _ = model.read(torch.tensor([[Vocabulary.START, *words]]), model.begin(1))
+        share, _ = model.read(torch.tensor([[Vocabulary.BOS, *words]]), model.begin(1))
         rows = model.join(share[0][:, None], seen[None]).flatten(0, 1)
-        target = torch.tensor([*words, Vocabulary.END]).repeat_interleave(len(images))
+        target = torch.tensor([*words, Vocabulary.EOS]).repeat_interleave(len(images))
         logits = (rows * weight[target]).sum(1) + bias[target]
         for name, normaliser in compared.items():
             start = time.perf_counter()

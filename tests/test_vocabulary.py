@@ -3,10 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrnn.errors import CheckpointError, DataError
-from mrnn.tokenizer import SIGNS, Vocabulary
+from mrnn.tokenizer import SPECIAL_TOKENS, Vocabulary
 
 word = st.text(min_size=1, max_size=6).filter(
-    lambda text: text.split() == [text] and text not in SIGNS
+    lambda text: text.split() == [text] and text not in SPECIAL_TOKENS
 )
 unique_words = st.lists(word, unique=True)
 HEAD = b"<start>\n<end>\n<unk>\n"
@@ -24,7 +24,7 @@ def test_build_wants_three_by_default():
 
 
 def test_the_signs_are_the_first_ids():
-    ids = [Vocabulary.START, Vocabulary.END, Vocabulary.UNKNOWN]
+    ids = [Vocabulary.BOS, Vocabulary.EOS, Vocabulary.UNK]
     assert [Vocabulary([]).words[i] for i in ids] == ["<start>", "<end>", "<unk>"]
 
 

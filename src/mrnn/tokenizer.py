@@ -112,28 +112,28 @@ def join_words(words: Sequence[str]) -> str:
     return _JOIN.sub("", " ".join([_BRACKETS.get(word, word) for word in words]))
 
 
-SIGNS = ("<start>", "<end>", "<unk>")
+SPECIAL_TOKENS = ("<bos>", "<eos>", "<unk>")
 
 
 class Vocabulary:
     """Words and their ids, after the three signs. Immutable; a sign in a caption is unknown."""
 
-    START, END, UNKNOWN = 0, 1, 2  # the ids of the signs
+    BOS, EOS, UNK = 0, 1, 2  # the ids of the special tokens
 
     def __init__(self, words: Sequence[str]) -> None:
         for i, word in enumerate(words):
             if word.split() != [word]:
                 raise DataError(f"Word {i}, {word!r}, is empty or has whitespace in it")
-        twice = [word for word, count in Counter([*SIGNS, *words]).items() if count > 1]
+        twice = [word for word, count in Counter([*SPECIAL_TOKENS, *words]).items() if count > 1]
         if twice:
             raise DataError(f"Word {twice[0]!r} is in the vocabulary twice")
-        self._words = (*SIGNS, *words)
-        self._ids = {word: i for i, word in enumerate(words, start=len(SIGNS))}
+        self._words = (*SPECIAL_TOKENS, *words)
+        self._ids = {word: i for i, word in enumerate(words, start=len(SPECIAL_TOKENS))}
 
     @classmethod
     def build(cls, captions: Iterable[Sequence[str]], minimum_count: int = 3) -> "Vocabulary":
         """The words seen at least `minimum_count` times: by falling count, then by alphabet."""
-        counts = Counter(word for words in captions for word in words if word not in SIGNS)
+        counts = Counter(word for words in captions for word in words if word not in SPECIAL_TOKENS)
         ordered = sorted(counts, key=lambda word: (-counts[word], word))
         return cls([word for word in ordered if counts[word] >= minimum_count])
 
@@ -149,16 +149,18 @@ class Vocabulary:
             raise CheckpointError(f"{path}, line {line}: not UTF-8 text") from None
         first: dict[str, int] = {}
         for line, word in enumerate(lines, start=1):
-            if line <= len(SIGNS) and word != SIGNS[line - 1]:
-                raise CheckpointError(f"{path}, line {line}: {word!r} instead of {SIGNS[line - 1]}")
+            if line <= len(SPECIAL_TOKENS) and word != SPECIAL_TOKENS[line - 1]:
+                raise CheckpointError(
+                    f"{path}, line {line}: {word!r} instead of {SPECIAL_TOKENS[line - 1]}"
+                )
             if word.split() != [word]:
                 raise CheckpointError(f"{path}, line {line}: {word!r} instead of one word")
             if first.setdefault(word, line) != line:
                 raise CheckpointError(f"{path}, line {line}: {word!r} is on line {first[word]} too")
-        if len(lines) < len(SIGNS):
-            sign = SIGNS[len(lines)]
+        if len(lines) < len(SPECIAL_TOKENS):
+            sign = SPECIAL_TOKENS[len(lines)]
             raise CheckpointError(f"{path}, line {len(lines) + 1}: the file ends before {sign}")
-        return cls(lines[len(SIGNS) :])
+        return cls(lines[len(SPECIAL_TOKENS) :])
 
     def save(self, path: Path | str) -> None:
         """Write one word a line, the signs first, in UTF-8."""
@@ -171,15 +173,15 @@ class Vocabulary:
 
     def encode(self, words: Iterable[str]) -> list[int]:
         """The id of each word; UNKNOWN for a word that is not in the vocabulary."""
-        return [self._ids.get(word, self.UNKNOWN) for word in words]
+        return [self._ids.get(word, self.UNK) for word in words]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """The words of the ids up to the first END, without START."""
         words = []
         for i in ids:
-            if i == self.END:
+            if i == self.EOS:
                 break
-            if i != self.START:
+            if i != self.BOS:
                 words.append(self._words[i])
         return words
 

@@ -2,8 +2,8 @@ import itertools
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,18 +12,18 @@ from mrnn.captioning.decode import decode
 from mrnn.captioning.sampling import temper
 from mrnn.errors import OptionsError
 from mrnn.model.config import DecodingOptions
-from tests.captioning.table_model import END, START, UNKNOWN, TableModel
+from tests.captioning.table_model import BOS, EOS, UNK, TableModel, log_softmax, random_images
 
-IMAGE = torch.tensor([0.3, -0.2, 0.1, 0.5, 0.0], dtype=torch.float64)
+IMAGE = np.array([0.3, -0.2, 0.1, 0.5, 0.0])
 DRAWS = 4000
 
 
 def distribution(model, options, sentence=()):
     """The probability of each sentence that can be drawn, word by word without any tensor."""
-    if len(sentence) == options.maximum_words:
+    if len(sentence) == options.max_length:
         return {sentence: 1.0}
     own = model.next_word(sentence, IMAGE)
-    forbidden = {START, UNKNOWN} | ({END} if len(sentence) < options.minimum_words else set())
+    forbidden = {BOS, UNK} | ({EOS} if len(sentence) < options.min_length else set())
     allowed = [w for w in range(model.vocabulary) if w not in forbidden]
     weights = {w: math.exp(own[w] / options.temperature) for w in allowed}
     ordered = sorted(weights, key=weights.get, reverse=True)[: options.top_k or None]
@@ -34,7 +34,7 @@ def distribution(model, options, sentence=()):
     whole = sum(weights[w] for w in kept)
     found = {}
     for word in kept:
-        if word == END:
+        if word == EOS:
             found[sentence] = weights[word] / whole
             continue
         for longer, share in distribution(model, options, (*sentence, word)).items():
@@ -59,12 +59,12 @@ def chi_square(counts, expected):
         {"temperature": 2.5},
         {"temperature": 1.0, "top_k": 2},
         {"temperature": 1.0, "top_p": 0.9},
-        {"temperature": 1.5, "top_k": 3, "top_p": 0.8, "minimum_words": 2},
+        {"temperature": 1.5, "top_k": 3, "top_p": 0.8, "min_length": 2},
     ],
 )
 def test_sentences_are_drawn_as_often_as_they_are_probable(asked):
-    model, options = TableModel(5), DecodingOptions(maximum_words=3, **asked)
-    found = decode(model, IMAGE.repeat(DRAWS, 1), options)
+    model, options = TableModel(5), DecodingOptions(max_length=3, **asked)
+    found = decode(model, np.tile(IMAGE, (DRAWS, 1)), options)
     counts = Counter(h.words for (h,) in found)
     exact = distribution(model, options)
     assert sum(exact.values()) == pytest.approx(1)
@@ -74,10 +74,10 @@ def test_sentences_are_drawn_as_often_as_they_are_probable(asked):
 
 
 def test_several_are_drawn_without_putting_back():
-    model, options = TableModel(5), DecodingOptions(maximum_words=2, temperature=1, n_best=2)
+    model, options = TableModel(5), DecodingOptions(max_length=2, temperature=1, n_best=2)
     counts = Counter(
         frozenset(h.words for h in found)
-        for found in decode(model, IMAGE.repeat(DRAWS, 1), options)
+        for found in decode(model, np.tile(IMAGE, (DRAWS, 1)), options)
     )
     exact = distribution(model, options)
     expected = {
@@ -89,9 +89,9 @@ def test_several_are_drawn_without_putting_back():
     assert statistic <= freedom + 4 * math.sqrt(2 * freedom)
 
 
-@pytest.mark.parametrize("asked", [{}, {"top_k": 2}, {"top_p": 0.6}, {"minimum_words": 3}])
+@pytest.mark.parametrize("asked", [{}, {"top_k": 2}, {"top_p": 0.6}, {"min_length": 3}])
 def test_asked_for_more_than_there_are_all_are_drawn(asked):
-    options = DecodingOptions(maximum_words=3, temperature=1, n_best=100, **asked)
+    options = DecodingOptions(max_length=3, temperature=1, n_best=100, **asked)
     model = TableModel(5)
     (found,) = decode(model, IMAGE[None], options)
     assert {h.words for h in found} == set(distribution(model, options))
@@ -103,8 +103,7 @@ def test_asked_for_more_than_there_are_all_are_drawn(asked):
     st.integers(0, 10_000), st.floats(0.05, 5), st.integers(0, 6), st.floats(0.01, 1)
 )  # fmt: skip
 def test_what_is_cut_off_is_exact(seed, temperature, top_k, top_p):
-    generator = torch.Generator().manual_seed(seed)
-    log_probs = torch.randn(3, 6, dtype=torch.float64, generator=generator).log_softmax(1)
+    log_probs = log_softmax(random_images(3, 6, seed))
     options = DecodingOptions(temperature=temperature, top_k=top_k, top_p=top_p)
     for row, tempered in zip(log_probs.tolist(), temper(log_probs, options).tolist(), strict=True):
         weights = [math.exp(x / temperature) for x in row]
@@ -121,24 +120,24 @@ def test_what_is_cut_off_is_exact(seed, temperature, top_k, top_p):
 
 def test_ties_are_cut_by_the_lower_id():
     options = DecodingOptions(temperature=1, top_k=2)
-    kept = temper(torch.zeros(1, 5).log_softmax(1), options) > -math.inf
+    kept = temper(log_softmax(np.zeros((1, 5))), options) > -math.inf
     assert kept.tolist() == [[True, True, False, False, False]]
 
 
 def test_any_temperature_leaves_something_to_draw():
-    log_probs = torch.randn(2, 9).log_softmax(1)
+    log_probs = log_softmax(random_images(2, 9))
     log_probs[:, 0] = -math.inf
     for temperature in (1e-30, 1e-3, 1000):
         tempered = temper(log_probs, DecodingOptions(temperature=temperature))
-        assert tempered.exp().sum(1).tolist() == pytest.approx([1, 1])
-    nothing = temper(torch.full((1, 9), -math.inf), DecodingOptions(temperature=1))
-    assert nothing.isneginf().all()
+        assert np.exp(tempered).sum(axis=1).tolist() == pytest.approx([1, 1])
+    nothing = temper(np.full((1, 9), -math.inf), DecodingOptions(temperature=1))
+    assert np.isneginf(nothing).all()
 
 
 def test_a_low_temperature_is_greedy_search():
-    model, seen = TableModel(7), torch.randn(4, 7, dtype=torch.float64)
-    cold = decode(model, seen, DecodingOptions(temperature=1e-6, maximum_words=6))
-    greedy = decode(model, seen, DecodingOptions(beam_size=1, maximum_words=6))
+    model, seen = TableModel(7), random_images(4, 7)
+    cold = decode(model, seen, DecodingOptions(temperature=1e-6, max_length=6))
+    greedy = decode(model, seen, DecodingOptions(beam_size=1, max_length=6))
     assert [h.words for (h,) in cold] == [h.words for (h,) in greedy]
 
 
@@ -149,30 +148,30 @@ def test_a_low_temperature_is_greedy_search():
 )  # fmt: skip
 def test_what_is_drawn_keeps_to_the_options(seed, n_best, shortest, ngram, must_not):
     options = DecodingOptions(
-        temperature=2, seed=seed, n_best=n_best, minimum_words=shortest, maximum_words=7,
+        temperature=2, seed=seed, n_best=n_best, min_length=shortest, max_length=7,
         no_repeat_ngram=0 if ngram == 1 else ngram,
     )  # fmt: skip
-    constraints = Constraints(must_not=tuple(must_not), prefix=(6,))
-    model, seen = TableModel(8, seed), torch.randn(2, 8, dtype=torch.float64)
+    constraints = Constraints(bad_words=tuple(must_not), prefix=(6,))
+    model, seen = TableModel(8, seed), random_images(2, 8)
     for image, found in enumerate(decode(model, seen, options, constraints)):
         assert len({h.words for h in found}) == len(found) == n_best
         assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
         for h in found:
             assert shortest <= len(h.words) <= 7
             assert h.words[0] == 6
-            assert not {START, END, UNKNOWN, *must_not} & {*h.words}
+            assert not {BOS, EOS, UNK, *must_not} & {*h.words}
             runs = [h.words[i : i + ngram] for i in range(len(h.words) - ngram + 1)]
             assert ngram < 2 or len({*runs}) == len(runs)
             own = [
                 model.next_word(h.words[:place], seen[image])[word]
-                for place, word in enumerate((*h.words, END))
+                for place, word in enumerate((*h.words, EOS))
             ]
             assert h.word_log_probabilities == pytest.approx(own)
 
 
 def test_a_draw_depends_on_seed_key_and_image_alone():
-    model, options = TableModel(9), DecodingOptions(temperature=1, n_best=3, maximum_words=8)
-    seen = torch.randn(5, 9, dtype=torch.float64)
+    model, options = TableModel(9), DecodingOptions(temperature=1, n_best=3, max_length=8)
+    seen = random_images(5, 9)
     together = decode(model, seen, options, keys=[7, 1, 4, 8, 2])
     for image, key in ((0, 7), (2, 4), (4, 2)):
         (alone,) = decode(model, seen[image, None], options, keys=[key])
@@ -184,7 +183,7 @@ def test_a_draw_depends_on_seed_key_and_image_alone():
 
 
 def test_where_nothing_can_be_drawn():
-    constraints = Constraints(must_not=(3, 4))
+    constraints = Constraints(bad_words=(3, 4))
     with pytest.raises(OptionsError, match=r"^No sentence of 1 to 30 words keeps to the options: "):
         decode(TableModel(5), IMAGE[None], DecodingOptions(temperature=1), constraints)
     assert decode(TableModel(5), IMAGE[None][:0], DecodingOptions(temperature=1)) == []

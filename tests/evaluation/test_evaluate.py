@@ -36,7 +36,7 @@ def features(colours, colour_encoder):
 
 def by_hand(model, words, feature):
     """log2 of the probability of each word of a sentence, its end sign left out."""
-    inputs = torch.from_numpy(np.concatenate([[Vocabulary.START], words]))[None]
+    inputs = torch.from_numpy(np.concatenate([[Vocabulary.BOS], words]))[None]
     with torch.inference_mode():
         logits = model(inputs, torch.from_numpy(feature.astype(np.float32))[None])[0]
     return [float(logits[i].log_softmax(-1)[word]) / np.log(2) for i, word in enumerate(words)]

@@ -133,7 +133,7 @@ def test_a_caption_of_the_photo_is_expected_to_score_more(world):
 def test_words_that_it_does_not_know_count_in_the_length_alone(world):
     vocabulary, features, _, captions = world
     model = fit_expected_cider(features, captions, ALL)
-    unknown = Vocabulary.UNKNOWN
+    unknown = Vocabulary.UNK
     dog = vocabulary.encode(["dog"])[0]
     scores = model.score([[[dog], [dog, unknown], [unknown], []]], features[:1])[0]
     assert scores[2:].tolist() == [0, 0]

@@ -25,9 +25,9 @@ def unpack(batch):
     for words, targets, image in zip(batch.words, batch.targets, batch.images, strict=True):
         length = int((targets != IGNORED).sum())
         sentence = targets[: length - 1].tolist()
-        assert targets.tolist() == [*sentence, Vocabulary.END] + [IGNORED] * (len(words) - length)
-        padding = [Vocabulary.END] * (len(words) - length)
-        assert words.tolist() == [Vocabulary.START, *sentence, *padding]
+        assert targets.tolist() == [*sentence, Vocabulary.EOS] + [IGNORED] * (len(words) - length)
+        padding = [Vocabulary.EOS] * (len(words) - length)
+        assert words.tolist() == [Vocabulary.BOS, *sentence, *padding]
         assert image[0] == image[1]
         yield int(image[0]), tuple(sentence)
 

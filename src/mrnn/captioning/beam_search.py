@@ -1,65 +1,69 @@
 """Beam search: greedy, plain, in groups that differ, and with words that must appear.
 
-Letters as in `mrnn.captioning.decode`; G groups, S the hypotheses of one image (G x banks x K).
+Letters as in `mrnn.captioning.hypotheses`; K beam, W words that must appear.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+import numpy as np
+from jaxtyping import Bool, Float
 
 from mrnn.captioning.constraints import Constraints
-from mrnn.captioning.hypotheses import Choice, Hypothesis, LanguageModel, Unfinished, choose
+from mrnn.captioning.hypotheses import (
+    Candidates,
+    Hypothesis,
+    LanguageModel,
+    Unfinished,
+    choose,
+)
 from mrnn.model.config import DecodingOptions
+
+Finished = list[list[list[Hypothesis]]]
+"""By image and group."""
 
 
 def beam_search(
     model: LanguageModel,
-    seen: Float[Tensor, "N M"],
+    images: Float[np.ndarray, "N M"],
     options: DecodingOptions,
     constraints: Constraints,
 ) -> list[list[Hypothesis]]:
     """The hypotheses of each image that a beam search with length normalisation finds.
 
-    A group is done when as many of its hypotheses have finished as it keeps unfinished ones.
-    Where words must appear it goes on until nothing better can come: the shortest sentences that
-    have these words end first, and are seldom the best. Fewer than `n_best` come back only where
-    fewer sentences exist, where groups find the same ones, or where a vocabulary of a few words
-    leaves nothing to go on with that `no_repeat_ngram` allows.
+    A group is done when as many of its hypotheses have finished as it keeps unfinished ones. With
+    force words it goes on until nothing better can come: the shortest sentences that contain them
+    end first, and are seldom the best. Fewer than `n_best` come back only where fewer sentences
+    exist, where groups find the same ones, or where a vocabulary of a few words leaves nothing to
+    go on with that `no_repeat_ngram` allows.
 
-    Groups are those of Vijayakumar et al. 2016 (algorithm 1, Hamming diversity; the end sign costs
+    Groups are those of Vijayakumar et al. 2016 (algorithm 1, Hamming diversity; `<eos>` costs
     nothing), and `n_best` takes the best of each before the second of any. Banks are the grid of
     Hokamp and Liu 2017.
     """
-    beam = _Beam.of(options, constraints)
-    unfinished = Unfinished.start(model, len(seen), beam.size)
-    totals = unfinished.state.new_full((len(seen), beam.size), -torch.inf)
-    totals[:, :: beam.group_size] = 0
-    finished: list[list[list[Hypothesis]]] = [[[] for _ in range(beam.groups)] for _ in seen]
-    images, rows_seen = torch.arange(len(seen)), seen.repeat_interleave(beam.size, 0)
-    for _ in range(options.maximum_words + 1):
-        flat, state = model.advance(unfinished.last_words, unfinished.state, rows_seen)
-        constraints.forbid(flat, unfinished.words.flatten(0, 1), options)
-        log_probs = flat.view(len(images), beam.size, flat.shape[1])
-        sums = totals[:, :, None] + log_probs
-        going_on, ended = beam.choose(sums, constraints.lacking(unfinished.words))
-        for image, place in (ended.scores > -torch.inf).nonzero().tolist():
-            parent = int(ended.parents[image, place])
-            hypothesis = unfinished.finish(image, parent, log_probs, options.length_exponent)
-            groups = finished[int(images[image])]
-            if beam.groups == 1 or not any(map(hypothesis.among, groups)):
-                groups[parent // beam.group_size].append(hypothesis)
-        unfinished = unfinished.extend(going_on, log_probs, state)
-        totals = beam.totals(sums, going_on, [finished[i] for i in images.tolist()])
-        alive = (totals > -torch.inf).any(1)
-        if not alive.any():
+    beam = _Beam(options, constraints)
+    unfinished = Unfinished.start(model, len(images), options.beam_groups)
+    finished: Finished = [[[] for _ in range(options.beam_groups)] for _ in images]
+    for _ in range(options.max_length + 1):
+        if not len(unfinished):
             break
-        if not alive.all():
-            images, unfinished, totals = images[alive], unfinished.select(alive), totals[alive]
-            rows_seen = seen[images].repeat_interleave(beam.size, 0)
+        log_probs, state = model.step(
+            unfinished.last_words, unfinished.state, images[unfinished.images]
+        )
+        constraints.forbid(log_probs, unfinished.words, options)
+        going, ended = beam.choose(unfinished, log_probs)
+        for row, word in zip(ended.rows.tolist(), ended.words.tolist(), strict=True):
+            end = float(log_probs[row, word])
+            hypothesis = unfinished.finish(row, end, options.length_penalty)
+            groups = finished[unfinished.images[row]]
+            if len(groups) == 1 or not any(_among(hypothesis, group) for group in groups):
+                groups[unfinished.groups[row]].append(hypothesis)
+        unfinished = beam.keep(unfinished.extend(going, log_probs, state), finished)
     return [_in_turn(groups, options.n_best) for groups in finished]
+
+
+def _among(hypothesis: Hypothesis, others: list[Hypothesis]) -> bool:
+    return any(hypothesis.words == other.words for other in others)
 
 
 def _in_turn(groups: list[list[Hypothesis]], n_best: int) -> list[Hypothesis]:
@@ -71,94 +75,84 @@ def _in_turn(groups: list[list[Hypothesis]], n_best: int) -> list[Hypothesis]:
 
 @dataclass(frozen=True)
 class _Beam:
-    """How the hypotheses of an image lie: by group, in it by bank, in it best first.
+    """Which hypotheses go on.
 
-    With C words that must appear a group has a bank for each number of them that is there, 0 to C.
-    A hypothesis contends only with those of its bank, and ends only in the last.
+    With W force words a group has a bank for each number of them that is there, 0 to W. A
+    hypothesis competes only with those of its bank, and ends only in the last.
     """
 
-    groups: int
-    banks: int
-    width: int
-    needed: tuple[int, ...]
-    penalty: float
-    discount: float
-    """The total of what is unfinished, divided by this, bounds the score that it ends with."""
-
-    @classmethod
-    def of(cls, options: DecodingOptions, constraints: Constraints) -> "_Beam":
-        return cls(
-            groups=options.diverse_groups,
-            banks=len(constraints.needed) + 1,
-            width=options.group_width,
-            needed=constraints.needed,
-            penalty=options.diversity_penalty,
-            discount=(options.maximum_words + 1) ** options.length_exponent,
-        )
-
-    @property
-    def group_size(self) -> int:
-        return self.banks * self.width
-
-    @property
-    def size(self) -> int:
-        return self.groups * self.group_size
+    options: DecodingOptions
+    constraints: Constraints
 
     def choose(
-        self, sums: Float[Tensor, "N S V"], lacking: Bool[Tensor, "N S C"]
-    ) -> tuple[Choice, Choice]:
-        """What goes on and what ends, of all groups and banks."""
-        bank = self._banks(sums, lacking) if self.needed else None
-        taken = sums.new_zeros(len(sums), sums.shape[2]) if self.groups > 1 else None
-        going_on, ended = [], []
-        for first in range(0, self.size, self.group_size):
-            rows = slice(first, first + self.group_size)
-            scores = sums[:, rows]
-            if taken is not None:  # for this choice alone: the totals stay the model's own
-                scores = scores - self.penalty * taken[:, None]
-            for number in range(self.banks):
-                of_bank = scores
-                if bank is not None:
-                    of_bank = scores.masked_fill(bank[:, rows] != number, -torch.inf)
-                goes, ends = choose(of_bank, self.width, first)
-                going_on.append(goes)
-                ended.append(ends)
-                if taken is not None:
-                    taken.scatter_add_(1, goes.words, (goes.scores > -torch.inf).to(taken.dtype))
-        return Choice.join(going_on), Choice.join(ended)
+        self, unfinished: Unfinished, log_probs: Float[np.ndarray, "X V"]
+    ) -> tuple[Candidates, Candidates]:
+        """What goes on, with log-probabilities as scores, and what ends, of all groups."""
+        if self.options.beam_groups == 1:
+            return self._choose_in_banks(unfinished, log_probs)
+        going_on, all_ended = [], []
+        taken = np.zeros((int(unfinished.images[-1]) + 1, log_probs.shape[1]), log_probs.dtype)
+        for group in range(self.options.beam_groups):
+            rows = np.flatnonzero(unfinished.groups == group)
+            own = unfinished.select(rows)
+            # For this choice alone: the totals stay the model's own.
+            penalized = log_probs[rows] - self.options.diversity_penalty * taken[own.images]
+            going, ended = self._choose_in_banks(own, penalized)
+            np.add.at(taken, (own.images[going.rows], going.words), 1)
+            going_on.append(replace(going, rows=rows[going.rows]))
+            all_ended.append(replace(ended, rows=rows[ended.rows]))
+        going = Candidates.concatenate(going_on)
+        rows = going.rows
+        going = replace(going, scores=log_probs[rows, going.words] + unfinished.totals[rows])
+        order = np.lexsort((unfinished.groups[rows], unfinished.images[rows]))
+        return going.select(order), Candidates.concatenate(all_ended)
 
-    def _banks(
-        self, sums: Float[Tensor, "N S V"], lacking: Bool[Tensor, "N S C"]
-    ) -> Int[Tensor, "N S V"]:
-        """How many of the words that must appear are there after each next word."""
-        there = (~lacking).sum(2, dtype=torch.int16)
-        after = there[:, :, None].repeat(1, 1, sums.shape[2])
-        after[:, :, list(self.needed)] += lacking
-        return after
-
-    def totals(
-        self,
-        sums: Float[Tensor, "N S V"],
-        going_on: Choice,
-        finished: list[list[list[Hypothesis]]],
-    ) -> Float[Tensor, "N S"]:
-        """Log-probabilities of what goes on; minus infinity in the groups that are done."""
-        totals = going_on.scores
-        if self.groups > 1:  # these scores hold penalties
-            own = sums.flatten(1).gather(1, going_on.places(sums.shape[2]))
-            totals = own.masked_fill(totals == -torch.inf, -torch.inf)
-        best = totals.view(len(totals), self.groups, self.group_size).amax(2).tolist()
-        done = [
-            [self._is_done(group, total) for group, total in zip(groups, tops, strict=True)]
-            for groups, tops in zip(finished, best, strict=True)
+    def _choose_in_banks(
+        self, unfinished: Unfinished, log_probs: Float[np.ndarray, "X V"]
+    ) -> tuple[Candidates, Candidates]:
+        totals, images, width = unfinished.totals, unfinished.images, self.options.group_size
+        needed = self.constraints.needed
+        if not needed:
+            return choose(log_probs, totals, images, width)
+        lacking = self.constraints.lacking(unfinished.words)
+        banks = [
+            choose(self._of_bank(log_probs, lacking, number), totals, images, width)
+            for number in range(len(needed) + 1)
         ]
-        if not any(map(any, done)):
-            return totals
-        cut = torch.tensor(done).repeat_interleave(self.group_size, 1)
-        return totals.masked_fill(cut, -torch.inf)
+        going = Candidates.concatenate([going for going, _ in banks])
+        order = np.argsort(images[going.rows], kind="stable")
+        return going.select(order), Candidates.concatenate([ended for _, ended in banks])
+
+    def _of_bank(
+        self,
+        log_probs: Float[np.ndarray, "X V"],
+        lacking: Bool[np.ndarray, "X W"],
+        number: int,
+    ) -> Float[np.ndarray, "X V"]:
+        """Of next words after which so many force words are there."""
+        needed = list(self.constraints.needed)
+        after = np.repeat((~lacking).sum(axis=1)[:, None], log_probs.shape[1], axis=1)
+        after[:, needed] += lacking
+        return np.where(after == number, log_probs, -np.inf)
+
+    def keep(self, unfinished: Unfinished, finished: Finished) -> Unfinished:
+        """Those of groups that are not done."""
+        if not len(unfinished):
+            return unfinished
+        starts = np.flatnonzero(
+            (np.diff(unfinished.images, prepend=-1) != 0)
+            | (np.diff(unfinished.groups, prepend=-1) != 0)
+        )
+        best = np.maximum.reduceat(unfinished.totals, starts)
+        places = zip(unfinished.images[starts], unfinished.groups[starts], best, strict=True)
+        alive = [not self._is_done(finished[i][g], float(total)) for i, g, total in places]
+        sizes = np.diff(starts, append=len(unfinished))
+        return unfinished if all(alive) else unfinished.select(np.repeat(alive, sizes))
 
     def _is_done(self, group: list[Hypothesis], best_total: float) -> bool:
-        if len(group) < self.width or not self.needed:
-            return len(group) >= self.width
-        kept = sorted((h.score for h in group), reverse=True)[: self.width]
-        return kept[-1] >= best_total / self.discount
+        width = self.options.group_size
+        if len(group) < width or not self.constraints.needed:
+            return len(group) >= width
+        kept = sorted((h.score for h in group), reverse=True)[:width]
+        # The total of what is unfinished, divided by this, bounds the score that it ends with.
+        return kept[-1] >= best_total / (self.options.max_length + 1) ** self.options.length_penalty

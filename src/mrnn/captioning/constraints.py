@@ -1,118 +1,124 @@
-"""What every sentence must keep to, as ids and as forbidden next words.
+"""What every sentence must keep to, as word ids and as forbidden next words.
 
-Letters as in `mrnn.captioning.decode`; C words that must appear.
+Letters as in `mrnn.captioning.hypotheses`; W words that must appear.
 """
 
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from mrnn.captioning.hypotheses import Hypothesis
 from mrnn.errors import OptionsError
 from mrnn.model.config import DecodingOptions
-from mrnn.tokenizer import SIGNS, Vocabulary, tokenize
+from mrnn.tokenizer import SPECIAL_TOKENS, Vocabulary, tokenize
 
 
 @dataclass(frozen=True)
 class Constraints:
     """The words in the options, as ids."""
 
-    must: tuple[int, ...] = ()
-    must_not: tuple[int, ...] = ()
+    force_words: tuple[int, ...] = ()
+    bad_words: tuple[int, ...] = ()
     prefix: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, options: DecodingOptions, vocabulary: Vocabulary) -> "Constraints":
-        """OptionsError for a word that the vocabulary lacks, or that is asked for and forbidden."""
-        must = list(_words("must", options.must))
-        must_not = list(_words("must_not", options.must_not))
+        """OptionsError for a word that the vocabulary lacks, or that is forced and forbidden."""
+        force = list(_words("force_words", options.force_words))
+        bad = list(_words("bad_words", options.bad_words))
         prefix = tokenize(options.prefix)
-        for option, words in (("must", must), ("must_not", must_not), ("prefix", prefix)):
+        for option, words in (("force_words", force), ("bad_words", bad), ("prefix", prefix)):
             for word in words:
                 if word not in vocabulary:
                     raise OptionsError(f"{option}: {_unknown(word, vocabulary)}")
-                if word in must_not and option != "must_not":
-                    raise OptionsError(f"{word!r} is in must_not and in {option} too")
-        return cls(*(tuple(vocabulary.encode(words)) for words in (must, must_not, prefix)))
+                if word in bad and option != "bad_words":
+                    raise OptionsError(f"{word!r} is in bad_words and in {option} too")
+        return cls(*(tuple(vocabulary.encode(words)) for words in (force, bad, prefix)))
 
     def check(self, options: DecodingOptions) -> None:
         """OptionsError where the words that are asked for do not fit into a sentence."""
         asked = len(self.prefix) + len({*self.needed} - {*self.prefix})
-        if asked > options.maximum_words:
+        if asked > options.max_length:
             raise OptionsError(
-                f"must and prefix ask for {asked} words, "
-                f"but maximum_words is {options.maximum_words}"
+                f"force_words and prefix ask for {asked} words, "
+                f"but max_length is {options.max_length}"
             )
 
     def check_found(self, found: list[list[Hypothesis]], options: DecodingOptions) -> None:
         """OptionsError where an image has no hypothesis."""
         if not all(found):
             raise OptionsError(
-                f"No sentence of {options.minimum_words} to {options.maximum_words} words keeps to "
-                f"the options: {len(self.must_not)} words are forbidden, "
+                f"No sentence of {options.min_length} to {options.max_length} words keeps to "
+                f"the options: {len(self.bad_words)} words are forbidden, "
                 f"no_repeat_ngram is {options.no_repeat_ngram}, "
                 f"and the prefix has {len(self.prefix)} words"
             )
 
     @property
     def needed(self) -> tuple[int, ...]:
-        """The words that must appear, each once."""
-        return tuple(sorted({*self.must}))
+        """The force words, each once."""
+        return tuple(sorted({*self.force_words}))
 
-    def lacking(self, words: Int[Tensor, "*X T"]) -> Bool[Tensor, "*X C"]:
-        """Which of the needed words are not there yet."""
-        needed = torch.tensor(self.needed, dtype=torch.long)
-        return (words[..., None] != needed).all(-2)
+    def lacking(self, words: Int[np.ndarray, "*X T"]) -> Bool[np.ndarray, "*X W"]:
+        """Which of the force words are not there yet."""
+        needed = np.array(self.needed, np.int64)
+        return np.asarray((words[..., None] != needed).all(axis=-2))
 
     def forbid(
         self,
-        log_probs: Float[Tensor, "X V"],
-        words: Int[Tensor, "X T"],
+        log_probs: Float[np.ndarray, "X V"],
+        words: Int[np.ndarray, "X T"],
         options: DecodingOptions,
     ) -> None:
         """Set what may not follow `words` to minus infinity, in place."""
         step = words.shape[1]
-        log_probs[:, [Vocabulary.START, Vocabulary.UNKNOWN, *self.must_not]] = -torch.inf
-        if step < options.minimum_words:
-            log_probs[:, Vocabulary.END] = -torch.inf
+        log_probs[:, [Vocabulary.BOS, Vocabulary.UNK, *self.bad_words]] = -np.inf
+        if step < options.min_length:
+            log_probs[:, Vocabulary.EOS] = -np.inf
         if options.no_repeat_ngram:
             _forbid_repeats(log_probs, words, options.no_repeat_ngram)
-        if self.must:
-            self._leave_room(log_probs, words, options.maximum_words - step)
-        if step == options.maximum_words:
-            _forbid_all_but(log_probs, Vocabulary.END)
+        if self.force_words:
+            self._leave_room(log_probs, words, options.max_length - step)
+        if step == options.max_length:
+            _forbid_all_but(log_probs, Vocabulary.EOS)
         elif step < len(self.prefix):
             _forbid_all_but(log_probs, self.prefix[step])
 
     def _leave_room(
-        self, log_probs: Float[Tensor, "X V"], words: Int[Tensor, "X T"], room: int
+        self, log_probs: Float[np.ndarray, "X V"], words: Int[np.ndarray, "X T"], room: int
     ) -> None:
-        """No end while words are lacking, and only these when there is `room` for no more."""
+        """No `<eos>` while words are lacking, and only these when there is `room` for no more."""
         lacking = self.lacking(words)
-        log_probs[lacking.any(1), Vocabulary.END] = -torch.inf
-        last = lacking.any(1) & (lacking.sum(1) >= room)
-        others = torch.ones(len(words), log_probs.shape[1], dtype=torch.bool)
+        log_probs[lacking.any(axis=1), Vocabulary.EOS] = -np.inf
+        last = lacking.any(axis=1) & (lacking.sum(axis=1) >= room)
+        others = np.ones(log_probs.shape, bool)
         others[:, list(self.needed)] = ~lacking
-        log_probs[last[:, None] & others] = -torch.inf
+        log_probs[last[:, None] & others] = -np.inf
 
 
-def _forbid_all_but(log_probs: Float[Tensor, "X V"], word: int) -> None:
-    kept = log_probs[:, word].clone()
-    log_probs.fill_(-torch.inf)[:, word] = kept
+def _forbid_all_but(log_probs: Float[np.ndarray, "X V"], word: int) -> None:
+    kept = log_probs[:, word].copy()
+    log_probs[:] = -np.inf
+    log_probs[:, word] = kept
 
 
-def _forbid_repeats(log_probs: Float[Tensor, "X V"], words: Int[Tensor, "X T"], n: int) -> None:
-    """What would end a run of `n` words that is there already."""
-    if words.shape[1] < n:
+def _forbid_repeats(
+    log_probs: Float[np.ndarray, "X V"], words: Int[np.ndarray, "X T"], n: int
+) -> None:
+    """What would complete an n-gram that is there already."""
+    length = words.shape[1]
+    if length < n:
         return
-    runs = words.unfold(1, n, 1)
-    begun = words[:, None, words.shape[1] - n + 1 :]
-    rows, places = (runs[:, :, :-1] == begun).all(2).nonzero(as_tuple=True)
-    log_probs[rows, runs[rows, places, -1]] = -torch.inf
+    starts = length - n + 1
+    same = np.ones((len(words), starts), bool)
+    for place in range(n - 1):
+        begun = words[:, starts + place, None]
+        same &= words[:, place : place + starts] == begun
+    rows, places = np.nonzero(same)
+    log_probs[rows, words[rows, places + n - 1]] = -np.inf
 
 
 def _words(option: str, texts: Sequence[str]) -> Iterator[str]:
@@ -125,7 +131,7 @@ def _words(option: str, texts: Sequence[str]) -> Iterator[str]:
 
 
 def _unknown(word: str, vocabulary: Vocabulary) -> str:
-    known = vocabulary.words[len(SIGNS) :]
+    known = vocabulary.words[len(SPECIAL_TOKENS) :]
     nearest = difflib.get_close_matches(word, known, 1, cutoff=0)
     hint = f"; the nearest that it knows is {nearest[0]!r}" if nearest else ""
     return f"the model does not know the word {word!r}{hint}"

@@ -1,147 +1,208 @@
-"""Sentences, in progress and finished, and what decoding needs of a network.
+"""Hypotheses, unfinished and finished, and what decoding needs of a network.
 
-Letters as in `mrnn.captioning.decode`; S the hypotheses of one image.
+Letters: N images, X unfinished hypotheses of all images, S state, M multimodal, V vocabulary,
+T words, C candidates.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from mrnn.tokenizer import Vocabulary
+
+LANES = 128
+"""Parts of the vocabulary whose maxima tell a bound of the best candidates."""
+ROUNDING = 1e-3
+"""Nats; more than the error of a sum of log-probabilities in float32."""
 
 
 @runtime_checkable
 class LanguageModel(Protocol):
     """What decoding needs of a network."""
 
-    def begin(self, count: int) -> Float[Tensor, "X R"]:
+    def initial_state(self, count: int) -> Float[np.ndarray, "X S"]:
         """The states of `count` sentences before their first word."""
         ...
 
-    def advance(
-        self, words: Int[Tensor, " X"], state: Float[Tensor, "X R"], seen: Float[Tensor, "X M"]
-    ) -> tuple[Float[Tensor, "X V"], Float[Tensor, "X R"]]:
+    def step(
+        self,
+        words: Int[np.ndarray, " X"],
+        state: Float[np.ndarray, "X S"],
+        image: Float[np.ndarray, "X M"],
+    ) -> tuple[Float[np.ndarray, "X V"], Float[np.ndarray, "X S"]]:
         """Log-probabilities (nats) of the word after `words`, and the new states."""
         ...
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A finished sentence: word ids without signs."""
+    """A finished sentence: word ids without special tokens."""
 
     words: tuple[int, ...]
     word_log_probabilities: tuple[float, ...]
-    """Nats, one a word and one more for the end sign; the model's own, whatever the options."""
+    """Nats, one a word and one more for `<eos>`; the model's own, whatever the options."""
     score: float
     """What the hypotheses of an image are ordered by."""
 
     @property
     def log_probability(self) -> float:
-        """Of the whole sentence, its end sign included; nats."""
+        """Of the whole sentence, `<eos>` included; nats."""
         return sum(self.word_log_probabilities)
 
-    def among(self, others: Sequence["Hypothesis"]) -> bool:
-        """Whether one of the others has the same words."""
-        return any(self.words == other.words for other in others)
+
+def length_normalized(word_log_probabilities: tuple[float, ...], length_penalty: float) -> float:
+    """The score of a finished sentence: log P / length^penalty, `<eos>` counted."""
+    return sum(word_log_probabilities) / len(word_log_probabilities) ** length_penalty
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The next words of some hypotheses of each image, best first."""
+class Candidates:
+    """Next words of hypotheses; those of an image lie together, best first."""
 
-    scores: Float[Tensor, "N S"]
-    """What they were chosen by; minus infinity where there is none."""
-    parents: Int[Tensor, "N S"]
-    """The place of the hypothesis that goes on, among those of its image."""
-    words: Int[Tensor, "N S"]
+    rows: Int[np.ndarray, " C"]
+    """The hypothesis that each extends."""
+    words: Int[np.ndarray, " C"]
+    scores: Float[np.ndarray, " C"]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, kept: Bool[np.ndarray, " C"] | Int[np.ndarray, " _"]) -> "Candidates":
+        """Some of them."""
+        return Candidates(self.rows[kept], self.words[kept], self.scores[kept])
 
     @classmethod
-    def join(cls, parts: Sequence["Choice"]) -> "Choice":
-        """All of some choices, one after another."""
-        if len(parts) == 1:
-            return parts[0]
+    def concatenate(cls, parts: "list[Candidates]") -> "Candidates":
+        """All of some."""
         return cls(
-            torch.cat([part.scores for part in parts], 1),
-            torch.cat([part.parents for part in parts], 1),
-            torch.cat([part.words for part in parts], 1),
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.words for part in parts]),
+            np.concatenate([part.scores for part in parts]),
         )
 
-    def places(self, vocabulary: int) -> Int[Tensor, "N S"]:
-        """Where the next words lie among those of all hypotheses of an image."""
-        return self.parents * vocabulary + self.words
 
+def choose(
+    log_probs: Float[np.ndarray, "X V"],
+    totals: Float[np.ndarray, " X"],
+    images: Int[np.ndarray, " X"],
+    width: int,
+) -> tuple[Candidates, Candidates]:
+    """The `width` best of each image that go on, and those that end among the `width` best of all.
 
-def choose(scores: Float[Tensor, "N K V"], width: int, first: int = 0) -> tuple[Choice, Choice]:
-    """The `width` best that go on, and those that end among the `width` best of all.
-
-    `first` is the place of the first hypothesis here among those of its image.
+    A candidate's score is the total of its row and its log-probability. `images` tells the image of
+    each row, in rising order. Ties go to the lower row, then to the lower word id.
     """
-    vocabulary = scores.shape[2]
-    # Of 2 K candidates at most K end, as each hypothesis has one end sign: K go on.
-    best, places = scores.flatten(1).topk(2 * width)
-    parents, words = places // vocabulary + first, places % vocabulary
-    ends = words == Vocabulary.END
-    ended = Choice(
-        best.masked_fill(~ends, -torch.inf)[:, :width], parents[:, :width], words[:, :width]
-    )
-    # Of those that do not end the first K, in order; a stable sort puts the ends last.
-    order = ends.to(torch.int8).sort(dim=1, stable=True).indices[:, :width]
-    best = best.masked_fill(ends, -torch.inf)
-    return Choice(*(x.gather(1, order) for x in (best, parents, words))), ended
+    # Of 2 K candidates at most K end, as each hypothesis has one <eos>: K go on.
+    bounds = _lower_bounds(log_probs, totals, images, 2 * width)
+    places = np.flatnonzero((log_probs >= bounds[:, None]).ravel())
+    rows, words = np.divmod(places, log_probs.shape[1])
+    found = Candidates(rows, words, log_probs.ravel()[places] + totals[rows])
+    image = images[rows]
+    order = np.lexsort((-found.scores, image))
+    found, image = found.select(order), image[order]
+    ends = found.words == Vocabulary.EOS
+    first = np.searchsorted(image, image)
+    place = np.arange(len(found)) - first
+    going = np.cumsum(~ends) - ~ends
+    before = going - going[first] if len(found) else going
+    return found.select(~ends & (before < width)), found.select(ends & (place < width))
+
+
+def _lower_bounds(
+    log_probs: Float[np.ndarray, "X V"],
+    totals: Float[np.ndarray, " X"],
+    images: Int[np.ndarray, " X"],
+    count: int,
+) -> Float[np.ndarray, " X"]:
+    """For each row a log-probability that the `count` best candidates of its image reach.
+
+    The maxima of parts of the vocabulary are candidates themselves: the `count`-th of them is no
+    better than the `count`-th of all.
+    """
+    least = np.finfo(log_probs.dtype).min  # above minus infinity
+    bounds = np.full(len(log_probs), least)
+    lanes = max(1, min(LANES, log_probs.shape[1]))
+    whole = log_probs.shape[1] // lanes * lanes
+    maxima = log_probs[:, :whole].reshape(len(log_probs), whole // lanes, lanes).max(axis=1)
+    maxima += totals[:, None]
+    starts = np.flatnonzero(np.diff(images, prepend=-1))
+    sizes = np.diff(starts, append=len(images))
+    for size in np.unique(sizes):
+        if size * lanes < count:
+            continue
+        rows = starts[sizes == size][:, None] + np.arange(size)
+        parts = maxima[rows].reshape(len(rows), -1)
+        edge = np.partition(parts, parts.shape[1] - count, axis=1)[:, parts.shape[1] - count]
+        # A little lower: the sum of a candidate's score may be rounded otherwise.
+        bounds[rows] = np.maximum(edge[:, None] - totals[rows] - ROUNDING, least)
+    return bounds
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """The unfinished hypotheses of all images, S each."""
+    """The unfinished hypotheses of all images; those of an image lie together, by group."""
 
-    words: Int[Tensor, "N S T"]
-    word_log_probs: Float[Tensor, "N S T"]
-    state: Float[Tensor, "X R"]
-    """X is N x S."""
+    images: Int[np.ndarray, " X"]
+    groups: Int[np.ndarray, " X"]
+    words: Int[np.ndarray, "X T"]
+    word_log_probs: Float[np.ndarray, "X T"]
+    state: Float[np.ndarray, "X S"]
+    totals: Float[np.ndarray, " X"]
+    """What they were chosen by: log-probabilities, or what sampling makes of them."""
 
     @classmethod
-    def start(cls, model: LanguageModel, images: int, each: int) -> "Unfinished":
-        """Before the first word."""
-        state = model.begin(images * each)
-        words = torch.empty(images, each, 0, dtype=torch.long)
-        return cls(words, state.new_empty(images, each, 0), state)
-
-    @property
-    def last_words(self) -> Int[Tensor, " X"]:
-        """What the model hears next; the start sign at first."""
-        images, each, step = self.words.shape
-        if step == 0:
-            return torch.full((images * each,), Vocabulary.START)
-        return self.words[:, :, -1].flatten()
-
-    def select(self, keep: Bool[Tensor, " N"]) -> "Unfinished":
-        """Those of some of the images."""
-        state = self.state[keep.repeat_interleave(self.words.shape[1])]
-        return Unfinished(self.words[keep], self.word_log_probs[keep], state)
-
-    def extend(
-        self, choice: Choice, log_probs: Float[Tensor, "N S V"], state: Float[Tensor, "X R"]
-    ) -> "Unfinished":
-        """One word longer."""
-        images, each, step = self.words.shape
-        rows = (torch.arange(images)[:, None] * each + choice.parents).flatten()
-        history = choice.parents[:, :, None].expand(-1, -1, step)
-        steps = log_probs.flatten(1).gather(1, choice.places(log_probs.shape[2]))
-        return Unfinished(
-            torch.cat([self.words.gather(1, history), choice.words[:, :, None]], 2),
-            torch.cat([self.word_log_probs.gather(1, history), steps[:, :, None]], 2),
-            state[rows],
+    def start(cls, model: LanguageModel, images: int, groups: int = 1) -> "Unfinished":
+        """Before the first word: one hypothesis a group of each image."""
+        count = images * groups
+        state = model.initial_state(count)
+        return cls(
+            np.repeat(np.arange(images), groups),
+            np.tile(np.arange(groups), images),
+            np.empty((count, 0), np.int64),
+            np.empty((count, 0), state.dtype),
+            state,
+            np.zeros(count, state.dtype),
         )
 
-    def finish(
-        self, image: int, place: int, log_probs: Float[Tensor, "N S V"], length_exponent: float
-    ) -> Hypothesis:
-        """One of them with its end sign."""
-        words = tuple(self.words[image, place].tolist())
-        end = float(log_probs[image, place, Vocabulary.END])
-        steps = (*self.word_log_probs[image, place].tolist(), end)
-        return Hypothesis(words, steps, sum(steps) / len(steps) ** length_exponent)
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def last_words(self) -> Int[np.ndarray, " X"]:
+        """What the model reads next; `<bos>` at first."""
+        if self.words.shape[1] == 0:
+            return np.full(len(self), Vocabulary.BOS)
+        return self.words[:, -1]
+
+    def select(self, kept: Bool[np.ndarray, " X"] | Int[np.ndarray, " _"]) -> "Unfinished":
+        """Some of them."""
+        return Unfinished(
+            self.images[kept], self.groups[kept], self.words[kept], self.word_log_probs[kept],
+            self.state[kept], self.totals[kept],
+        )  # fmt: skip
+
+    def extend(
+        self,
+        candidates: Candidates,
+        log_probs: Float[np.ndarray, "X V"],
+        state: Float[np.ndarray, "X S"],
+    ) -> "Unfinished":
+        """One word longer."""
+        rows, words = candidates.rows, candidates.words
+        steps = log_probs[rows, words].astype(self.word_log_probs.dtype)
+        return Unfinished(
+            self.images[rows],
+            self.groups[rows],
+            np.concatenate([self.words[rows], words[:, None]], axis=1),
+            np.concatenate([self.word_log_probs[rows], steps[:, None]], axis=1),
+            state[rows],
+            candidates.scores,
+        )
+
+    def finish(self, row: int, end_log_probability: float, length_penalty: float) -> Hypothesis:
+        """One of them with its `<eos>`."""
+        steps = (*self.word_log_probs[row].tolist(), end_log_probability)
+        score = length_normalized(steps, length_penalty)
+        return Hypothesis(tuple(self.words[row].tolist()), steps, score)

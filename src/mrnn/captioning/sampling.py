@@ -1,122 +1,138 @@
-"""Sentences drawn by chance, no two alike.
+"""Sentences sampled without replacement.
 
-Letters as in `mrnn.captioning.decode`; K sentences drawn for an image.
+Letters as in `mrnn.captioning.hypotheses`; K sentences sampled for an image.
 """
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float, Int
 
 from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.hypotheses import Hypothesis, LanguageModel, Unfinished, choose
 from mrnn.model.config import DecodingOptions
 
+Found = list[list[tuple[float, Hypothesis]]]
+"""For each image, finished sentences and their ranks."""
+
 
 def sample(
     model: LanguageModel,
-    seen: Float[Tensor, "N M"],
+    images: Float[np.ndarray, "N M"],
     options: DecodingOptions,
     constraints: Constraints,
     keys: Sequence[int],
 ) -> list[list[Hypothesis]]:
-    """`n_best` sentences of each image, drawn without replacement, by falling score.
+    """`n_best` sentences of each image, sampled without replacement, by falling score.
 
-    Words come from what the model says of those that are allowed, tempered and cut. One sentence
-    is an ordinary draw; more are as if drawn one after another, each from what the ones before it
-    have left. Fewer come back only where fewer can be drawn. `keys` tell images apart for chance.
+    Words come from the model's distribution over those that are allowed, tempered and truncated.
+    One sentence is an ordinary sample; more are as if sampled one after another, each from what the
+    ones before it have left. Fewer come back only where fewer exist. `keys` tell images apart for
+    the random generator.
 
     By stochastic beam search, Kool et al. 2019, algorithm 1: a beam search by log P + Gumbel noise.
     """
     width = options.n_best
     generators = [_generator(options.seed, key) for key in keys]
-    unfinished = Unfinished.start(model, len(seen), width)
-    ranks = unfinished.state.new_full((len(seen), width), -torch.inf)
-    ranks[:, 0] = 0
-    totals = ranks
-    finished: list[list[tuple[float, Hypothesis]]] = [[] for _ in seen]
-    images = torch.arange(len(seen))
-    for _ in range(options.maximum_words + 1):
-        rows_seen = seen[images].repeat_interleave(width, 0)
-        flat, state = model.advance(unfinished.last_words, unfinished.state, rows_seen)
-        log_probs = flat.view(len(images), width, flat.shape[1])
-        allowed = flat.clone()
-        constraints.forbid(allowed, unfinished.words.flatten(0, 1), options)
-        sums = totals[:, :, None] + temper(allowed, options).view_as(log_probs)
-        noise = _gumbel(sums, [generators[i] for i in images.tolist()])
-        going_on, ended = choose(_topped(sums + noise, ranks), width)
-        for image, place in (ended.scores > -torch.inf).nonzero().tolist():
-            parent, rank = int(ended.parents[image, place]), float(ended.scores[image, place])
-            hypothesis = unfinished.finish(image, parent, log_probs, options.length_exponent)
-            finished[int(images[image])].append((rank, hypothesis))
-        unfinished = unfinished.extend(going_on, log_probs, state)
-        totals = sums.flatten(1).gather(1, going_on.places(sums.shape[2]))
-        ranks = going_on.scores
-        bars = ranks.new_tensor([[_bar(finished[i], width)] for i in images.tolist()])
-        ranks = ranks.masked_fill(ranks <= bars, -torch.inf)
-        alive = (ranks > -torch.inf).any(1)
-        if not alive.any():
+    unfinished = Unfinished.start(model, len(images))
+    ranks = unfinished.totals
+    finished: Found = [[] for _ in images]
+    for _ in range(options.max_length + 1):
+        if not len(unfinished):
             break
-        images, unfinished = images[alive], unfinished.select(alive)
-        totals, ranks = totals[alive], ranks[alive]
-    return [_drawn(found, width) for found in finished]
+        log_probs, state = model.step(
+            unfinished.last_words, unfinished.state, images[unfinished.images]
+        )
+        allowed = log_probs.copy()
+        constraints.forbid(allowed, unfinished.words, options)
+        sums = unfinished.totals[:, None] + temper(allowed, options)
+        noisy = sums + _gumbel(sums, unfinished.images, generators)
+        going, ended = choose(_topped(noisy, ranks), np.zeros(len(ranks)), unfinished.images, width)
+        for row, word, rank in zip(ended.rows, ended.words, ended.scores, strict=True):
+            end = float(log_probs[row, word])
+            hypothesis = unfinished.finish(int(row), end, options.length_penalty)
+            finished[unfinished.images[row]].append((float(rank), hypothesis))
+        totals = replace(going, scores=sums[going.rows, going.words])
+        unfinished, ranks = unfinished.extend(totals, log_probs, state), going.scores
+        bars = np.array([_bar(found, width) for found in finished])
+        kept = ranks > bars[unfinished.images]
+        unfinished, ranks = unfinished.select(kept), ranks[kept]
+    return [_sampled(found, width) for found in finished]
 
 
-def temper(log_probs: Float[Tensor, "X V"], options: DecodingOptions) -> Float[Tensor, "X V"]:
-    """What words are drawn from: log-probabilities, minus infinity for those cut off.
+def temper(
+    log_probs: Float[np.ndarray, "X V"], options: DecodingOptions
+) -> Float[np.ndarray, "X V"]:
+    """What words are sampled from: log-probabilities, minus infinity for those cut off.
 
     Ties go to the lower word id. A row where nothing is allowed stays minus infinity.
     """
-    top = log_probs.amax(1, keepdim=True)
-    scaled = (log_probs - top) / options.temperature
+    top = log_probs.max(axis=1, keepdims=True)
+    nothing = top == -np.inf
+    scaled = (log_probs - np.where(nothing, 0, top)) / options.temperature
     if options.top_k or options.top_p < 1:
-        values, words = scaled.sort(dim=1, descending=True, stable=True)
+        words = np.argsort(-scaled, axis=1, kind="stable")
+        values = np.take_along_axis(scaled, words, axis=1)
         if options.top_k:
-            values[:, options.top_k :] = -torch.inf
+            values[:, options.top_k :] = -np.inf
         if options.top_p < 1:
-            shares = values.softmax(1)
-            before = shares.cumsum(1) - shares
-            values = values.masked_fill(before >= options.top_p, -torch.inf)
-        scaled = scaled.scatter(1, words, values)
-    return scaled.log_softmax(1).masked_fill(top == -torch.inf, -torch.inf)
+            probabilities = np.exp(_log_softmax(values))
+            before = probabilities.cumsum(axis=1) - probabilities
+            values[before >= options.top_p] = -np.inf
+        np.put_along_axis(scaled, words, values, axis=1)
+    return np.where(nothing, -np.inf, _log_softmax(scaled))
 
 
-def _topped(noisy: Float[Tensor, "N K V"], ranks: Float[Tensor, "N K"]) -> Float[Tensor, "N K V"]:
+def _log_softmax(values: Float[np.ndarray, "X V"]) -> Float[np.ndarray, "X V"]:
+    """Rows without any finite value give minus infinity."""
+    top = values.max(axis=1, keepdims=True)
+    shifted = values - np.where(top == -np.inf, 0, top)
+    total = np.exp(shifted).sum(axis=1, keepdims=True)
+    return shifted - np.log(np.where(total == 0, 1, total))
+
+
+def _topped(
+    noisy: Float[np.ndarray, "X V"], ranks: Float[np.ndarray, " X"]
+) -> Float[np.ndarray, "X V"]:
     """Noisy log-probabilities on condition that the highest of each sentence equals its rank.
 
     Kool et al. 2019, equation 20 (appendix B.3), which keeps small differences.
     """
-    top = noisy.amax(2, keepdim=True)
-    below = torch.log(-torch.expm1(noisy - top))
-    v = ranks[:, :, None] - noisy + below
-    topped = ranks[:, :, None] - v.clamp_min(0) - torch.log1p(torch.exp(-v.abs()))
-    unable = (noisy == -torch.inf) | (ranks == -torch.inf)[:, :, None]
-    return topped.masked_fill(unable, -torch.inf)
+    top = noisy.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        below = np.log(-np.expm1(noisy - top))
+        v = ranks[:, None] - noisy + below
+        topped = ranks[:, None] - np.maximum(v, 0) - np.log1p(np.exp(-np.abs(v)))
+    return np.where(noisy == -np.inf, -np.inf, topped)
 
 
 def _gumbel(
-    like: Float[Tensor, "N K V"], generators: Sequence[torch.Generator]
-) -> Float[Tensor, "N K V"]:
+    like: Float[np.ndarray, "X V"],
+    images: Int[np.ndarray, " X"],
+    generators: Sequence[np.random.Generator],
+) -> Float[np.ndarray, "X V"]:
     """Gumbel noise, from a generator for each image."""
-    waits = torch.empty_like(like)
-    for wait, generator in zip(waits, generators, strict=True):
-        wait.exponential_(generator=generator)
-    return -waits.clamp_min_(torch.finfo(waits.dtype).tiny).log_()
+    waits = np.empty(like.shape)
+    starts = np.flatnonzero(np.diff(images, prepend=-1))
+    for start, end in zip(starts, [*starts[1:], len(images)], strict=True):
+        generators[images[start]].standard_exponential(out=waits[start:end])
+    noise: np.ndarray = -np.log(np.maximum(waits, np.finfo(waits.dtype).tiny))
+    return noise
 
 
-def _generator(seed: int, key: int) -> torch.Generator:
+def _generator(seed: int, key: int) -> np.random.Generator:
     digest = hashlib.blake2b(f"{seed} {key}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+    return np.random.Generator(np.random.SFC64(int.from_bytes(digest, "big")))
 
 
 def _bar(finished: list[tuple[float, Hypothesis]], width: int) -> float:
-    """The rank that an unfinished sentence must have to be among those drawn."""
+    """The rank that an unfinished sentence must exceed to be among those sampled."""
     ranks = sorted((rank for rank, _ in finished), reverse=True)
-    return ranks[width - 1] if len(ranks) >= width else -torch.inf
+    return ranks[width - 1] if len(ranks) >= width else -np.inf
 
 
-def _drawn(finished: list[tuple[float, Hypothesis]], width: int) -> list[Hypothesis]:
-    by_rank = sorted(finished, key=lambda drawn: -drawn[0])
+def _sampled(found: list[tuple[float, Hypothesis]], width: int) -> list[Hypothesis]:
+    by_rank = sorted(found, key=lambda each: -each[0])
     return sorted((h for _, h in by_rank[:width]), key=lambda h: -h.score)

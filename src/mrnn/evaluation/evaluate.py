@@ -136,7 +136,7 @@ def _words_of(captions: EncodedCaptions, vocabulary: Vocabulary) -> dict[str, Se
     words = np.concatenate(captions.sentences)
     return {
         "words": len(words),
-        "unknown_words": int((words == Vocabulary.UNKNOWN).sum()),
+        "unknown_words": int((words == Vocabulary.UNK).sum()),
         "vocabulary_words": len(vocabulary),
     }
 

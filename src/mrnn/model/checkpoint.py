@@ -1,99 +1,60 @@
-"""The checkpoint folder: everything that a trained model needs, and nothing else is needed.
+"""RUN/, the folder of a trained model: all that it needs, and nothing else is needed.
 
-RUN/config.json holds sizes, the encoder's identity and decoding defaults; model.safetensors the
-weights (a byte a number) and the statistics of familiarity; vocabulary.txt the words.
+config.json         sizes, the encoder's identity, options of decoding and of reranking
+vocabulary.txt      a word a line
+model.safetensors   weights of the network, int8, and statistics for familiarity
+*.onnx              the network's graphs, a few kB, which refer to these weights
+heads.safetensors   joint embedding and CIDEr predictor, of a model that has heads
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from mrnn.errors import CheckpointError
 from mrnn.files import first_problem, write_whole
-from mrnn.model.config import DecodingOptions, EncoderIdentity, ModelConfig
-from mrnn.model.familiarity import STORED, Familiarity
-from mrnn.model.quantization import packed, unpacked
+from mrnn.model.config import CheckpointConfig, EncoderIdentity
+from mrnn.model.familiarity import Familiarity
+from mrnn.model.heads import HEADS, Heads
+from mrnn.model.network import WEIGHTS, Network
+from mrnn.model.quantization import quantize
 from mrnn.tokenizer import Vocabulary
-from mrnn.training.network import Network, network_of
 
-FORMAT = 3
-CONFIG, WEIGHTS, VOCABULARY = "config.json", "model.safetensors", "vocabulary.txt"
+FORMAT = 4
+CONFIG, VOCABULARY = "config.json", "vocabulary.txt"
 MEAN, DIRECTIONS = "familiarity.mean", "familiarity.directions"
 DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "flickr8k"
 """The model that ships in the package."""
 
 
-class CheckpointConfig(BaseModel):
-    """What config.json says."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int = FORMAT
-    recipe: str
-    """The name of the recipe that trained it."""
-    model: ModelConfig
-    encoder: EncoderIdentity
-    decoding: DecodingOptions
-    familiarity_middle: float
-    familiarity_edge: float
-
-
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model with its vocabulary and the identity of its encoder."""
+    """A trained model."""
 
-    recipe: str
-    model: Network
+    folder: Path
+    config: CheckpointConfig
+    network: Network
     vocabulary: Vocabulary
-    encoder: EncoderIdentity
-    decoding: DecodingOptions
     familiarity: Familiarity
-
-    def save(self, folder: Path) -> None:
-        """Each file is written to a sibling, then renamed; the weights come last."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.vocabulary.save(folder / VOCABULARY)
-        config = CheckpointConfig(
-            recipe=self.recipe,
-            model=self.model.config,
-            encoder=self.encoder,
-            decoding=self.decoding,
-            familiarity_middle=self.familiarity.middle,
-            familiarity_edge=self.familiarity.edge,
-        )
-        write_whole(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
-        weights = {name: weight.detach() for name, weight in self.model.named_parameters()}
-        statistics = {MEAN: self.familiarity.mean, DIRECTIONS: self.familiarity.directions}
-        tensors = packed(weights) | {
-            name: tensor.to(STORED).contiguous() for name, tensor in statistics.items()
-        }
-        write_whole(folder / WEIGHTS, save(tensors))
-
-    @property
-    def fingerprint(self) -> str:
-        """16 digits that change with any weight as kept, any word or setting of the encoder."""
-        digest = hashlib.sha256(self.encoder.model_dump_json().encode())
-        digest.update("\n".join(self.vocabulary.words).encode())
-        for name, tensor in sorted(packed(self.model.state_dict()).items()):
-            digest.update(name.encode())
-            digest.update(tensor.numpy().tobytes())
-        return digest.hexdigest()[:16]
+    fingerprint: str
+    """16 digits that change with any weight, any word or setting of the encoder."""
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint":
-        """Strictly: a missing, extra or misshapen tensor is refused, as is a newer format."""
-        config = _load_config(folder)
+        """Raises CheckpointError for what is missing, damaged, of another format or model."""
+        config = _read_config(folder)
         vocabulary = Vocabulary.load(folder / VOCABULARY)
         if len(vocabulary) != config.model.vocabulary_size:
             raise CheckpointError(
-                f"{folder / VOCABULARY} holds {len(vocabulary)} words and signs, but "
+                f"{folder / VOCABULARY} holds {len(vocabulary)} words and special tokens, but "
                 f"{folder / CONFIG} says {config.model.vocabulary_size}; take both from one run"
             )
         if config.model.image_size != config.encoder.feature_size:
@@ -101,22 +62,47 @@ class Checkpoint:
                 f"{folder / CONFIG}: the model takes features of {config.model.image_size} values, "
                 f"but its encoder makes {config.encoder.feature_size}; take both from one run"
             )
-        tensors = _load_tensors(folder / WEIGHTS)
-        model = network_of(config.model)
-        _check_tensors(model, tensors, folder / WEIGHTS)
-        familiarity = Familiarity(
-            tensors.pop(MEAN),
-            tensors.pop(DIRECTIONS),
-            config.familiarity_middle,
-            config.familiarity_edge,
-        )
-        model.load_state_dict(tensors, strict=False)  # a shared tensor has but one name here
-        return cls(
-            config.recipe, model.eval(), vocabulary, config.encoder, config.decoding, familiarity
-        )
+        tensors, content = _read_tensors(folder / WEIGHTS)
+        familiarity = _familiarity_of(tensors, config, folder / WEIGHTS)
+        _check_finite(tensors, folder / WEIGHTS)
+        network = Network(folder, config.model)
+        network.check()
+        fingerprint = _fingerprint(config.encoder, vocabulary, content)
+        return cls(folder, config, network, vocabulary, familiarity, fingerprint)
+
+    @property
+    def encoder(self) -> EncoderIdentity:
+        """What makes the features that the network takes."""
+        return self.config.encoder
+
+    @cached_property
+    def heads(self) -> Heads | None:
+        """Joint embedding and CIDEr predictor; None for a model without."""
+        if not (self.folder / HEADS).exists():
+            return None
+        return Heads.load(self.folder, self.config.model, self.fingerprint)
 
 
-def _load_config(folder: Path) -> CheckpointConfig:
+def save_checkpoint(
+    folder: Path,
+    config: CheckpointConfig,
+    vocabulary: Vocabulary,
+    weights: Mapping[str, np.ndarray],
+    familiarity: Familiarity,
+) -> None:
+    """Each file is written aside, then renamed; the weights, quantized, come last.
+
+    The graphs are written by `mrnn.training.export`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary.save(folder / VOCABULARY)
+    write_whole(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
+    statistics = {MEAN: familiarity.mean, DIRECTIONS: familiarity.directions}
+    halves = {name: array.astype(np.float16) for name, array in statistics.items()}
+    write_whole(folder / WEIGHTS, save(quantize(weights) | halves))
+
+
+def _read_config(folder: Path) -> CheckpointConfig:
     file = folder / CONFIG
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -125,12 +111,12 @@ def _load_config(folder: Path) -> CheckpointConfig:
             f"{folder} is not a trained model: it has no {CONFIG}. "
             "Give the folder that `mrnn train --out` wrote"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
+    if found != FORMAT or isinstance(found, bool):
         raise CheckpointError(
-            f"{file} has format {found!r}; this version reads {FORMAT}. "
+            f"{file} has format {found!r:.40}; this version reads {FORMAT}. "
             "Upgrade mrnn, or train the model again"
         )
     try:
@@ -139,30 +125,45 @@ def _load_config(folder: Path) -> CheckpointConfig:
         raise CheckpointError(f"{file}: {first_problem(error)}") from error
 
 
-def _load_tensors(file: Path) -> dict[str, Tensor]:
+def _read_tensors(file: Path) -> tuple[dict[str, np.ndarray], bytes]:
     try:
-        with safe_open(file, framework="pt") as opened:
-            stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        return unpacked(stored)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        content = file.read_bytes()
+        return load(content), content
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         line = str(error).splitlines()[0]
         raise CheckpointError(f"{file} cannot be read: {line}; copy the model again") from error
 
 
-def _check_tensors(model: Network, tensors: dict[str, Tensor], file: Path) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
-    features = model.config.image_size
-    count = tensors[DIRECTIONS].shape[:1] if DIRECTIONS in tensors else ()
-    expected |= {MEAN: (features,), DIRECTIONS: (*count, features)}
-    for name in sorted(expected.keys() - tensors.keys()):
-        raise CheckpointError(f"{file} lacks the tensor {name}; the file is not of this model")
-    for name in sorted(tensors.keys() - expected.keys()):
-        raise CheckpointError(f"{file} has an unknown tensor {name}; the file is not of this model")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name]:
+def _familiarity_of(
+    tensors: dict[str, np.ndarray], config: CheckpointConfig, file: Path
+) -> Familiarity:
+    size = config.model.image_size
+    for name, shape in ((MEAN, (size,)), (DIRECTIONS, (None, size))):
+        tensor = tensors.get(name)
+        if tensor is None:
+            raise CheckpointError(f"{file} lacks the tensor {name}; the file is not of this model")
+        fits = tensor.ndim == len(shape) and tensor.shape[-1] == size
+        if not fits or tensor.dtype != np.float16:
             raise CheckpointError(
-                f"{file}: {name} has shape {tuple(tensor.shape)}, "
-                f"but {CONFIG} asks for {expected[name]}"
+                f"{file}: {name} is {tensor.dtype} of shape {tensor.shape}, which does not fit "
+                f"{CONFIG}"
             )
-        if not torch.isfinite(tensor).all():
+    return Familiarity(
+        tensors[MEAN].astype(np.float32),
+        tensors[DIRECTIONS].astype(np.float32),
+        config.familiarity_median,
+        config.familiarity_edge,
+    )
+
+
+def _check_finite(tensors: Mapping[str, np.ndarray], file: Path) -> None:
+    for name, tensor in tensors.items():
+        if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
             raise CheckpointError(f"{file}: {name} holds values that are not finite")
+
+
+def _fingerprint(encoder: EncoderIdentity, vocabulary: Vocabulary, content: bytes) -> str:
+    digest = hashlib.sha256(encoder.model_dump_json().encode())
+    digest.update("\n".join(vocabulary.words).encode())
+    digest.update(content)
+    return digest.hexdigest()[:16]

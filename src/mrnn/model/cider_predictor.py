@@ -170,7 +170,7 @@ def fit_expected_cider(
 
 def _most_spread(spread: Counter[IdNGram], count: int) -> list[IdNGram]:
     """The n-grams of known words that most images' captions have."""
-    known = (ngram for ngram in spread if Vocabulary.UNKNOWN not in ngram)
+    known = (ngram for ngram in spread if Vocabulary.UNK not in ngram)
     kept = sorted(known, key=lambda ngram: (-spread[ngram], ngram))[:count]
     if not kept:
         raise DataError(

@@ -88,7 +88,7 @@ def index_sentences(
     words: dict[str, list[int]] = {}
     for sentence in sentences:
         ids = model.words(sentence)
-        if any(word != Vocabulary.UNKNOWN for word in ids):
+        if any(word != Vocabulary.UNK for word in ids):
             words[json.dumps({"sentence": sentence})] = ids
         else:
             on_problem(f"{sentence!r:.80}: has no word that the model knows")

@@ -54,7 +54,7 @@ def caption_nats(model: Network, batches: Iterable[Batch], count: int) -> Float[
         counted = batch.targets != IGNORED
         logits, targets = model(batch.words, batch.images), batch.targets.where(counted, 0)
         gained = logits.gather(2, targets[..., None])[..., 0] - logits.logsumexp(2)
-        ends = batch.targets == Vocabulary.END
+        ends = batch.targets == Vocabulary.EOS
         for column, chosen in enumerate((counted & ~ends, ends)):
             nats[batch.rows, column] = -(gained * chosen).double().sum(1).numpy()
     return nats
@@ -121,8 +121,8 @@ class _Trie:
 
     @classmethod
     def of(cls, sentences: Sequence[Words]) -> "_Trie":
-        whole = [[*map(int, sentence), Vocabulary.END] for sentence in sentences]
-        words, parents, levels = [Vocabulary.START], [0], [slice(0, 1)]
+        whole = [[*map(int, sentence), Vocabulary.EOS] for sentence in sentences]
+        words, parents, levels = [Vocabulary.BOS], [0], [slice(0, 1)]
         nodes = [0] * len(whole)
         for depth in range(max(map(len, whole))):
             known: dict[tuple[int, int], int] = {}

@@ -95,11 +95,11 @@ def batches(
 def _batch(captions: EncodedCaptions, features: np.ndarray, rows: Int[np.ndarray, " B"]) -> Batch:
     sentences = [captions.sentences[row] for row in rows]
     lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
-    words = np.full((len(rows), lengths.max() + 1), Vocabulary.END, dtype=np.int64)
+    words = np.full((len(rows), lengths.max() + 1), Vocabulary.EOS, dtype=np.int64)
     targets = np.full_like(words, IGNORED)
-    words[:, 0] = Vocabulary.START
+    words[:, 0] = Vocabulary.BOS
     spoken = np.arange(lengths.max()) < lengths[:, None]
     words[:, 1:][spoken] = targets[:, :-1][spoken] = np.concatenate(sentences)
-    targets[np.arange(len(rows)), lengths] = Vocabulary.END
+    targets[np.arange(len(rows)), lengths] = Vocabulary.EOS
     images = torch.from_numpy(features[captions.image_rows[rows]]).float()
     return Batch(torch.from_numpy(words), torch.from_numpy(targets), images, rows)

@@ -13,7 +13,7 @@ from mrnn.data.dataset import Dataset
 from mrnn.data.features import Features
 from mrnn.errors import DataError
 from mrnn.evaluation.evaluate import references_of
-from mrnn.tokenizer import SIGNS, Vocabulary
+from mrnn.tokenizer import SPECIAL_TOKENS, Vocabulary
 from mrnn.training.batches import EncodedCaptions
 
 
@@ -48,7 +48,7 @@ def read_training_data(
     vocabulary = Vocabulary.build(
         (words for sentences in references for words in sentences), minimum_count
     )
-    if len(vocabulary) == len(SIGNS):
+    if len(vocabulary) == len(SPECIAL_TOKENS):
         raise DataError(
             f"No word is {minimum_count} times in the training captions of "
             f"{dataset.folder}; lower training.minimum_count"

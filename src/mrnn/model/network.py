@@ -1,0 +1,200 @@
+"""The exported graphs of a trained network, run by ONNX Runtime.
+
+The recurrent layer never sees the image; the two meet in the multimodal layer. So a network has
+three parts: `encode_image` gives the image's part of that layer, `encode_words` the sentence's, and
+`fuse` joins them and predicts the next word.
+
+Letters: B batch, N images, F image feature, M multimodal, S state, V vocabulary.
+Source: Mao et al., "Deep Captioning with Multimodal Recurrent Neural Networks (m-RNN)", ICLR 2015.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from mrnn.errors import CheckpointError
+from mrnn.model.config import ModelConfig
+from mrnn.model.onnx_session import Session, open_session
+
+WEIGHTS = "model.safetensors"
+IMAGE, WORDS, LANGUAGE = "image.onnx", "words.onnx", "language.onnx"
+OUTPUT, SEARCH = "output.onnx", "search.onnx"
+LAYOUT = "layout"
+"""The key of a graph's metadata that tells which layout of weights it refers to."""
+ACTIVATION_STEPS = 63
+"""Quantization steps of the multimodal layer, on either side of zero, in `search.onnx`."""
+
+
+@dataclass(frozen=True)
+class TensorLayout:
+    """Where a tensor is in a safetensors file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    """In bytes from the start of the file."""
+    length: int
+
+
+def read_layout(file: Path) -> tuple[dict[str, TensorLayout], str]:
+    """The tensors of a safetensors file, and a digest of where they are. Raises OSError."""
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+    header.pop("__metadata__", None)
+    tensors = {
+        name: TensorLayout(form["dtype"], tuple(form["shape"]), 8 + size + start, end - start)
+        for name, form in header.items()
+        for start, end in [form["data_offsets"]]
+    }
+    told = json.dumps([size, sorted(header.items())], sort_keys=True)
+    return tensors, hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def searches_in_int8(config: ModelConfig) -> bool:
+    """Whether the output layer takes the multimodal layer, whose values are bounded."""
+    return config.network == "m-rnn" and not config.shares_embedding
+
+
+def state_size(config: ModelConfig) -> int:
+    """S: the numbers of a recurrent state, those of all layers."""
+    parts = 2 if config.recurrence == "lstm" else 1
+    return parts * config.recurrent_layers * config.recurrent_size
+
+
+class Network:
+    """A trained network. Its graphs are opened when they are first used."""
+
+    def __init__(self, folder: Path, config: ModelConfig) -> None:
+        self.config = config
+        self._folder = folder
+
+    def check(self) -> None:
+        """Raises CheckpointError where a graph is missing, or does not fit weights or sizes."""
+        sizes = {
+            WORDS: (self._words, "words", "B"),
+            LANGUAGE: (self._language, "state", state_size(self.config)),
+        }
+        if self.config.network == "m-rnn":
+            sizes[OUTPUT] = (self._output, "image", self.image_size)
+        if self.config.sees_image:
+            sizes[IMAGE] = (self._image, "features", self.config.image_size)
+        for name, (graph, value, size) in sizes.items():
+            if (found := graph.inputs.get(value, ("", [None]))[1][-1]) != size:
+                raise CheckpointError(
+                    f"{self._folder / name} takes {value} of {found} numbers, not of {size} as "
+                    "config.json says; copy the whole folder again"
+                )
+
+    @property
+    def image_size(self) -> int:
+        """M: the numbers of an image's part of the multimodal layer; 0 for the simple RNN."""
+        return self.config.multimodal_size if self.config.network == "m-rnn" else 0
+
+    def initial_state(self, count: int) -> Float32[np.ndarray, "B S"]:
+        """Of `count` sentences before their first word: r(0) = 0."""
+        return np.zeros((count, state_size(self.config)), np.float32)
+
+    def encode_image(self, features: Float[np.ndarray, "N F"]) -> Float32[np.ndarray, "N M"]:
+        """The image's part of the multimodal layer, V_I I: once an image."""
+        if not self.config.sees_image:
+            return np.zeros((len(features), self.image_size), np.float32)
+        return self._image.run({"features": features.astype(np.float32)})[0]
+
+    def encode_words(
+        self, words: Int[np.ndarray, " B"], state: Float32[np.ndarray, "B S"]
+    ) -> tuple[Float32[np.ndarray, "B M"], Float32[np.ndarray, "B S"]]:
+        """The sentence's part, V_w w(t) + V_r r(t), one word further, and the new state."""
+        language, state = self._language.run({**self._look_up(words), "state": state})
+        return language, state
+
+    def fuse(
+        self, language: Float32[np.ndarray, "B M"], image: Float32[np.ndarray, "B M2"]
+    ) -> Float32[np.ndarray, "B V"]:
+        """Log-probabilities (nats) of the next word; exact."""
+        inputs = {"language": language}
+        if self.config.network == "m-rnn":
+            inputs["image"] = image
+        return self._output.run(inputs)[0]
+
+    def step(
+        self,
+        words: Int[np.ndarray, " B"],
+        state: Float32[np.ndarray, "B S"],
+        image: Float32[np.ndarray, "B M"],
+    ) -> tuple[Float32[np.ndarray, "B V"], Float32[np.ndarray, "B S"]]:
+        """Log-probabilities (nats) of the word after `words`, exact, and the new states."""
+        language, state = self.encode_words(words, state)
+        return self.fuse(language, image), state
+
+    def search_step(
+        self,
+        words: Int[np.ndarray, " B"],
+        state: Float32[np.ndarray, "B S"],
+        image: Float32[np.ndarray, "B M"],
+    ) -> tuple[Float32[np.ndarray, "B V"], Float32[np.ndarray, "B S"]]:
+        """As `step`, with an int8 output layer where the network allows it: twice as fast."""
+        if not searches_in_int8(self.config):
+            return self.step(words, state, image)
+        log_probabilities, state = self._search.run(
+            {**self._look_up(words), "state": state, "image": image}
+        )
+        return log_probabilities, state
+
+    def _look_up(self, words: Int[np.ndarray, " B"]) -> dict[str, Float32[np.ndarray, "B _"]]:
+        """w(t), and V_w w(t) of a network with a multimodal layer; worked out once a word."""
+        known, tables = self._tables
+        new = np.unique(words[~known[words]])
+        if len(new):
+            for table, rows in zip(tables.values(), self._words.run({"words": new}), strict=True):
+                table[new] = rows
+            known[new] = True
+        return {name: table[words] for name, table in tables.items()}
+
+    @cached_property
+    def _tables(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Which words were looked up, and what `words.onnx` says of each."""
+        count = self.config.vocabulary_size
+        sizes = {"word": self.config.word_size}
+        if self.config.network == "m-rnn":
+            sizes["word_part"] = self.config.multimodal_size
+        tables = {name: np.zeros((count, size), np.float32) for name, size in sizes.items()}
+        return np.zeros(count, bool), tables
+
+    @cached_property
+    def _layout(self) -> str:
+        return read_layout(self._folder / WEIGHTS)[1]
+
+    def _open(self, name: str) -> Session:
+        session = open_session(self._folder / name, mend="export the model again: mrnn export")
+        if session.metadata.get(LAYOUT) != self._layout:
+            raise CheckpointError(
+                f"{self._folder / name} does not fit the weights beside it; copy the whole folder "
+                "again"
+            )
+        return session
+
+    @cached_property
+    def _image(self) -> Session:
+        return self._open(IMAGE)
+
+    @cached_property
+    def _words(self) -> Session:
+        return self._open(WORDS)
+
+    @cached_property
+    def _language(self) -> Session:
+        return self._open(LANGUAGE)
+
+    @cached_property
+    def _output(self) -> Session:
+        return self._open(OUTPUT)
+
+    @cached_property
+    def _search(self) -> Session:
+        return self._open(SEARCH)
