@@ -14,6 +14,7 @@ from mrnn.model.image_encoder import (
     DEFAULT_ENCODER,
     ImageEncoder,
     JoinedEncoder,
+    is_encoder,
     load_encoder,
     open_encoder,
     shipped_encoders,
@@ -123,10 +124,16 @@ def test_names():
     assert [part.split("@")[0] for part in DEFAULT_ENCODER.split("+")] == LITES
     with pytest.raises(
         OptionsError,
-        match=r"^The package ships no encoder 'vgg16', only efficientnet-lite0, .*; of one of "
-        r".* mrnn export-encoder NAME --out FILE\.onnx, and give it by --encoder-file FILE\.onnx$",
+        match=r"^The package ships no encoder 'vgg16@320', only efficientnet-lite0, .*; make its "
+        r"file with: mrnn export-encoder vgg16@320 --out FILE\.onnx, and give it by --encoder-file",
     ):
-        load_encoder("vgg16")
+        load_encoder("vgg16@320")
+    with pytest.raises(
+        OptionsError,
+        match=r"^The package ships no encoder 'vgg', only .*; files can be made of alexnet, .* and "
+        r"timm:NAME$",
+    ):
+        load_encoder("vgg")
     with pytest.raises(OptionsError, match=r"^The package ships no encoder '', only"):
         load_encoder("efficientnet-lite0+")
     with pytest.raises(
@@ -135,6 +142,13 @@ def test_names():
         r"pad-flip, ten-crop$",
     ):
         load_encoder(resize_mode="stretch")
+
+
+def test_what_is_an_encoder():
+    for name in (DEFAULT_ENCODER, "vgg16", "timm:resnet18@320", "resnet50+efficientnet-lite0"):
+        assert is_encoder(name)
+    for name in ("", "vgg", "vgg16+vgg", "detector"):
+        assert not is_encoder(name)
 
 
 def test_the_file_of_another_encoder(colour):

@@ -63,9 +63,7 @@ def test_a_square_of_whatever_shape(size, mode):
 
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["crop", "squash", "pad"]))
 def test_a_photo_of_one_colour_keeps_it(width, height, mode):
-    square = np.asarray(
-        resize_to_square(Image.new("RGB", (width, height), "blue"), 20, mode, GREY)
-    )
+    square = np.asarray(resize_to_square(Image.new("RGB", (width, height), "blue"), 20, mode, GREY))
     blue, grey = (square == (0, 0, 255)).all(axis=2), (square == 127).all(axis=2)
     assert (blue | grey).all()
     assert mode == "pad" or blue.all()

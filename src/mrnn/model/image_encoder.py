@@ -32,6 +32,8 @@ DEFAULT_ENCODER = "efficientnet-lite0@320+efficientnet-lite1@352+efficientnet-li
 DEFAULT_RESIZE_MODE: ResizeMode = "squash"
 SHIPPED = Path(__file__).parents[1] / "models" / "encoders"
 """The folder of the encoders that ship in the package, as NAME.onnx."""
+EXPORTABLE = ("alexnet", "vgg16", "vgg19", "resnet50", "resnet101", "resnet152")
+"""Networks of torchvision that `mrnn export-encoder` knows; those of timm are timm:NAME."""
 SMALLEST, LARGEST = 64, 1024
 """Sides of an input that can be asked for, in pixels."""
 PIXELS, FEATURES = "pixels", "features"
@@ -88,8 +90,7 @@ class OnnxEncoder:
         return (crops_of(photo, self.identity.size, mode, self.padding),)
 
     def encode(self, pixels: Pixels) -> Float32[np.ndarray, " F"]:
-        """The mean over the crops, which run one at a time: that is fastest, and batches of
-        whatever size give the same feature."""
+        """The mean over the crops. They run one at a time, which is faster than a batch."""
         (crops,) = pixels
         features = [self.session.run({PIXELS: crop[None]})[0][0] for crop in crops]
         return np.asarray(np.mean(features, axis=0))
@@ -134,6 +135,13 @@ def shipped_encoders() -> list[str]:
     return sorted(file.stem for file in SHIPPED.glob("*.onnx"))
 
 
+def is_encoder(name: str) -> bool:
+    """Whether the package ships what has that name, or can export it."""
+    known = {*shipped_encoders(), *EXPORTABLE}
+    parts = (part.partition(AT)[0] for part in name.split(JOINT))
+    return all(part in known or part.startswith("timm:") for part in parts)
+
+
 def load_encoder(
     name: str = DEFAULT_ENCODER, resize_mode: str = DEFAULT_RESIZE_MODE, file: Path | None = None
 ) -> ImageEncoder:
@@ -163,7 +171,7 @@ def open_encoder(file: Path, resize_mode: ResizeMode, mend: str = "") -> OnnxEnc
     Raises CheckpointError, which ends with `mend`, for a file that is missing or no encoder.
     """
     mend = mend or "make it with: mrnn export-encoder NAME --out FILE.onnx"
-    session = open_session(file, mend)
+    session = open_session(file, mend, keeps_buffers=False)
     try:
         metadata = EncoderMetadata.model_validate(session.metadata)
     except ValidationError as error:
@@ -211,11 +219,14 @@ def _load_part(name: str, resize_mode: ResizeMode, given: OnnxEncoder | None) ->
         mend = "reinstall mrnn: pip install --force-reinstall --no-deps mrnn"
         encoder = open_encoder(SHIPPED / f"{own}.onnx", resize_mode, mend)
     else:
-        raise OptionsError(
-            f"The package ships no encoder {name!r}, only {', '.join(shipped_encoders())}; of one "
-            "of torchvision or timm (as vgg16, timm:resnet18) make a file with mrnn export-encoder "
-            "NAME --out FILE.onnx, and give it by --encoder-file FILE.onnx"
-        )
+        shipped = f"The package ships no encoder {name!r}, only {', '.join(shipped_encoders())}"
+        if is_encoder(name):
+            raise OptionsError(
+                f"{shipped}; make its file with: mrnn export-encoder {name} --out FILE.onnx, and "
+                "give it by --encoder-file FILE.onnx"
+            )
+        known = ", ".join(EXPORTABLE)
+        raise OptionsError(f"{shipped}; files can be made of {known} and timm:NAME")
     if not at or encoder.identity.name == name:
         return encoder
     return _at_size(encoder, name, size)

@@ -12,12 +12,8 @@ from mrnn.errors import CheckpointError, OptionsError
 from mrnn.model.image_encoder import SHIPPED, load_encoder, open_encoder
 from mrnn.training.encoders import export
 from mrnn.training.encoders.efficientnet_lite import load_efficientnet_lite
-from mrnn.training.encoders.export import (
-    efficientnet_lite_graph,
-    export_encoder,
-    load_headless,
-    quantize_initializers,
-)
+from mrnn.training.encoders.efficientnet_lite_graph import efficientnet_lite_graph
+from mrnn.training.encoders.export import export_encoder, load_headless, quantize_initializers
 from mrnn.training.encoders.headless import HeadlessNetwork
 
 SMALL = "timm:test_resnet"
@@ -129,7 +125,7 @@ def test_the_same_network_gives_the_same_file(tiny, tmp_path):
 
 
 def test_a_network_of_timm(small, tmp_path):
-    network, weights = small
+    _, weights = small
     encoder = export_encoder(SMALL, tmp_path / "small.onnx", weights)
     assert (encoder.identity.name, encoder.identity.size) == (SMALL, 160)
     again = load_encoder(SMALL, file=tmp_path / "small.onnx")

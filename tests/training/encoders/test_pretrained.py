@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mrnn.errors import CheckpointError, OptionsError
+from mrnn.model.image_encoder import EXPORTABLE
 from mrnn.training.encoders import pretrained
 from mrnn.training.encoders.pretrained import LAYERS, _torchvision, load_pretrained
 
@@ -75,6 +76,10 @@ def test_a_network_of_timm(small):
 
 
 # Weights and names
+
+
+def test_the_names_that_the_runtime_knows():
+    assert tuple(LAYERS) == EXPORTABLE
 
 
 def test_weights_of_another_network_are_refused(small):

@@ -20,7 +20,7 @@ LAYERS = {
     **dict.fromkeys(("alexnet", "vgg16", "vgg19"), "fc7"),
     **dict.fromkeys(("resnet50", "resnet101", "resnet152"), "pool5"),
 }
-"""The networks of torchvision, and the layer that is taken; timm:NAME is known too."""
+"""The layer that is taken of each network of torchvision."""
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of pixels in 0..1."""
 

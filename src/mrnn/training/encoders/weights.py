@@ -87,4 +87,3 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], head: frozenset[str], f
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{file}: {name} holds values that are not finite")
     network.load_state_dict(given, assign=True)
-
