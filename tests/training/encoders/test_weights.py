@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from mrnn.encoders.weights import digest, download_weights, fill, read_weights
 from mrnn.errors import CheckpointError
+from mrnn.training.encoders.weights import download_weights, fill, read_weights
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def empty():
 
 
 @pytest.mark.parametrize("kind", ["pth", "old pth", "wrapped pth", "safetensors", "half"])
-def test_the_same_weights_have_one_digest_in_whatever_file(network, state, tmp_path, kind):
+def test_the_same_weights_in_whatever_file(network, state, tmp_path, kind):
     file = tmp_path / ("weights.safetensors" if kind == "safetensors" else "weights.pth")
     if kind == "half":  # exactly representable, so that nothing is lost
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -45,7 +45,6 @@ def test_the_same_weights_have_one_digest_in_whatever_file(network, state, tmp_p
             torch.save(state, file, _use_new_zipfile_serialization=kind != "old pth")
     filled = empty()
     fill(filled, read_weights(file), HEAD, file)
-    assert digest(filled) == digest(network) != digest(empty())
     pixels = torch.ones(1, 3, 5, 5)
     assert torch.equal(filled.eval()(pixels), network.eval()(pixels))
 
@@ -54,7 +53,8 @@ def test_old_files_do_not_count_training_steps(network, state, tmp_path):
     del state["1.num_batches_tracked"]
     filled = empty()
     fill(filled, state, HEAD, Path("x.pth"))
-    assert digest(filled) == digest(network)
+    pixels = torch.ones(1, 3, 5, 5)
+    assert torch.equal(filled.eval()(pixels), network.eval()(pixels))
 
 
 class Trap:
@@ -138,7 +138,7 @@ def test_a_download_that_fails_says_how_to_give_a_file(tmp_path, home):
         CheckpointError,
         match=r"^The weights of net cannot be downloaded \(.*No such file.*\)\. Get file://.*/"
         r"net-0123abcd\.pth where there is a network, and give the file by --weights, as in: "
-        r"mrnn extract DATA --encoder net --weights net-0123abcd\.pth$",
+        r"mrnn export-encoder net --out FILE\.onnx --weights net-0123abcd\.pth$",
     ):
         download_weights("net", url, "net-0123abcd.pth")
 

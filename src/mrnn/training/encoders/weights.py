@@ -1,6 +1,5 @@
 """Weights of pretrained networks: read from a file, or downloaded; never unpickled as code."""
 
-import hashlib
 import pickle
 import re
 import sys
@@ -59,8 +58,8 @@ def download_weights(name: str, url: str | None, file_name: str) -> Path:
         reason = str(error).strip("<>").splitlines()[0]
         raise CheckpointError(
             f"The weights of {name} cannot be downloaded ({reason}). Get {url} where there is a "
-            f"network, and give the file by --weights, as in: mrnn extract DATA --encoder {name} "
-            f"--weights {file_name}"
+            f"network, and give the file by --weights, as in: mrnn export-encoder {name} --out "
+            f"FILE.onnx --weights {file_name}"
         ) from None
     return file
 
@@ -88,13 +87,3 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], head: frozenset[str], f
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{file}: {name} holds values that are not finite")
     network.load_state_dict(given, assign=True)
-
-
-def digest(network: nn.Module) -> str:
-    """16 hexadecimal digits that change with any weight, however the file was written."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        if not name.endswith(OPTIONAL):
-            found.update(f"{name} {tuple(tensor.shape)}".encode())
-            found.update(tensor.contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
