@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrnn.tokenizer import Vocabulary
-from mrnn.training.batches import EncodedCaptions, batches
+from mrnn.training.batches import batches
+from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.network import IGNORED
 
 VOCABULARY = Vocabulary(["a", "red", "wall"])

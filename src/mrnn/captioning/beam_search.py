@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import numpy as np
-from jaxtyping import Bool, Float
+from mrnn.shapes import Bool, Float
 
 from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.hypotheses import (

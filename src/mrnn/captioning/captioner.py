@@ -10,7 +10,7 @@ from typing import overload
 from zlib import crc32
 
 import numpy as np
-from jaxtyping import Float, Float32
+from mrnn.shapes import Float, Float32
 
 from mrnn.captioning.consensus import Consensus
 from mrnn.captioning.constraints import Constraints

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from mrnn.shapes import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.data.dataset import CaptionedImage, Dataset

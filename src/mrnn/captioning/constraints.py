@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from mrnn.shapes import Bool, Float, Int
 
 from mrnn.captioning.hypotheses import Hypothesis
 from mrnn.errors import OptionsError

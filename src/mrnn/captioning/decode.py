@@ -6,7 +6,7 @@ Letters as in `mrnn.captioning.hypotheses`.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from mrnn.shapes import Float
 
 from mrnn.captioning.beam_search import beam_search
 from mrnn.captioning.constraints import Constraints

@@ -8,7 +8,7 @@ Letters: N photos, F image feature, H hypotheses of a photo.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from mrnn.shapes import Float
 
 from mrnn.captioning.hypotheses import Hypothesis
 from mrnn.model.config import RerankingOptions

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from mrnn.shapes import Float, Int
 
 from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.hypotheses import Hypothesis, LanguageModel, Unfinished, choose

@@ -7,7 +7,7 @@ Source: Papineni et al., "BLEU", ACL 2002; Chen et al., "Microsoft COCO Captions
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from mrnn.shapes import Float, Int
 
 from mrnn.metrics.ngrams import LONGEST, NGrams, Words
 

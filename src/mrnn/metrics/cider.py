@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from mrnn.shapes import Float
 from pydantic import BaseModel, Field
 
 from mrnn.errors import DataError

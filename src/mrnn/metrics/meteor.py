@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Timer
 
 import numpy as np
-from jaxtyping import Float
+from mrnn.shapes import Float
 
 from mrnn.errors import MeasureError
 from mrnn.metrics.ngrams import Words, check_pairs

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from mrnn.shapes import Bool, Float, Int
 
 from mrnn.errors import DataError
 

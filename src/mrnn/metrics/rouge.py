@@ -7,7 +7,7 @@ Source: Lin, "ROUGE", 2004, section 3; beta as in Chen et al., "Microsoft COCO C
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from mrnn.shapes import Float
 
 from mrnn.metrics.ngrams import Words, check_pairs
 

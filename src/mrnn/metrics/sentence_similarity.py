@@ -17,7 +17,7 @@ from itertools import chain, count
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from mrnn.shapes import Float, Int
 
 from mrnn.metrics.cider import SCALE, SIGMA
 from mrnn.metrics.ngrams import LONGEST, ngrams

@@ -22,7 +22,7 @@ from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int32, Int64
+from mrnn.shapes import Float, Float32, Float64, Int32, Int64
 
 from mrnn.metrics.ngrams import LONGEST
 from mrnn.model.joint_embedding import TokenIds

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, Float32
+from mrnn.shapes import Float, Float32
 
 from mrnn.model.power_normalization import power_normalize
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from mrnn.shapes import Float32, UInt8
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 

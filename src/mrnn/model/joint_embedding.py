@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from mrnn.shapes import Float, Float32, Int
 
 from mrnn.model.power_normalization import power_normalize, unit_length
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from mrnn.shapes import Float, Float32, Int
 
 from mrnn.errors import CheckpointError
 from mrnn.model.config import ModelConfig

@@ -4,7 +4,7 @@ Letters: C crops, H height, W width.
 """
 
 import numpy as np
-from jaxtyping import UInt8
+from mrnn.shapes import UInt8
 from PIL import Image
 
 from mrnn.model.config import MARGIN, ResizeMode

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
+from mrnn.shapes import Float, Int
 
 from mrnn.errors import OptionsError
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from mrnn.shapes import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.errors import DataError

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Float
+from mrnn.shapes import Float
 
 from mrnn.errors import DataError
 from mrnn.files import SIBLING, write_whole

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from mrnn.shapes import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 

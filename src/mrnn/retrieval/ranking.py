@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from mrnn.shapes import Bool, Float
 
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.cider_predictor import ExpectedCider

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
-from jaxtyping import Float, Int
+from mrnn.shapes import Float, Int
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.data.images import ImageSource, load_image

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from mrnn.shapes import Bool, Float, Float32
 
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features

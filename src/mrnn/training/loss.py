@@ -6,7 +6,7 @@ Letters: V vocabulary, D input of the output layer, W words.
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from mrnn.shapes import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 

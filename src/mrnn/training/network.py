@@ -12,7 +12,7 @@ Source: Mao et al., "Deep Captioning with Multimodal Recurrent Neural Networks (
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from mrnn.shapes import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 

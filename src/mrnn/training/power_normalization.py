@@ -3,7 +3,7 @@
 Letters: N images, F image feature.
 """
 
-from jaxtyping import Float
+from mrnn.shapes import Float
 from torch import Tensor
 from torch.nn import functional
 

@@ -10,7 +10,7 @@ Letters: B batch, T words, D input, R recurrent, S state.
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from mrnn.shapes import Float
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -25,7 +25,8 @@ from mrnn.model.config import CheckpointConfig, DecodingOptions, EncoderIdentity
 from mrnn.model.familiarity import Familiarity, evenly_spaced
 from mrnn.retrieval.likelihood import perplexity_of
 from mrnn.tokenizer import Vocabulary
-from mrnn.training.batches import Batch, EncodedCaptions, batches
+from mrnn.training.batches import Batch, batches
+from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.data import TrainingData, read_training_data
 from mrnn.training.events import EpochDone, Event, RunFinished, RunStarted, StepDone
 from mrnn.training.export import export_graphs

@@ -24,7 +24,7 @@ from mrnn.evaluation.report.report import Report, RunReport, ScoredCaption, Show
 from mrnn.evaluation.retrieval import evaluate_retrieval
 from mrnn.retrieval.ranking import Rankings
 from mrnn.tokenizer import tokenize
-from mrnn.training.batches import EncodedCaptions
+from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.events import EpochDone
 
 REFERENCES = [("a red wall", "the wall is red"), ("a green wall",), ("a blue wall", "blue")]

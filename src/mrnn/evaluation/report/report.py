@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float16
+from mrnn.shapes import Float16
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.captioning.captioner import Captioner

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from mrnn.shapes import Float
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from jaxtyping import Float, Float32, Int16, UInt8
+from mrnn.shapes import Float, Float32, Int16, UInt8
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
