@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mrnn.model.joint_embedding import JointEmbedding
-from mrnn.training.batches import EncodedCaptions
+from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.power_normalization import power_normalize
 from mrnn.training.recipe import JointEmbeddingOptions
 
