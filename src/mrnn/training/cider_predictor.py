@@ -19,8 +19,7 @@ from mrnn.metrics.cider import SCALE, SIGMA
 from mrnn.metrics.ngrams import LONGEST, ngrams
 from mrnn.model.cider_predictor import PADDING, CiderPredictor
 from mrnn.model.quantization import dequantize, quantize
-from mrnn.tokenizer import Vocabulary
-from mrnn.tokenizer import EncodedCaptions
+from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.power_normalization import power_normalize
 from mrnn.training.recipe import CiderPredictorOptions
 
