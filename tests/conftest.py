@@ -220,7 +220,7 @@ def recipe(tmp_path):
     path.write_text(
         'name = "colours"\n[encoder]\nname = "colour"\n'
         "[model]\nembedding_size = 8\nrecurrent_size = 12\nmultimodal_size = 16\n"
-        '[training]\nbatch_size = 8\nepochs = 3\nlearning_rate = 0.02\n'
+        "[training]\nbatch_size = 8\nepochs = 3\nlearning_rate = 0.02\n"
     )
     return path
 

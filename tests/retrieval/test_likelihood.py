@@ -14,8 +14,8 @@ from mrnn.retrieval.likelihood import (
     perplexity,
     perplexity_of,
 )
-from mrnn.training.batches import batches
 from mrnn.tokenizer import EncodedCaptions
+from mrnn.training.batches import batches
 from mrnn.training.network import MRNN
 
 CAPTIONS = [[["a", "red", "wall"], ["the", "odd", "wall"]], [["the", "wall", "is", "blue", "odd"]]]

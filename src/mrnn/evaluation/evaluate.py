@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from mrnn.shapes import Float
 from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.captioning.captioner import Captioner
@@ -30,9 +29,9 @@ from mrnn.metrics.bootstrap import bootstrap
 from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.model.config import DecodingOptions
 from mrnn.retrieval.likelihood import caption_nats, perplexity_of
-from mrnn.tokenizer import Vocabulary, join_words
+from mrnn.shapes import Float
+from mrnn.tokenizer import EncodedCaptions, Vocabulary, join_words
 from mrnn.training.batches import batches
-from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.network import Network
 
 IMAGES_AT_ONCE = 100

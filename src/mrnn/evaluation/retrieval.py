@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mrnn.shapes import Float, Int
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.data.dataset import Dataset
@@ -31,6 +30,7 @@ from mrnn.model.checkpoint import Checkpoint
 from mrnn.precision import faster_precision
 from mrnn.retrieval.likelihood import Words, log_likelihoods, log_marginals
 from mrnn.retrieval.ranking import CANDIDATES, NEAREST, Ranker, Rankings, rank_exactly, rank_fast
+from mrnn.shapes import Float, Int
 from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.network import Network
 

@@ -7,6 +7,7 @@ Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 
 from collections.abc import Callable
 
 import numpy as np
+
 from mrnn.shapes import Float
 
 CONFIDENCE = 0.95

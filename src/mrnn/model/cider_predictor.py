@@ -22,11 +22,11 @@ from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from mrnn.shapes import Float, Float32, Float64, Int32, Int64
 
 from mrnn.metrics.ngrams import LONGEST
 from mrnn.model.joint_embedding import TokenIds
 from mrnn.model.power_normalization import power_normalize
+from mrnn.shapes import Float, Float32, Float64, Int32, Int64
 
 PADDING = -1
 """Fills up the token ids of n-grams that are shorter than the longest."""

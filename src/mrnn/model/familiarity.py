@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from mrnn.shapes import Float, Float32
 
 from mrnn.model.power_normalization import power_normalize
+from mrnn.shapes import Float, Float32
 
 Photo = TypeVar("Photo")
 

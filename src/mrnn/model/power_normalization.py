@@ -8,6 +8,7 @@ Classification", ECCV 2010, section 4.
 """
 
 import numpy as np
+
 from mrnn.shapes import Float
 
 SMALLEST = 1e-12

@@ -8,6 +8,7 @@ Letters: R rows, C columns.
 from collections.abc import Mapping
 
 import numpy as np
+
 from mrnn.shapes import Float
 
 SCALE = ".scale"

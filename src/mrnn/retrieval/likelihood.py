@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from mrnn.shapes import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from mrnn.shapes import Bool, Float, Int
 from mrnn.tokenizer import Vocabulary
 from mrnn.training.batches import Batch
 from mrnn.training.loss import ROWS_IN_STEP

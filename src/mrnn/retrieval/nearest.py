@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from mrnn.shapes import Float, Int
 
 from mrnn.errors import DataError
+from mrnn.shapes import Float, Int
 
 Distance = Literal["cosine", "euclidean"]
 AT_ONCE = 100

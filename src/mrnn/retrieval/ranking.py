@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mrnn.shapes import Bool, Float
 
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.cider_predictor import ExpectedCider
@@ -28,6 +27,7 @@ from mrnn.model.heads import (
 )
 from mrnn.model.joint_embedding import JointSpace
 from mrnn.retrieval.likelihood import Words, log_likelihoods, log_marginals
+from mrnn.shapes import Bool, Float
 from mrnn.training.network import Network
 
 CANDIDATES = 15

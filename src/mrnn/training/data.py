@@ -13,8 +13,7 @@ from mrnn.data.dataset import Dataset
 from mrnn.data.features import Features
 from mrnn.errors import DataError
 from mrnn.evaluation.evaluate import references_of
-from mrnn.tokenizer import SPECIAL_TOKENS, Vocabulary
-from mrnn.tokenizer import EncodedCaptions
+from mrnn.tokenizer import SPECIAL_TOKENS, EncodedCaptions, Vocabulary
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,8 @@ from mrnn.model.checkpoint import FORMAT, save_checkpoint
 from mrnn.model.config import CheckpointConfig, DecodingOptions, EncoderIdentity, ModelConfig
 from mrnn.model.familiarity import Familiarity, evenly_spaced
 from mrnn.retrieval.likelihood import perplexity_of
-from mrnn.tokenizer import Vocabulary
+from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.batches import Batch, batches
-from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.data import TrainingData, read_training_data
 from mrnn.training.events import EpochDone, Event, RunFinished, RunStarted, StepDone
 from mrnn.training.export import export_graphs
@@ -89,7 +88,7 @@ class TrainedModel:
             encoder=self.encoder,
             decoding=self.recipe.decoding,
             reranking=self.recipe.reranking,
-            familiarity_median=self.familiarity.middle,
+            familiarity_median=self.familiarity.median,
             familiarity_edge=self.familiarity.edge,
         )
         weights = {name: w.detach().numpy() for name, w in self.network.named_parameters()}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from mrnn.shapes import Float16
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.data.dataset import CaptionedImage
@@ -17,6 +16,7 @@ from mrnn.evaluation.evaluate import references_of
 from mrnn.evaluation.retrieval import RetrievalScores, evaluate_retrieval, retrieval_settings
 from mrnn.metrics.recall import image_to_sentence_ranks, sentence_to_image_ranks
 from mrnn.retrieval.ranking import NEAREST, Ranker, rank_fast
+from mrnn.shapes import Float16
 from mrnn.tokenizer import EncodedCaptions
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mrnn.shapes import Float16
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.captioning.captioner import Captioner
@@ -26,6 +25,7 @@ from mrnn.evaluation.report.ranks import Ranks, Retrieval
 from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.metrics.ngrams import Words
 from mrnn.model.config import DecodingOptions
+from mrnn.shapes import Float16
 from mrnn.training.events import EpochDone
 from mrnn.training.resume import METRICS
 
