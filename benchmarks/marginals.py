@@ -14,7 +14,7 @@ import torch
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features
 from mrnn.evaluation.evaluate import references_of
-from mrnn.metrics.recall import image_to_sentence_ranks, ranking_scores
+from mrnn.metrics.recall import image_to_sentence_ranks, recall_scores
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.retrieval.likelihood import log_likelihoods, log_marginals
 from mrnn.training.batches import EncodedCaptions
@@ -69,7 +69,7 @@ def main() -> None:
         ranks = image_to_sentence_ranks(
             exact[:, :count] - marginals.reshape(-1, 1), captions.image_rows
         )
-        found = ranking_scores(ranks)
+        found = recall_scores(ranks)
         print(
             f"| {f'{sampled} images' if sampled else 'not used'} | {found.r_at_1:.1f} "
             f"| {found.r_at_5:.1f} | {found.r_at_10:.1f} | {found.median_rank:g} |"

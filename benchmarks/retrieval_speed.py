@@ -24,7 +24,7 @@ import torch
 
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features
-from mrnn.metrics.recall import image_to_sentence_ranks, ranking_scores, sentence_to_image_ranks
+from mrnn.metrics.recall import image_to_sentence_ranks, recall_scores, sentence_to_image_ranks
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.precision import faster_precision
 from mrnn.retrieval.index_folder import IndexConfig
@@ -83,7 +83,7 @@ def recalls(rankings: Rankings, image_of: np.ndarray) -> list[str]:
         ("sentence to image", to_image, image_of),
     ):
         for which, queries in (("all", ranks), ("odd half", ranks[owners % 2 == 1])):
-            found = ranking_scores(queries)
+            found = recall_scores(queries)
             lines.append(
                 f"       {name}, {which:<8}  R@1 {found.r_at_1:.1f}  R@5 {found.r_at_5:.1f}  "
                 f"R@10 {found.r_at_10:.1f}  median rank {found.median_rank:g}"

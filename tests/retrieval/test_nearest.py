@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mrnn.errors import DataError
-from mrnn.retrieval.nearest import AT_ONCE, FeatureSpace
+from mrnn.retrieval.nearest import PHOTOS_AT_ONCE as AT_ONCE, FeatureSpace
 
 GENERATOR = np.random.default_rng(0)
 TRAINING = GENERATOR.normal(size=(40, 5)).astype(np.float32)

@@ -21,12 +21,13 @@ from mrnn.evaluation.captions import score_generation
 from mrnn.evaluation.evaluate import generate
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.config import DecodingOptions, ModelConfig
+from mrnn.model.epochs import EpochDone
 from mrnn.model.familiarity import Familiarity, evenly_spaced
 from mrnn.precision import Precision, faster_precision
 from mrnn.retrieval.likelihood import perplexity, perplexity_of
 from mrnn.training.batches import Batch, EncodedCaptions, batches
 from mrnn.training.data import TrainingData, read_training_data
-from mrnn.training.events import EpochDone, Event, RunFinished, RunStarted, StepDone
+from mrnn.training.events import Event, RunFinished, RunStarted, StepDone
 from mrnn.training.model_card import write_model_card
 from mrnn.training.network import network_of
 from mrnn.training.recipe import Recipe, TrainingOptions
