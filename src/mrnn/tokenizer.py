@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
+from mrnn.shapes import Int
 
 from mrnn.errors import CheckpointError, DataError
 from mrnn.files import write_whole

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from mrnn.shapes import Float, Int
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.errors import DataError, MeasureError

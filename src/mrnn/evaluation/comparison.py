@@ -6,7 +6,7 @@ Letters: R sets of images, N images, K measures.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from mrnn.shapes import Float
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.evaluation.captions import (

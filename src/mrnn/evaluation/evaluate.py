@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from mrnn.shapes import Float
 from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.captioning.captioner import Captioner

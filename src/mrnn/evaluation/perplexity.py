@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from mrnn.shapes import Float
 
 from mrnn.evaluation.captions import RESAMPLES, Interval, Setting, intervals_of
 from mrnn.metrics.bootstrap import bootstrap
@@ -54,10 +54,10 @@ def evaluate_perplexity(
         sums = weights @ of_images
         return np.asarray(sums[:, :2] / np.maximum(sums[:, 2:], 1))
 
-    whole, words = (perplexity(x, 1) for x in nats_per_word(np.ones((1, len(features))))[0])
+    whole, words = (perplexity_of(x, 1) for x in nats_per_word(np.ones((1, len(features))))[0])
     sampled = bootstrap(nats_per_word, len(features), resamples=resamples, seed=seed)
     intervals = {
-        key: (perplexity(low, 1), perplexity(high, 1))
+        key: (perplexity_of(low, 1), perplexity_of(high, 1))
         for key, (low, high) in intervals_of(list(COUNTED), sampled).items()
     }
     all_words = np.concatenate(captions.sentences)
@@ -70,6 +70,6 @@ def evaluate_perplexity(
     return PerplexityReport(whole, words, intervals, settings)
 
 
-def perplexity(nats: float, words: int) -> float:
+def perplexity_of(nats: float, words: int) -> float:
     """2 ** -(mean log2 P) of words that cost so many nats together; infinite beyond any float."""
     return math.inf if nats / words >= MOST_NATS else math.exp(nats / words)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float, Int
+from mrnn.shapes import Float, Int
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.data.dataset import Dataset

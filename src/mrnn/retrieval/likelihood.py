@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int
+from mrnn.shapes import Bool, Float, Float32, Float64, Int
 
 from mrnn.model.network import Network
 from mrnn.tokenizer import Vocabulary

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int
+from mrnn.shapes import Float, Float32, Float64, Int
 
 from mrnn.errors import DataError
 

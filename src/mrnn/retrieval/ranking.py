@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from mrnn.shapes import Bool, Float, Float32
 
 from mrnn.model.heads import Heads
 from mrnn.model.network import Network

@@ -4,7 +4,7 @@ Letters: S sentences.
 """
 
 import numpy as np
-from jaxtyping import Int
+from mrnn.shapes import Int
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.evaluation.retrieval import RetrievalReport

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float16
+from mrnn.shapes import Float16
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.captioning.captioner import Captioner
