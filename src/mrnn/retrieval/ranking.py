@@ -71,11 +71,11 @@ def two_stage_scores(
         network, sentences, features, wanted=for_sentence | for_image, on_pairs=on_pairs
     )
     to_image, to_sentence, plain = (np.empty_like(scores) for _ in range(3))
-    weight = np.float32(heads.weights.sentence_to_image)
+    weight = heads.weights.sentence_to_image
     for part in _parts(*similarity.shape):
         near = similarity[part]
         to_image[part] = candidates_first(for_sentence[part], weight * near + scores[part], near)
-    weight = np.float32(heads.weights.image_to_sentence)
+    weight = heads.weights.image_to_sentence
     for part in _parts(*similarity.T.shape):
         chosen, near, score = for_image[:, part].T, similarity[:, part].T, scores[:, part].T
         corrected = near - correction
