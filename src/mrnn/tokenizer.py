@@ -135,11 +135,11 @@ class Vocabulary:
         self._ids = {word: i for i, word in enumerate(words, start=len(SPECIAL_TOKENS))}
 
     @classmethod
-    def build(cls, captions: Iterable[Sequence[str]], min_count: int = 3) -> "Vocabulary":
-        """The words seen at least `min_count` times: by falling count, then by alphabet."""
+    def build(cls, captions: Iterable[Sequence[str]], minimum_count: int = 3) -> "Vocabulary":
+        """The words seen at least `minimum_count` times: by falling count, then by alphabet."""
         counts = Counter(word for words in captions for word in words if word not in SPECIAL_TOKENS)
         ordered = sorted(counts, key=lambda word: (-counts[word], word))
-        return cls([word for word in ordered if counts[word] >= min_count])
+        return cls([word for word in ordered if counts[word] >= minimum_count])
 
     @classmethod
     def load(cls, path: Path | str) -> "Vocabulary":

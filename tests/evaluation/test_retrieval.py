@@ -12,7 +12,7 @@ from mrnn.evaluation.retrieval import (
 )
 from mrnn.metrics.recall import (
     image_to_sentence_ranks,
-    ranking_scores,
+    recall_scores,
     sentence_to_image_ranks,
 )
 from mrnn.model.cider_predictor import ExpectedCiderOptions, fit_expected_cider
@@ -50,7 +50,7 @@ def figures_by_hand(world, rankings):
         sentence_to_image_ranks(rankings.sentence_to_image, own),
         image_to_sentence_ranks(plain, own),
     ]
-    return [ranking_scores(r).model_dump() for r in ranks]
+    return [recall_scores(r).model_dump() for r in ranks]
 
 
 def test_exact_figures_are_those_of_the_parts(world):

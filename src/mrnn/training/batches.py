@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from mrnn.shapes import Float, Int
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.network import IGNORED
 
