@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,49 +19,38 @@ from PIL import Image
 from mrnn.cli import main
 from mrnn.data.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.data.features import extract_features
-from mrnn.encoders import ENCODERS
+from mrnn.model import image_encoder
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.cider_predictor import ExpectedCiderOptions, fit_expected_cider
-from mrnn.model.config import DecodingOptions, EncoderIdentity, ModelConfig
+from mrnn.model.config import DecodingOptions, ModelConfig
 from mrnn.model.familiarity import Familiarity
 from mrnn.model.heads import Weights
+from mrnn.model.image_encoder import load_encoder, open_encoder
 from mrnn.model.joint_embedding import JointSpace
 from mrnn.model.quantization import rounded
 from mrnn.retrieval.ranking import Ranker
 from mrnn.tokenizer import Vocabulary
 from mrnn.training.batches import EncodedCaptions
 from mrnn.training.network import MRNN
+from tests.model.tiny_encoder import write_colour_encoder
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no fault
 settings.load_profile("patient")
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()  # no test sees what the user has kept
 torch.set_num_threads(1)  # on small tensors more threads only wait for each other
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 60, 220)}
 
 
-class ColourEncoder:
-    """A fake: the mean colour of a photo, and four numbers more."""
-
-    identity = EncoderIdentity(
-        name="colour", layer="mean", fit="squash", size=8, feature_size=7, weights="0" * 16
-    )
-
-    def preprocess(self, photo):
-        square = photo.resize((8, 8))
-        return np.asarray(square, dtype=np.float32).transpose(2, 0, 1)[None] / 255
-
-    def encode(self, pixels):
-        means = pixels.mean(axis=(1, 3, 4))
-        return np.concatenate([means, means**2, np.ones((len(means), 1), np.float32)], axis=1)
+ENCODERS = Path(tempfile.mkdtemp())
+"""In place of the encoders that ship: a photo's mean colour, and four numbers more."""
+COLOUR = open_encoder(write_colour_encoder(ENCODERS / "colour.onnx"), "squash").identity
 
 
 @pytest.fixture
 def colour_encoder(monkeypatch):
-    """The fake encoder, known by its name as the real ones are."""
-    encoder = ColourEncoder()
-    monkeypatch.setitem(ENCODERS, "colour", lambda fit: encoder)
-    return encoder
+    """The tiny encoder, known by its name as those that ship are."""
+    monkeypatch.setattr(image_encoder, "SHIPPED", ENCODERS)
+    return load_encoder("colour")
 
 
 @pytest.fixture
@@ -104,7 +94,7 @@ def checkpoint(vocabulary):
         recipe="tiny",
         model=MRNN(config).eval(),
         vocabulary=vocabulary,
-        encoder=ColourEncoder.identity,
+        encoder=COLOUR,
         decoding=DecodingOptions(maximum_words=6),
         familiarity=Familiarity.of(features),
     )

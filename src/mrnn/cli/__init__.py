@@ -13,6 +13,7 @@ from mrnn import __version__
 from mrnn.cli.captioning import caption, demo
 from mrnn.cli.consensus import rerank
 from mrnn.cli.data import check, extract, prepare
+from mrnn.cli.encoder import export_encoder
 from mrnn.cli.evaluation import evaluate
 from mrnn.cli.report import report
 from mrnn.cli.retrieval import train_ranking
@@ -29,8 +30,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    prepare, check, extract, train, train_ranking, caption, rerank, evaluate, score, compare,
-    report, index, search, demo,
+    prepare, check, extract, export_encoder, train, train_ranking, caption, rerank, evaluate,
+    score, compare, report, index, search, demo,
 ):  # fmt: skip
     app.command()(command)
 

@@ -8,7 +8,7 @@ import typer
 
 from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import Asked, decoding_options, takes_decoding_flags
-from mrnn.cli.terminal import EncoderWeights, Json, ModelFolder, progress, tell
+from mrnn.cli.terminal import EncoderFile, Json, ModelFolder, progress, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def caption(
     ],
     model: ModelFolder = None,
     consensus: ConsensusSource = None,
-    weights: EncoderWeights = None,
+    encoder_file: EncoderFile = None,
     as_json: Json = False,
     out: Annotated[
         Path | None, typer.Option(help="A .jsonl or .csv file; photos already in it are skipped")
@@ -48,7 +48,9 @@ def caption(
     sidecars = Sidecars(photos, overwrite=overwrite) if sidecar else None
     if sidecars and not (out or as_json):
         photos = sidecars.left_to_do(photos)
-    captioner = Captioner.load(model or DEFAULT_MODEL, consensus_source(consensus), weights=weights)
+    captioner = Captioner.load(
+        model or DEFAULT_MODEL, consensus_source(consensus), encoder_file=encoder_file
+    )
     for note in captioner.consensus.notes if captioner.consensus else ():
         tell(f"Note: {note}")
     options = decoding_options(captioner.checkpoint.decoding, asked)

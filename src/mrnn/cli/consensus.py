@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import EncoderWeights, Json, ModelFolder, tell
+from mrnn.cli.terminal import EncoderFile, Json, ModelFolder, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def rerank(
         Distance | None, typer.Option(help="How features are compared [default: cosine]")
     ] = None,
     model: ModelFolder = None,
-    weights: EncoderWeights = None,
+    encoder_file: EncoderFile = None,
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Show the neighbours and their captions")
     ] = False,
@@ -117,7 +117,7 @@ def rerank(
     else:
         known = asked.keys() & ConsensusOptions.model_fields
         options = ConsensusOptions.model_validate({"by": by, **{k: asked[k] for k in known}})
-        ranked = _by_neighbours(lists, Path(data), model, weights, options, evidence=evidence)
+        ranked = _by_neighbours(lists, Path(data), model, encoder_file, options, evidence=evidence)
     for each in ranked:
         print(each.model_dump_json(exclude_unset=True) if as_json else _for_people(each))
 
@@ -126,7 +126,7 @@ def _by_neighbours(
     lists: "list[NBest]",
     data: Path,
     model: Path | None,
-    weights: Path | None,
+    encoder_file: Path | None,
     options: "ConsensusOptions",
     *,
     evidence: bool,
@@ -147,7 +147,7 @@ def _by_neighbours(
         checkpoint = Checkpoint.load(model or DEFAULT_MODEL)
         ranker = Ranker.find(model or DEFAULT_MODEL, checkpoint)
         space = feature_space(dataset, captions.images, checkpoint, options, ranker)
-        encoder = lambda: Captioner.load(model or DEFAULT_MODEL, weights=weights).encoder  # noqa: E731
+        encoder = lambda: Captioner.load(model or DEFAULT_MODEL, encoder_file=encoder_file).encoder  # noqa: E731
         search = space, PhotoFeatures(dataset, checkpoint.encoder, encoder)
     found = find_neighbours(lists, captions, options.neighbours, search)
     return list(rank_by_neighbours(lists, captions, found, options, evidence=evidence))

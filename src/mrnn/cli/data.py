@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrnn.cli.terminal import DataFolder, progress, tell
+from mrnn.cli.encoder import EncoderWeights, exported_into
+from mrnn.cli.terminal import DataFolder, EncoderFile, progress, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -124,17 +125,15 @@ def extract(
         str | None,
         typer.Option(help="Image encoder, as vgg16 or timm:NAME [default: the shipped model's]"),
     ] = None,
-    fit: Annotated[
+    resize_mode: Annotated[
         str | None,
         typer.Option(
             help="How a photo becomes a square: crop, squash or pad; with -flip averaged with its "
             "mirror image; ten-crop [default: squash]"
         ),
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Weights of the encoder: .pth or .safetensors [default: its own]"),
-    ] = None,
+    encoder_file: EncoderFile = None,
+    weights: EncoderWeights = None,
     source: Annotated[
         Path | None, typer.Option("--from", help="Features made elsewhere: .npy, .npz or .mat")
     ] = None,
@@ -146,20 +145,21 @@ def extract(
     """Compute image features, going on where it stopped; or take those made elsewhere."""
     from mrnn.data.dataset import Dataset
     from mrnn.data.features import extract_features
-    from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT, load_encoder
+    from mrnn.model.image_encoder import DEFAULT_ENCODER, DEFAULT_RESIZE_MODE, load_encoder
 
     dataset = Dataset.load(data)
     if source or ids or name:
-        if encoder or fit or weights:
-            raise OptionsError("--encoder, --fit and --weights do not go with --from")
+        if encoder or resize_mode or encoder_file or weights:
+            raise OptionsError(
+                "--encoder, --resize-mode, --encoder-file and --weights do not go with --from"
+            )
         _import_features(dataset, source, ids, name)
         return
-    loaded = load_encoder(
-        encoder or DEFAULT_ENCODER,
-        fit or DEFAULT_FIT,
-        weights=weights,
-        photos=len(dataset.images),
-    )
+    if encoder_file and weights:
+        raise OptionsError("--encoder-file holds the encoder's weights: no --weights beside it")
+    encoder = encoder or DEFAULT_ENCODER
+    encoder_file = encoder_file or exported_into(dataset, encoder, weights)
+    loaded = load_encoder(encoder, resize_mode or DEFAULT_RESIZE_MODE, encoder_file)
     with progress("Extracting", len(dataset.images)) as advance:
         file = extract_features(dataset, loaded, advance)
     print(f"{file}: {len(dataset.images):,} features of {loaded.identity}")

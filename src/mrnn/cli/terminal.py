@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 ModelFolder = Annotated[
     Path | None, typer.Option("--model", help="A trained model's folder [default: the shipped one]")
 ]
-EncoderWeights = Annotated[
+EncoderFile = Annotated[
     Path | None,
-    typer.Option("--weights", help="Weights of the model's image encoder [default: its own]"),
+    typer.Option(
+        "--encoder-file", help="The image encoder, an ONNX file [default: the one that ships]"
+    ),
 ]
 DataFolder = Annotated[Path, typer.Argument(help="A dataset folder made by `mrnn prepare`")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]

@@ -33,7 +33,7 @@ def train(
 ) -> None:
     """Train a model as a recipe says, to rank too if it says so; keep the best epoch on dev."""
     from mrnn.data.dataset import Dataset
-    from mrnn.encoders import is_encoder
+    from mrnn.model.image_encoder import is_encoder
     from mrnn.training.recipe import load_recipe
     from mrnn.training.train import train as train_model
 

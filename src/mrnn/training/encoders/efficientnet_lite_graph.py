@@ -17,9 +17,8 @@ def efficientnet_lite_graph(headless: HeadlessNetwork) -> onnx.ModelProto:
     """The graph, normalisation included. ONNX has TensorFlow's padding for any size, SAME_UPPER."""
     graph = _Graph()
     x = graph.normalized(PIXELS, headless.mean, headless.scale)
-    assert isinstance(headless.network, nn.Sequential)
-    stages, _pooling = headless.network
-    for place, stage in enumerate(stages):
+    stages, _pooling = headless.network.children()
+    for place, stage in enumerate(stages.children()):
         if isinstance(stage, InvertedResidual):
             y = x
             for number, layer in enumerate(stage.layers):
@@ -55,7 +54,9 @@ class _Graph:
         self, kind: str, inputs: list[str], output: str, **attributes: int | str | list[int]
     ) -> str:
         """A node with one output."""
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        node = helper.make_node(kind, inputs, [output], name=output)
+        node.attribute.extend(helper.make_attribute(*each) for each in attributes.items())
+        self.nodes.append(node)
         return output
 
     def normalized(self, pixels: str, mean: RGB, scale: RGB) -> str:

@@ -100,6 +100,9 @@ def load_headless(name: str, weights: Path | None = None) -> HeadlessNetwork:
 class _Normalized(nn.Module):
     """The network with normalisation before it."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, headless: HeadlessNetwork) -> None:
         super().__init__()
         self.network = headless.network
