@@ -1,8 +1,8 @@
 """The feature store: one memory-mapped vector a photo, and the identity of what made them.
 
-DATA/features/<encoder>-<fit>.npy holds fp16, a row a photo; the .json beside it names the encoder
-and the photos. While extraction goes on, both carry `.partial` in their names. Features made
-elsewhere are <name>-imported.npy.
+DATA/features/<encoder>-<resize mode>.npy holds fp16, a row a photo; the .json beside it names the
+encoder and the photos. While extraction goes on, both carry `.partial` in their names. Features
+made elsewhere are <name>-imported.npy.
 
 Letters: N images, F image feature.
 """
@@ -21,10 +21,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.images import load_image
-from mrnn.encoders import Encoder, is_encoder
 from mrnn.errors import DataError, ImageError
 from mrnn.files import first_problem, write_whole
-from mrnn.model.config import EncoderIdentity, Fit
+from mrnn.model.config import EncoderIdentity, ResizeMode
+from mrnn.model.image_encoder import ImageEncoder, is_encoder
 
 FORMAT = 1
 BATCH = 16
@@ -62,16 +62,18 @@ class Features:
 def features_file(dataset: Dataset, encoder: EncoderIdentity) -> Path:
     """Where the features of one encoder are."""
     name = re.sub(r"[^\w.-]", "-", encoder.name)  # timm:... is no name for a file
-    return dataset.features_folder / f"{name}-{encoder.fit or 'imported'}.npy"
+    return dataset.features_folder / f"{name}-{encoder.resize_mode or 'imported'}.npy"
 
 
-def recorded_encoder(dataset: Dataset, name: str, fit: Fit) -> EncoderIdentity:
-    """Whose features of that name are in the dataset folder: extracted with `fit`, or imported.
+def recorded_encoder(dataset: Dataset, name: str, resize_mode: ResizeMode) -> EncoderIdentity:
+    """Whose features are in the dataset folder: extracted in that resize mode, or imported.
 
     Loads no encoder. Raises DataError if there are none.
     """
-    for way in (None, fit):
-        asked = EncoderIdentity(name=name, layer="", fit=way, size=0, feature_size=0, weights="")
+    for mode in (None, resize_mode):
+        asked = EncoderIdentity(
+            name=name, layer="", resize_mode=mode, size=0, feature_size=1, weights=""
+        )
         sidecar = features_file(dataset, asked).with_suffix(".json")
         if sidecar.exists():
             return _read_provenance(sidecar, _mend(dataset, asked)).encoder
@@ -86,7 +88,7 @@ def _mend(dataset: Dataset, encoder: EncoderIdentity) -> str:
     if encoder.imported:
         source = f"--from FEATURES --ids IDS --name {encoder.name}"
     else:
-        source = f"--encoder {encoder.name} --fit {encoder.fit}"
+        source = f"--encoder {encoder.name} --resize-mode {encoder.resize_mode}"
     return f"Run: mrnn extract {dataset.folder} {source}"
 
 
@@ -119,7 +121,7 @@ def load_features(dataset: Dataset, encoder: EncoderIdentity) -> Features:
 
 
 def extract_features(
-    dataset: Dataset, encoder: Encoder, on_image: Callable[[], None] = lambda: None
+    dataset: Dataset, encoder: ImageEncoder, on_image: Callable[[], None] = lambda: None
 ) -> Path:
     """The features of every photo of a dataset; an interrupted run goes on where it stopped.
 
@@ -138,17 +140,17 @@ def extract_features(
     for _ in range(done):
         on_image()
     for start in range(done, len(names), BATCH):
-        pixels = []
+        features = []
         for image in dataset.images[start : start + BATCH]:
             try:
                 photo = load_image(image.path, least_side=encoder.identity.least_side)
             except ImageError as error:
                 raise DataError(f"{error}. Run: mrnn check {dataset.folder}") from error
-            pixels.append(encoder.preprocess(photo))
+            features.append(encoder.encode(encoder.preprocess(photo)))
             on_image()
-        matrix[start : start + len(pixels)] = encoder.encode(np.stack(pixels))
+        matrix[start : start + len(features)] = np.stack(features)
         matrix.flush()
-        write_whole(file.with_suffix(".progress"), str(start + len(pixels)))
+        write_whole(file.with_suffix(".progress"), str(start + len(features)))
     del matrix
     return finish_features(file, provenance)
 

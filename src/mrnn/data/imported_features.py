@@ -15,10 +15,10 @@ import numpy as np
 from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.features import Provenance, features_file, finish_features, new_matrix
 from mrnn.data.splits import places_by_name
-from mrnn.encoders import is_encoder
 from mrnn.errors import DataError, OptionsError
 from mrnn.files import read_lines
 from mrnn.model.config import EncoderIdentity
+from mrnn.model.image_encoder import is_encoder
 
 ROWS_AT_ONCE = 256
 NAMED = "features"
@@ -42,8 +42,9 @@ def import_features(
     matrix = _oriented(read_array(source), len(listed), source, ids)
     rows, unknown = _match(dataset.images, listed, ids)
     identity = EncoderIdentity(
-        name=name, layer="imported", fit=None, size=0, feature_size=matrix.shape[-1], weights=""
-    )
+        name=name, layer="imported", resize_mode=None, size=0,
+        feature_size=matrix.shape[-1], weights="",
+    )  # fmt: skip
     file = features_file(dataset, identity)
     names = tuple(image.name for image in dataset.images)
     filled = new_matrix(file.with_suffix(".partial.npy"), (len(names), matrix.shape[-1]))

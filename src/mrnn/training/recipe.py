@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT
 from mrnn.errors import OptionsError
-from mrnn.model.config import DecodingOptions, Fit, ModelOptions
+from mrnn.model.config import DecodingOptions, ModelOptions, ResizeMode
+from mrnn.model.image_encoder import DEFAULT_ENCODER, DEFAULT_RESIZE_MODE
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 """The recipes that ship in the package; `mrnn train` knows them by name."""
@@ -25,7 +25,7 @@ class EncoderChoice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = DEFAULT_ENCODER
-    fit: Fit = DEFAULT_FIT
+    resize_mode: ResizeMode = DEFAULT_RESIZE_MODE
 
 
 class TrainingOptions(BaseModel):

@@ -1,7 +1,6 @@
 """EfficientNet-Lite as an ONNX graph for squares of any size."""
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
@@ -43,11 +42,13 @@ class _Graph:
         self.initializers: list[onnx.TensorProto] = []
         self.channels = 0
         """Of the latest convolution."""
-        self.low, self.high = self.constant("low", 0.0), self.constant("high", 6.0)
+        self.low, self.high = (
+            self.constant(name, np.array(value)) for name, value in (("low", 0.0), ("high", 6.0))
+        )
 
-    def constant(self, name: str, value: npt.ArrayLike) -> str:
+    def constant(self, name: str, value: np.ndarray) -> str:
         """A float32 constant."""
-        self.initializers.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
+        self.initializers.append(numpy_helper.from_array(value.astype(np.float32), name))
         return name
 
     def add(
