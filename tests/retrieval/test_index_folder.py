@@ -224,12 +224,12 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from tests.conftest import ColourEncoder
+from tests.conftest import COLOUR
 from tests.retrieval.test_index_folder import write
 number = 1
 while True:
     entries = [f'"{{i}}"' for i in range(number % 7 + 1)]
-    write(Path({folder!r}), ColourEncoder.identity, entries, float(number))
+    write(Path({folder!r}), COLOUR, entries, float(number))
     number += 1
 """
 
