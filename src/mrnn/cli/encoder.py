@@ -53,8 +53,10 @@ def exported_into(dataset: "Dataset", name: str, weights: Path | None) -> Path |
 
 
 def _export(name: str, file: Path, weights: Path | None) -> None:
-    from mrnn.training.encoders.export import export_encoder
-
+    try:
+        from mrnn.training.encoders.export import export_encoder
+    except ImportError:
+        raise OptionsError(f"To export {name} needs: pip install 'mrnn[vision]'") from None
     tell(f"Exporting {name}")
     identity = export_encoder(name, file, weights).identity
     tell(

@@ -136,6 +136,8 @@ def traced_graph(headless: HeadlessNetwork) -> onnx.ModelProto:
                 input_names=[PIXELS], output_names=[FEATURES],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )  # fmt: skip
+    except ImportError:  # of onnxscript
+        raise OptionsError(f"To export {headless.name} needs: pip install 'mrnn[vision]'") from None
     except (RuntimeError, AssertionError, ValueError) as error:
         line = str(error).splitlines()[0][:100]
         raise OptionsError(
