@@ -48,8 +48,8 @@ class EncoderMetadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: Literal["1"] = "1"
-    name: str = Field(pattern=r"^[\w.:@-]{1,80}$")
-    layer: str = Field(pattern=r"^[\w.-]{1,80}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_.:@-]{1,80}$")
+    layer: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,80}$")
     size: int = Field(ge=1)
     """Native side of the input, in pixels."""
     feature_size: int = Field(ge=1)
