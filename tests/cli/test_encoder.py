@@ -65,6 +65,8 @@ def test_extract_takes_a_file(mrnn, colours, exports, tmp_path):
     )  # fmt: skip
     assert code == 0
     assert " 30 features of mine@64 (mean, pad, 64 px, " in out
+    code, out, _ = mrnn("extract", colours.folder, "--encoder-file", file)
+    assert (code, " 30 features of mine (mean, squash, 8 px, " in out) == (0, True)
     assert not exports
     assert np.load(colours.features_folder / "mine-64-pad.npy").shape == (30, 7)
 

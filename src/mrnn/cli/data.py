@@ -157,8 +157,9 @@ def extract(
         return
     if encoder_file and weights:
         raise OptionsError("--encoder-file holds the encoder's weights: no --weights beside it")
-    encoder = encoder or DEFAULT_ENCODER
-    encoder_file = encoder_file or exported_into(dataset, encoder, weights)
+    if not encoder_file:
+        encoder = encoder or DEFAULT_ENCODER
+        encoder_file = exported_into(dataset, encoder, weights)
     loaded = load_encoder(encoder, resize_mode or DEFAULT_RESIZE_MODE, encoder_file)
     with progress("Extracting", len(dataset.images)) as advance:
         file = extract_features(dataset, loaded, advance)

@@ -143,19 +143,21 @@ def is_encoder(name: str) -> bool:
 
 
 def load_encoder(
-    name: str = DEFAULT_ENCODER, resize_mode: str = DEFAULT_RESIZE_MODE, file: Path | None = None
+    name: str | None = None, resize_mode: str = DEFAULT_RESIZE_MODE, file: Path | None = None
 ) -> ImageEncoder:
     """The encoder of that name: from `file`, if that is the encoder's, or from the package.
 
-    NAME+NAME concatenates the features of both; NAME@SIZE sees squares of SIZE pixels. Raises
-    OptionsError for a name, size or resize mode, CheckpointError for a file.
+    NAME+NAME concatenates the features of both; NAME@SIZE sees squares of SIZE pixels. Without a
+    name it is the one in the file, or the default. Raises OptionsError for a name, size or resize
+    mode, CheckpointError for a file.
     """
     if resize_mode not in get_args(ResizeMode):
         known = ", ".join(get_args(ResizeMode))
         raise OptionsError(f"--resize-mode {resize_mode!r}: the modes are {known}")
     mode = cast("ResizeMode", resize_mode)
-    names = name.split(JOINT)
     given = open_encoder(file, mode) if file else None
+    name = name or (given.identity.name if given else DEFAULT_ENCODER)
+    names = name.split(JOINT)
     if given and not any(_is_named(given, part) for part in names):
         raise CheckpointError(
             f"{file} is the encoder {given.identity.name}, not {name}; give the file of {name} by "
