@@ -14,7 +14,7 @@ from mrnn.data.features import extract_features, features_file, load_features
 from mrnn.data.images import load_image
 from mrnn.errors import DataError
 from mrnn.model.image_encoder import open_encoder
-from tests.conftest import COLOUR, ENCODERS
+from tests.model.tiny_encoder import write_colour_encoder
 
 
 class CountingEncoder:
@@ -162,7 +162,8 @@ def test_a_kill_just_before_the_end_never_leaves_old_features_under_a_new_name(
 def extract_slowly(data):
     """In a process of its own: fifteen batches of two photos, 10 ms each."""
     features.BATCH = 2
-    encoder = CountingEncoder(open_encoder(ENCODERS / "colour.onnx", "squash"))
+    file = write_colour_encoder(data.parent / "colour.onnx")
+    encoder = CountingEncoder(open_encoder(file, "squash"))
     encoder.preprocess = lambda photo: time.sleep(0.005) or encoder.inner.preprocess(photo)
     extract_features(Dataset.load(data), encoder)
 
@@ -234,7 +235,7 @@ def test_a_missing_photo_is_named(dataset, colour_encoder):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"weights": "f" * 16}, f"weights {COLOUR.weights}.*not by .*weights ffffffffffffffff"),
+        ({"weights": "f" * 16}, r"weights [0-9a-f]+\).*not by .*weights ffffffffffffffff"),
         ({"size": 9}, "8 px.*not by .*9 px"),
         ({"layer": "last"}, "mean.*not by .*last"),
     ],

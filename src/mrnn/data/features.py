@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float16, Int
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.data.dataset import CaptionedImage, Dataset
@@ -25,6 +24,7 @@ from mrnn.errors import DataError, ImageError
 from mrnn.files import first_problem, write_whole
 from mrnn.model.config import EncoderIdentity, ResizeMode
 from mrnn.model.image_encoder import ImageEncoder, is_encoder
+from mrnn.shapes import Float16, Int
 
 FORMAT = 1
 BATCH = 16

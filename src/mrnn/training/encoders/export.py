@@ -33,7 +33,7 @@ from mrnn.model.image_encoder import (
     OnnxEncoder,
     open_encoder,
 )
-from mrnn.shapes import Float, Float32, Int, UInt8
+from mrnn.shapes import Float, Float32, Int16, UInt8
 from mrnn.training.encoders.efficientnet_lite import WIDTH_DEPTH_SIZE, load_efficientnet_lite
 from mrnn.training.encoders.efficientnet_lite_graph import OPSET, efficientnet_lite_graph
 from mrnn.training.encoders.headless import HeadlessNetwork
@@ -196,7 +196,7 @@ def quantize_initializers(model: onnx.ModelProto) -> None:
 
 def _int16(
     rows: Float32[np.ndarray, "R _"],
-) -> tuple[Int[np.ndarray, "R _"], Float32[np.ndarray, " R"]]:
+) -> tuple[Int16[np.ndarray, "R _"], Float32[np.ndarray, " R"]]:
     """Rows as whole numbers, and what a row's are to be multiplied with."""
     scale = np.maximum(np.abs(rows).max(axis=1) / INT16_MAX, np.finfo(np.float32).tiny)
     return np.rint(rows / scale[:, None]).astype(np.int16), scale
