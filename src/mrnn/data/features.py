@@ -1,8 +1,8 @@
 """The feature store: one memory-mapped vector a photo, and the identity of what made them.
 
-DATA/features/<encoder>-<fit>.npy holds fp16, a row a photo; the .json beside it names the encoder
-and the photos. While extraction goes on, both carry `.partial` in their names. Features made
-elsewhere are <name>-imported.npy.
+DATA/features/<encoder>-<resize mode>.npy holds fp16, a row a photo; the .json beside it names the
+encoder and the photos. While extraction goes on, both carry `.partial` in their names. Features
+made elsewhere are <name>-imported.npy.
 
 Letters: N images, F image feature.
 """
@@ -62,16 +62,18 @@ class Features:
 def features_file(dataset: Dataset, encoder: EncoderIdentity) -> Path:
     """Where the features of one encoder are."""
     name = re.sub(r"[^\w.-]", "-", encoder.name)  # timm:... is no name for a file
-    return dataset.features_folder / f"{name}-{encoder.fit or 'imported'}.npy"
+    return dataset.features_folder / f"{name}-{encoder.resize_mode or 'imported'}.npy"
 
 
-def recorded_encoder(dataset: Dataset, name: str, fit: ResizeMode) -> EncoderIdentity:
-    """Whose features of that name are in the dataset folder: extracted with `fit`, or imported.
+def recorded_encoder(dataset: Dataset, name: str, resize_mode: ResizeMode) -> EncoderIdentity:
+    """Whose features are in the dataset folder: extracted in that resize mode, or imported.
 
     Loads no encoder. Raises DataError if there are none.
     """
-    for way in (None, fit):
-        asked = EncoderIdentity(name=name, layer="", fit=way, size=0, feature_size=0, weights="")
+    for mode in (None, resize_mode):
+        asked = EncoderIdentity(
+            name=name, layer="", resize_mode=mode, size=0, feature_size=1, weights=""
+        )
         sidecar = features_file(dataset, asked).with_suffix(".json")
         if sidecar.exists():
             return _read_provenance(sidecar, _mend(dataset, asked)).encoder
@@ -86,7 +88,7 @@ def _mend(dataset: Dataset, encoder: EncoderIdentity) -> str:
     if encoder.imported:
         source = f"--from FEATURES --ids IDS --name {encoder.name}"
     else:
-        source = f"--encoder {encoder.name} --fit {encoder.fit}"
+        source = f"--encoder {encoder.name} --resize-mode {encoder.resize_mode}"
     return f"Run: mrnn extract {dataset.folder} {source}"
 
 
@@ -138,17 +140,17 @@ def extract_features(
     for _ in range(done):
         on_image()
     for start in range(done, len(names), BATCH):
-        pixels = []
+        features = []
         for image in dataset.images[start : start + BATCH]:
             try:
                 photo = load_image(image.path, least_side=encoder.identity.least_side)
             except ImageError as error:
                 raise DataError(f"{error}. Run: mrnn check {dataset.folder}") from error
-            pixels.append(encoder.preprocess(photo))
+            features.append(encoder.encode(encoder.preprocess(photo)))
             on_image()
-        matrix[start : start + len(pixels)] = encoder.encode(np.stack(pixels))
+        matrix[start : start + len(features)] = np.stack(features)
         matrix.flush()
-        write_whole(file.with_suffix(".progress"), str(start + len(pixels)))
+        write_whole(file.with_suffix(".progress"), str(start + len(features)))
     del matrix
     return finish_features(file, provenance)
 

@@ -42,8 +42,9 @@ def import_features(
     matrix = _oriented(read_array(source), len(listed), source, ids)
     rows, unknown = _match(dataset.images, listed, ids)
     identity = EncoderIdentity(
-        name=name, layer="imported", fit=None, size=0, feature_size=matrix.shape[-1], weights=""
-    )
+        name=name, layer="imported", resize_mode=None, size=0,
+        feature_size=matrix.shape[-1], weights="",
+    )  # fmt: skip
     file = features_file(dataset, identity)
     names = tuple(image.name for image in dataset.images)
     filled = new_matrix(file.with_suffix(".partial.npy"), (len(names), matrix.shape[-1]))

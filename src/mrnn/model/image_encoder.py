@@ -48,8 +48,8 @@ class EncoderMetadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: Literal["1"] = "1"
-    name: str = Field(pattern=r"^[\w.:@-]{1,80}$")
-    layer: str = Field(pattern=r"^[\w.-]{1,80}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_.:@-]{1,80}$")
+    layer: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,80}$")
     size: int = Field(ge=1)
     """Native side of the input, in pixels."""
     feature_size: int = Field(ge=1)
@@ -82,6 +82,7 @@ class OnnxEncoder:
     identity: EncoderIdentity
     padding: Colour
     session: Session
+    file: Path
 
     def preprocess(self, photo: Image.Image) -> Pixels:
         """The crops of an RGB photo."""
@@ -143,19 +144,21 @@ def is_encoder(name: str) -> bool:
 
 
 def load_encoder(
-    name: str = DEFAULT_ENCODER, resize_mode: str = DEFAULT_RESIZE_MODE, file: Path | None = None
+    name: str | None = None, resize_mode: str = DEFAULT_RESIZE_MODE, file: Path | None = None
 ) -> ImageEncoder:
     """The encoder of that name: from `file`, if that is the encoder's, or from the package.
 
-    NAME+NAME concatenates the features of both; NAME@SIZE sees squares of SIZE pixels. Raises
-    OptionsError for a name, size or resize mode, CheckpointError for a file.
+    NAME+NAME concatenates the features of both; NAME@SIZE sees squares of SIZE pixels. Without a
+    name it is the one in the file, or the default. Raises OptionsError for a name, size or resize
+    mode, CheckpointError for a file.
     """
     if resize_mode not in get_args(ResizeMode):
         known = ", ".join(get_args(ResizeMode))
         raise OptionsError(f"--resize-mode {resize_mode!r}: the modes are {known}")
     mode = cast("ResizeMode", resize_mode)
-    names = name.split(JOINT)
     given = open_encoder(file, mode) if file else None
+    name = name or (given.identity.name if given else DEFAULT_ENCODER)
+    names = name.split(JOINT)
     if given and not any(_is_named(given, part) for part in names):
         raise CheckpointError(
             f"{file} is the encoder {given.identity.name}, not {name}; give the file of {name} by "
@@ -197,7 +200,7 @@ def open_encoder(file: Path, resize_mode: ResizeMode, mend: str = "") -> OnnxEnc
         size=size, feature_size=length, weights=weights,
     )  # fmt: skip
     red, green, blue = map(int, metadata.mean)
-    return OnnxEncoder(identity, (red, green, blue), session)
+    return OnnxEncoder(identity, (red, green, blue), session, file)
 
 
 def _is_shape(found: Sequence[int | str | None], wanted: Sequence[int]) -> bool:

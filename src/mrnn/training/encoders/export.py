@@ -100,6 +100,9 @@ def load_headless(name: str, weights: Path | None = None) -> HeadlessNetwork:
 class _Normalized(nn.Module):
     """The network with normalisation before it."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, headless: HeadlessNetwork) -> None:
         super().__init__()
         self.network = headless.network
@@ -133,6 +136,8 @@ def traced_graph(headless: HeadlessNetwork) -> onnx.ModelProto:
                 input_names=[PIXELS], output_names=[FEATURES],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )  # fmt: skip
+    except ImportError:  # of onnxscript
+        raise OptionsError(f"To export {headless.name} needs: pip install 'mrnn[vision]'") from None
     except (RuntimeError, AssertionError, ValueError) as error:
         line = str(error).splitlines()[0][:100]
         raise OptionsError(
