@@ -1,4 +1,7 @@
-"""Which shards of a feature store count: renaming config.json adds, replaces and merges them."""
+"""Which shards of a feature store count: renaming config.json adds, replaces and merges them.
+
+Letters: R rows of a shard.
+"""
 
 import math
 import os
@@ -6,6 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Generic
+
+import numpy as np
+from jaxtyping import Bool
 
 from mrnn.data.feature_shard import Derive, Shard, merge_shards
 from mrnn.data.feature_store import CONFIG, SHARD, Config, FeatureStore, ShardEntry, damaged
@@ -115,12 +121,18 @@ def _merge(
     derive: Derive | None = None,
 ) -> ShardEntry:
     kept = [(shard, entry.kept) for shard, entry in parts]
-    rows = sum(int(rows.sum()) for _, rows in kept)
+    names = [name for part in kept for name in _names(*part, manifest.mend)]
     columns = manifest.config.columns
+    return manifest.new_shard(
+        len(names), lambda file: merge_shards(file, kept, names, columns, derive)
+    )
+
+
+def _names(shard: Shard, kept: Bool[np.ndarray, " R"], mend: str) -> list[str]:
     try:
-        return manifest.new_shard(rows, lambda file: merge_shards(file, kept, columns, derive))
+        return [shard.name(row) for row in np.flatnonzero(kept).tolist()]
     except ValueError as error:
-        raise damaged(parts[0][0].file, error, manifest.mend) from error
+        raise damaged(shard.file, error, mend) from error
 
 
 def _to_merge(entries: Sequence[ShardEntry]) -> list[int]:

@@ -139,15 +139,15 @@ def write_shard(file: Path, rows: Rows, columns: Mapping[str, Column]) -> None:
 def merge_shards(
     file: Path,
     shards: Sequence[tuple[Shard, Bool[np.ndarray, " R"]]],
+    names: Iterable[str],
     columns: Mapping[str, Column],
     derive: Derive | None = None,
 ) -> None:
-    """One shard of the rows of several that are to be kept, copied some at a time.
+    """One shard of the rows of several that are to be kept, which have these names.
 
-    With `derive` their features are copied, and the other columns computed anew. Raises OSError
-    as `write_shard`, and ValueError if a shard is damaged.
+    They are copied some at a time; with `derive`, of the columns the features alone, and the
+    others are computed anew. Raises OSError as `write_shard`.
     """
-    names = (shard.name(int(row)) for shard, kept in shards for row in np.flatnonzero(kept))
     encoded = [name.encode("utf-8", "surrogatepass") for name in names]
     ends = np.cumsum([len(name) for name in encoded])
     layout = _layout(len(encoded), columns, int(ends[-1]))
@@ -205,7 +205,7 @@ def _read_header(file: Path, rows: int, columns: Mapping[str, Column]) -> tuple[
     with file.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         length = int.from_bytes(stream.read(8), "little")
-        if length > min(size, MOST_HEADER):
+        if not 0 < length <= min(size, MOST_HEADER):
             raise ValueError("not a safetensors file, or cut short")
         text = stream.read(length)
     try:

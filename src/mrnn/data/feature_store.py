@@ -72,6 +72,14 @@ class StoreConfig(BaseModel):
     """Shards that were ever made: a name is never used again."""
     shards: tuple[ShardEntry, ...] = ()
 
+    @model_validator(mode="after")
+    def _check_shards(self) -> "StoreConfig":
+        files = [shard.file for shard in self.shards]
+        for low, high in pairwise(sorted(files)):
+            if low == high:
+                raise ValueError(f"{low} is there twice")
+        return self
+
     @property
     def rows(self) -> int:
         """How many count."""

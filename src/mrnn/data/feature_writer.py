@@ -54,14 +54,13 @@ class FeatureWriter(Generic[Config]):
             if self._derive:
                 columns |= self._derive(columns["features"])
             self.write(Rows(tuple(self._waiting), np.array(sizes), np.array(times), columns))
-            self._waiting.clear()
 
     def write(self, rows: Rows) -> None:
-        """A shard of these rows. Raises DataError."""
+        """A shard of these rows, in which those that wait may be. Raises DataError."""
         columns = self._manifest.config.columns
-        self._new.append(
-            self._manifest.new_shard(len(rows.names), lambda file: write_shard(file, rows, columns))
-        )
+        entry = self._manifest.new_shard(len(rows.names), lambda f: write_shard(f, rows, columns))
+        self._waiting.clear()  # first of all: a row must not be written twice
+        self._new.append(entry)
         keys = keys_of(rows.names)
         self._written = self._written.and_keys(keys, np.zeros(len(keys), np.int64))
         if not self._at_once:
@@ -102,6 +101,7 @@ def feature_writer(
         with suppress(DataError):
             if not at_once:
                 writer.flush()
+                writer.commit()
             manifest.sweep()
         raise
     writer.flush()
