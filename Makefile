@@ -1,46 +1,60 @@
-# `make help` lists what there is. Every target sets up .venv first, once.
+# `make help` lists what there is. A target sets up .venv as far as it needs it.
 
 PYTHON ?= python3
 # On Linux PyPI's torch brings several GB of CUDA; the PyTorch project has an index without it:
 # make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
+PHOTOS ?=
+AGAINST ?=
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup check test fix demo bench clean
+.PHONY: help demo setup test check fix build bench docs clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+demo: .venv/light  ## caption the example photos, or yours: make demo PHOTOS="a.jpg folder/"
+	@$(BIN)/mrnn $(if $(PHOTOS),caption $(PHOTOS),demo)
+
 setup: .venv/ready  ## make .venv with everything that users and developers need
 
-.venv/ready: pyproject.toml constraints.txt
-	@echo "Making .venv, in a minute or two"
+.venv/light: pyproject.toml constraints.txt
+	@echo "Making .venv with what captions photos: half a minute"
 	$(PYTHON) -m venv .venv
-	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
+	$(INSTALL) --editable .
+	@touch $@
 
-demo: setup  ## caption photos with the model that ships: make demo PHOTOS="a.jpg folder/"
-	@$(BIN)/mrnn demo $(PHOTOS)
+.venv/ready: .venv/light
+	@echo "Adding PyTorch and the tools of developers: a minute or two"
+	$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) torch torchvision)
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
 
-test: setup check  ## set up, then run every gate and test
+test: check build  ## set up, then run every gate: check and build
 
-check: setup  ## the only gate: format, lint, types, floors, tests
+check: setup  ## format, lint, types, floors, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
-	$(BIN)/pytest -q
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest -q -rs
 
 fix: setup  ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# With DATA the ranking is that of its dev split, R@K included, and the exact one is run in full.
-bench: setup  ## speed of measures, of training, of fast and exact ranking: make bench DATA=flickr8k
-	$(BIN)/python benchmarks/metrics_speed.py
-	$(BIN)/python benchmarks/training_speed.py
-	$(BIN)/python benchmarks/retrieval_speed.py $(if $(DATA),--data $(DATA) --exact)
+build: setup  ## the wheel and the sdist in dist/, tried in a fresh environment without torch
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python .ci/try_wheel.py
 
-clean:  ## remove .venv and caches
+bench: build  ## seconds and memory of the command: make bench AGAINST=old/.venv/bin/python PHOTOS=folder
+	$(BIN)/python benchmarks/product.py --wheel dist/*.whl $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(AGAINST),--against $(AGAINST))
+
+docs: setup  ## write the pages that are made from the code
+	$(BIN)/python docs/make_cli.py
+
+clean:  ## remove .venv, dist and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

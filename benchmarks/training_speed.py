@@ -1,4 +1,4 @@
-"""Words per second of training: `mrnn.training.network` beside a plain PyTorch loop, step by step in turns.
+"""Words per second of training: the network beside a plain PyTorch loop, step by step in turns.
 
 Sizes are the paper's, with the default encoder's features and Flickr8K's vocabulary; words are
 random, sentence lengths like the real ones. On a machine that others use, let one thread run: then

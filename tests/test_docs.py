@@ -23,6 +23,7 @@ from mrnn.model.config import DecodingOptions, EncoderIdentity
 from mrnn.retrieval.index_folder import IndexConfig
 from mrnn.retrieval.search import Result
 from mrnn.training.events import EpochDone
+from tests.example_photos import ASTRONAUT
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -61,9 +62,8 @@ def commands():
 @pytest.fixture
 def example_folder(tmp_path, monkeypatch, ranking_run):
     """A folder with what examples may name: photo.jpg, photos/ and a trained model, runs/walls."""
-    skimage = pytest.importorskip("skimage")
-    with Image.open(Path(skimage.data_dir) / "astronaut.png") as image:
-        astronaut = image.convert("RGB").resize((128, 128))
+    with Image.open(ASTRONAUT) as image:
+        astronaut = image.resize((128, 128))
     for name in ("photo.jpg", "photos/one.jpg", "photos/two.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         astronaut.save(tmp_path / name)

@@ -38,13 +38,8 @@ needs_scripts = pytest.mark.skipif(os.name != "posix", reason="a fake program is
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("java"), reason="METEOR needs Java, and there is none")
 def test_equals_the_reference_scorer():
-    if not shutil.which("java"):
-        pytest.skip("needs Java")
-    try:
-        find_jar()
-    except MeasureError as error:
-        pytest.skip(str(error))
     with closing(Meteor()) as program:
         statistics = program.statistics(HYPOTHESES, REFERENCES)
     np.testing.assert_allclose(meteor(statistics), GOLDEN["meteor"], rtol=0, atol=1e-9)

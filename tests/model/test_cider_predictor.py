@@ -1,195 +1,144 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from pydantic import ValidationError
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mrnn.errors import DataError
 from mrnn.metrics.cider import DocumentFrequencies, cider_d
 from mrnn.metrics.ngrams import ngrams
-from mrnn.model.cider_predictor import ExpectedCiderOptions, fit_expected_cider
-from mrnn.tokenizer import Vocabulary
-from mrnn.training.batches import EncodedCaptions
+from mrnn.model.cider_predictor import PADDING, CiderPredictor
 
-WORDS = ("a", "dog", "cat", "runs", "sits", "on", "grass", "snow", "the")
-ALL = ExpectedCiderOptions(ngrams=10_000, directions=10_000, penalty=0.1)
+FEATURE_SIZE, DIRECTIONS = 5, 3
 
 
-@pytest.fixture(scope="module")
-def world():
-    """Features, captions as words (of none to three a photo) and the same as ids."""
-    random = np.random.default_rng(0)
-    features = random.normal(size=(12, 5)).astype(np.float32)
-    words = [
-        [random.choice(WORDS, random.integers(1, 7)).tolist() for _ in range(i % 4)]
-        for i in range(12)
-    ]
-    vocabulary = Vocabulary(WORDS)
-    return vocabulary, features, words, EncodedCaptions.of(words, vocabulary)
+def predictor_of(kept, seed=0, words=4):
+    """Of these n-grams, with random numbers; sentences up to so many words are told apart."""
+    random = np.random.default_rng(seed)
+
+    def floats(*shape):
+        return random.normal(size=shape).astype(np.float32)
+
+    ids = [[*ngram, *[PADDING] * (4 - len(ngram))] for ngram in kept]
+    return CiderPredictor(
+        token_ids=np.array(ids, dtype=np.int32).reshape(-1, 4),
+        idf=np.abs(floats(len(kept))), max_idf=np.array([2.5], np.float32),
+        ngram_weight=floats(len(kept), DIRECTIONS), ngram_bias=floats(len(kept)),
+        image_weight=floats(DIRECTIONS, FEATURE_SIZE), feature_mean=floats(FEATURE_SIZE),
+        length_penalty=np.abs(floats(words)),
+    )  # fmt: skip
 
 
-def encoded(vocabulary, sentences):
-    return [vocabulary.encode(sentence) for sentence in sentences]
+def slow_score(predictor, sentence, feature):
+    """By dictionaries of n-grams, one sentence and one photo at a time."""
+    roots = np.sign(feature) * np.sqrt(np.abs(feature.astype(float)))
+    centred = roots / np.linalg.norm(roots) - predictor.feature_mean
+    predicted = predictor.ngram_weight @ (predictor.image_weight @ centred) + predictor.ngram_bias
+    rows = {
+        tuple(word for word in words if word != PADDING): row
+        for row, words in enumerate(predictor.token_ids.tolist())
+    }
+    counts, squares, total = ngrams(sentence), Counter(), 0.0
+    for ngram, count in counts.items():
+        idf = predictor.idf[rows[ngram]] if ngram in rows else predictor.max_idf[0]
+        squares[len(ngram)] += (count * float(idf)) ** 2
+    for ngram in counts.keys() & rows.keys():
+        if idf := float(predictor.idf[rows[ngram]]):
+            total += idf / np.sqrt(squares[len(ngram)]) * predicted[rows[ngram]]
+    return total * predictor.length_penalty[min(len(sentence), len(predictor.length_penalty) - 1)]
 
 
-SENTENCES = (
-    ["a", "dog", "runs"], ["the", "cat"], ["snow", "snow", "on", "grass"],
-    ["a", "cat", "sits", "on", "a", "cat", "on", "the", "snow"],
-)  # fmt: skip
+SENTENCES = st.lists(st.integers(0, 5), max_size=9)
 
 
-def test_without_a_photo_it_is_the_mean_cider_d_with_all_captions():
-    """A photo at the centre of all tells nothing; ridge then predicts the mean over photos.
+@given(
+    kept=st.sets(st.lists(st.integers(0, 4), min_size=1, max_size=4).map(tuple), min_size=1),
+    photos=st.lists(st.lists(SENTENCES, max_size=4), min_size=1, max_size=3),
+    seed=st.integers(0, 9),
+)
+def test_scores_are_those_of_plain_dictionaries(kept, photos, seed):
+    """Prefixes that are not kept, words that are in no n-gram, repeats and empty sentences too."""
+    predictor = predictor_of(sorted(kept), seed)
+    features = np.random.default_rng(seed).normal(size=(len(photos), FEATURE_SIZE))
+    features = features.astype(np.float32)
+    found = predictor.score(photos, features)
+    for own, feature, scores in zip(photos, features, found, strict=True):
+        assert scores.dtype == np.float64
+        expected = [slow_score(predictor, sentence, feature) for sentence in own]
+        np.testing.assert_allclose(scores, expected, atol=1e-5)
 
-    Exactly, where captions are of one length and say nothing twice.
-    """
+
+def test_many_ngrams_and_sentences_score_as_plain_dictionaries():
+    random = np.random.default_rng(3)
+    sentences = [random.zipf(1.3, size=random.integers(0, 30)).clip(max=70_000) for _ in range(200)]
+    sentences = [sentence.tolist() for sentence in sentences]
+    common = Counter(ngram for sentence in sentences[::2] for ngram in ngrams(sentence))
+    predictor = predictor_of([ngram for ngram, _ in common.most_common(2000)], words=20)
+    features = random.normal(size=(2, FEATURE_SIZE)).astype(np.float32)
+    found = predictor.score([sentences, sentences[:10]], features)
+    for own, feature, scores in zip([sentences, sentences[:10]], features, found, strict=True):
+        expected = [slow_score(predictor, sentence, feature) for sentence in own]
+        np.testing.assert_allclose(scores, expected, atol=1e-5)
+    assert np.std(found[0]) > 0.1
+
+
+def test_ids_of_words_may_be_large():
+    word = 2**31 - 1
+    predictor = predictor_of([(word, word, word, word - 1)])
+    feature = np.ones((1, FEATURE_SIZE), np.float32)
+    sentences = [[word, word, word, word - 1], [word, word, word, word]]
+    one, other = predictor.score([sentences], feature)[0]
+    assert one == pytest.approx(slow_score(predictor, sentences[0], feature[0]), abs=1e-5)
+    assert one != 0 == other
+
+
+def test_an_ngram_of_all_images_weighs_nothing():
+    predictor = predictor_of([(3,), (4,)])
+    predictor = replace(predictor, idf=np.array([0, 1], np.float32))
+    scores = predictor.score([[[3], [3, 4], [4]]], np.ones((1, FEATURE_SIZE), np.float32))[0]
+    assert scores[0] == 0
+    assert scores[1] != 0 != scores[2]
+
+
+def test_a_photo_with_the_mean_feature_gets_the_mean_cider_d():
+    """Exactly, where all captions have one length and say nothing twice."""
     random = np.random.default_rng(1)
-    words = [[random.permutation(WORDS)[:5].tolist() for _ in range(3)] for _ in range(12)]
-    frequencies, vocabulary = DocumentFrequencies.of(words), Vocabulary(WORDS)
-    features = random.normal(size=(12, 5)).astype(np.float32)
-    model = fit_expected_cider(features, EncodedCaptions.of(words, vocabulary), ALL)
-    for sentence in SENTENCES:
-        each = cider_d([sentence] * len(words), words, frequencies)
-        found = model.read([vocabulary.encode(sentence)])[0, -1]
-        assert found == pytest.approx(each.mean(), abs=0.01)
-        assert each.mean() > 0.05
+    references = [[random.permutation(9)[:5].tolist() for _ in range(3)] for _ in range(12)]
+    spread = Counter(n for own in references for n in {n for each in own for n in ngrams(each)})
+    idf = {ngram: np.log(12 / count) for ngram, count in spread.items()}
+
+    def vector(sentence):
+        found = {ngram: count * idf[ngram] for ngram, count in ngrams(sentence).items()}
+        lengths = {n: sum(found[g] ** 2 for g in found if len(g) == n) ** 0.5 for n in range(1, 5)}
+        return np.array([found.get(ngram, 0) / lengths[len(ngram)] for ngram in spread])
+
+    mean = np.mean([vector(sentence) for own in references for sentence in own], axis=0)
+    predictor = replace(
+        predictor_of(list(spread)),
+        idf=np.array(list(idf.values()), np.float32), ngram_bias=(2.5 * mean).astype(np.float32),
+        max_idf=np.log([12.0]).astype(np.float32), length_penalty=np.exp(
+            -((np.arange(20) - 5) ** 2) / 72).astype(np.float32),
+        image_weight=np.zeros((DIRECTIONS, FEATURE_SIZE), np.float32),
+    )  # fmt: skip
+    spoken = [[[str(word) for word in sentence] for sentence in own] for own in references]
+    frequencies = DocumentFrequencies.of(spoken)
+    for sentence in ([0, 1, 2], [3, 4], [5, 6, 7, 8, 0]):
+        each = cider_d([[str(word) for word in sentence]] * 12, spoken, frequencies)
+        found = predictor.score([[sentence]], np.ones((1, FEATURE_SIZE), np.float32))[0][0]
+        assert found == pytest.approx(each.mean(), abs=1e-5)
+        assert found > 0.05
 
 
-def test_a_sentence_keeps_what_the_penalty_on_length_leaves_over_train(world):
-    vocabulary, features, words, captions = world
-    theirs = [len(sentence) for own in words for sentence in own]
-    model = fit_expected_cider(features, captions, ALL)
-    for length in (0, 3, 10, 23):
-        left = np.mean([np.exp(-((length - other) ** 2) / 72) for other in theirs])
-        assert float(model.length[length]) == pytest.approx(left, abs=1e-3)
-    cat = vocabulary.encode(["cat"])
-    short, long, longer = np.abs(model.read([cat * n for n in (1, 40, 400)])).max(axis=1)
-    assert 0 < longer < long < 0.001 * short
+def test_scores_do_not_depend_on_other_photos():
+    predictor, random = predictor_of([(1,), (1, 2), (2, 1)]), np.random.default_rng(4)
+    features = random.normal(size=(4, FEATURE_SIZE)).astype(np.float32)
+    own = [random.integers(0, 4, (i + 1, 6)).tolist() for i in range(4)]
+    for i, together in enumerate(predictor.score(own, features)):
+        assert (predictor.score([own[i]], features[i : i + 1])[0] == together).all()
 
 
-def test_it_is_ridge_regression_of_the_captions_vectors(world):
-    """With all directions kept, by the plain normal equations."""
-    vocabulary, features, words, captions = world
-    kept = [i for i, own in enumerate(words) if own]
-    spread = Counter(g for i in kept for g in {g for own in words[i] for g in ngrams(own)})
-    places = {g: column for column, g in enumerate(sorted(spread))}
-
-    def vector(sentence, once=False):
-        found, counts = np.zeros(len(places)), np.ones(len(places))
-        for gram, count in ngrams(sentence).items():
-            found[places[gram]] = count * np.log(len(kept) / spread[gram])
-            counts[places[gram]] = count
-        for n in range(1, 5):
-            columns = [column for gram, column in places.items() if len(gram) == n]
-            norm = np.linalg.norm(found[columns])
-            found[columns] /= norm or 1
-        return found / counts if once else found
-
-    wanted = np.stack([np.mean([vector(s) for s in words[i]], axis=0) for i in kept])
-    roots = np.sign(features) * np.sqrt(np.abs(features).astype(float))
-    roots /= np.linalg.norm(roots, axis=1, keepdims=True)
-    centre = roots[kept].mean(axis=0)
-    centred = roots[kept] - centre
-    penalty = 0.1 * (centred**2).sum() / len(kept) * np.eye(5)
-    weights = np.linalg.solve(centred.T @ centred + penalty, centred.T @ wanted)
-    sentences = [own for i in kept for own in words[i]][:6]
-    asked = features[:4]
-    seen = roots[:4] - centre
-    model = fit_expected_cider(features, captions, ALL)
-    asked_of = np.stack([vector(sentence, once=True) for sentence in sentences])
-    left = model.length[[len(sentence) for sentence in sentences]].numpy()
-    expected = 2.5 * (seen @ weights + wanted.mean(axis=0)) @ asked_of.T * left
-    found = model.score([encoded(vocabulary, sentences)] * 4, asked)
-    np.testing.assert_allclose(np.stack(found), expected, atol=0.15)  # matrices are bytes
-    assert np.abs(np.stack(found) - expected).mean() < 0.03
-    assert expected.std() > 1
-
-
-def test_few_directions_keep_what_explains_most(world):
-    vocabulary, features, words, captions = world
-    own = [encoded(vocabulary, sentences) for sentences in words]
-
-    def scores(directions):
-        options = ALL.model_copy(update={"directions": directions})
-        return np.concatenate(fit_expected_cider(features, captions, options).score(own, features))
-
-    whole = scores(5)
-    errors = [np.abs(scores(directions) - whole).mean() for directions in (1, 2, 3, 4)]
-    assert errors == sorted(errors, reverse=True)
-    assert errors[0] > 3 * errors[-1]
-
-
-def test_a_caption_of_the_photo_is_expected_to_score_more(world):
-    vocabulary, features, words, captions = world
-    model = fit_expected_cider(features, captions, ALL)
-    own = [encoded(vocabulary, sentences) for sentences in words]
-    theirs = [own[(i + 4) % 12] for i in range(12)]
-    right = np.concatenate(model.score(own, features)).mean()
-    wrong = np.concatenate(model.score(theirs, features)).mean()
-    assert right > 1.5 * wrong > 0
-
-
-def test_words_that_it_does_not_know_count_in_the_length_alone(world):
-    vocabulary, features, _, captions = world
-    model = fit_expected_cider(features, captions, ALL)
-    unknown = Vocabulary.UNK
-    dog = vocabulary.encode(["dog"])[0]
-    scores = model.score([[[dog], [dog, unknown], [unknown], []]], features[:1])[0]
-    assert scores[2:].tolist() == [0, 0]
-    assert 0 < abs(scores[1]) < abs(scores[0])
-
-
-def test_ngrams_with_unknown_words_are_never_expected():
-    vocabulary = Vocabulary(["dog"])
-    captions = EncodedCaptions.of([[["dog", "zebra"]], [["zebra"]], [["dog"]]], vocabulary)
-    model = fit_expected_cider(np.eye(3, dtype=np.float32), captions, ALL)
-    assert model.spelling.tolist() == [[vocabulary.encode(["dog"])[0], -1, -1, -1]]
-
-
-def test_scores_do_not_hang_on_what_else_is_scored(world):
-    vocabulary, features, words, captions = world
-    model = fit_expected_cider(features, captions, ALL)
-    own = [encoded(vocabulary, sentences) for sentences in words]
-    together = model.score(own, features)
-    for i, alone in enumerate(together):
-        apart = model.score([own[i]], features[i : i + 1])[0]
-        np.testing.assert_allclose(apart, alone, atol=1e-5)
-
-
-def test_no_photos_have_no_scores(world):
-    _, features, _, captions = world
-    assert fit_expected_cider(features, captions, ALL).score([], features[:0]) == []
-
-
-@pytest.mark.parametrize("words", [[[], []], [[["zebra"]], [[]]]])
-def test_captions_without_a_known_word_are_refused(words):
-    captions = EncodedCaptions.of(words, Vocabulary(["dog"]))
-    with pytest.raises(
-        DataError, match=r"No train caption has a word of the vocabulary.* mrnn chec"
-    ):
-        fit_expected_cider(np.eye(2, dtype=np.float32), captions, ALL)
-
-
-def test_the_same_data_give_the_same_fit_and_leave_other_chance_alone(world):
-    _, features, _, captions = world
-    torch.manual_seed(7)
-    expected = torch.rand(1)
-    torch.manual_seed(7)
-    one, other = (fit_expected_cider(features, captions, ALL).tensors for _ in range(2))
-    assert torch.equal(torch.rand(1), expected)
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_photos_that_are_all_alike_tell_nothing():
-    vocabulary = Vocabulary(["dog", "cat"])
-    captions = EncodedCaptions.of([[["dog"]], [["cat"]]], vocabulary)
-    model = fit_expected_cider(np.ones((2, 3), np.float32), captions, ALL)
-    dog, cat = model.score([[[3], [4]]], np.ones((1, 3), np.float32))[0]
-    assert dog == pytest.approx(cat, abs=1e-3)
-
-
-@pytest.mark.parametrize("change", [{"ngrams": 0}, {"directions": 0}, {"penalty": 0}, {"rank": 3}])
-def test_impossible_options_are_refused(change):
-    with pytest.raises(ValidationError, match=next(iter(change))):
-        ExpectedCiderOptions(**change)
+def test_no_photos_and_no_sentences_have_no_scores():
+    predictor = predictor_of([(1,)])
+    assert predictor.score([], np.zeros((0, FEATURE_SIZE), np.float32)) == []
+    assert predictor.score([[]], np.ones((1, FEATURE_SIZE), np.float32))[0].shape == (0,)

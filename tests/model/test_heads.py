@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,135 +8,265 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from mrnn.errors import CheckpointError
-from mrnn.model.checkpoint import Checkpoint
-from mrnn.model.heads import RANKING
-from mrnn.retrieval.ranking import Ranker
+from mrnn.model.cider_predictor import CiderPredictor
+from mrnn.model.config import ModelConfig
+from mrnn.model.heads import HEADS, Heads, RetrievalWeights
+from mrnn.model.joint_embedding import JointEmbedding
+from mrnn.model.quantization import dequantize, quantize
+
+MODEL = "0123456789abcdef"
+CONFIG = ModelConfig(
+    vocabulary_size=10, image_size=7, embedding_size=5, recurrent_size=6, multimodal_size=8
+)
 
 
-def test_what_is_saved_is_loaded(ranker, tmp_path):
-    ranker.checkpoint.save(tmp_path)
-    ranker.save(tmp_path)
-    assert not list(tmp_path.glob("*.new"))
-    loaded = Ranker.load(tmp_path, Checkpoint.load(tmp_path))
-    assert loaded.weights == ranker.weights
-    assert (loaded.sampled == ranker.sampled).all()
-    sentences, images = [[3, 4], [5]], np.random.default_rng(2).random((2, 7), np.float32)
-    assert (loaded.read(sentences) == ranker.read(sentences)).all()
-    assert (loaded.see(images) == ranker.see(images)).all()
-    scores = (each.expected_cider([sentences] * 2, images) for each in (loaded, ranker))
+@pytest.fixture
+def heads():
+    """Random heads, rounded as stored: two parts of two dimensions, five photos, seven n-grams."""
+    random = np.random.default_rng(1)
+
+    def arrays(**shapes):
+        drawn = {name: random.normal(size=shape) for name, shape in shapes.items()}
+        return dequantize(quantize({name: a.astype(np.float32) for name, a in drawn.items()}))
+
+    joint = arrays(
+        words=(10, 4), image_weight=(4, 7), image_bias=4, feature_mean=7, feature_scale=7
+    )
+    ngrams = [[3], [4], [5], [3, 4], [4, 5], [3, 4, 5], [3, 4, 5, 6]]
+    cider = arrays(
+        idf=7, max_idf=1, ngram_weight=(7, 3), ngram_bias=7, image_weight=(3, 7), feature_mean=7,
+        length_penalty=6,
+    )  # fmt: skip
+    return Heads(
+        JointEmbedding(**joint, parts=2),
+        arrays(sampled=(5, 7))["sampled"],
+        RetrievalWeights(sentence_to_image=2, image_to_sentence=3),
+        CiderPredictor(
+            np.array([[*ngram, *[-1] * (4 - len(ngram))] for ngram in ngrams], np.int32), **cider
+        ),
+    )
+
+
+@pytest.fixture
+def features():
+    return np.random.default_rng(2).normal(size=(4, 7)).astype(np.float32)
+
+
+def test_what_is_saved_is_loaded(heads, features, tmp_path):
+    heads.save(tmp_path, MODEL)
+    assert [path.name for path in tmp_path.iterdir()] == [HEADS]
+    loaded = Heads.load(tmp_path, CONFIG, MODEL)
+    assert loaded.weights == heads.weights
+    assert loaded.fingerprint == heads.fingerprint
+    assert (loaded.sampled_features == heads.sampled_features).all()
+    sentences = [[3, 4], [5]]
+    assert (loaded.embed_text(sentences) == heads.embed_text(sentences)).all()
+    assert (loaded.embed_image(features) == heads.embed_image(features)).all()
+    scores = (each.predicted_cider([sentences] * 4, features) for each in (loaded, heads))
     assert all((one == other).all() for one, other in zip(*scores, strict=True))
 
 
-def test_a_model_without_a_ranking(checkpoint, tmp_path):
-    assert Ranker.find(tmp_path, checkpoint) is None
-    message = rf"^{tmp_path}/{RANKING} does not exist, so nothing can be ranked\. Run: mrnn train-r"
+def test_the_same_heads_make_the_same_file(heads, tmp_path):
+    heads.save(tmp_path, MODEL)
+    first = (tmp_path / HEADS).read_bytes()
+    Heads.load(tmp_path, CONFIG, MODEL).save(tmp_path, MODEL)
+    assert (tmp_path / HEADS).read_bytes() == first
+
+
+def test_similarity_is_the_cosine_of_a_photo_and_its_own_sentences(heads, features):
+    sentences = [[3], [4, 5], [6, 7, 8], [9, 3], [4], [5, 5]]
+    own = [sentences[:2], [], sentences[2:5], sentences[5:]]
+    found = heads.similarity(own, features)
+    whole = heads.embed_text(sentences) @ heads.embed_image(features).T
+    assert [len(each) for each in found] == [2, 0, 3, 1]
+    np.testing.assert_allclose(found[0], whole[:2, 0], atol=1e-6)
+    np.testing.assert_allclose(found[2], whole[2:5, 2], atol=1e-6)
+    np.testing.assert_allclose(found[3], whole[5:, 3], atol=1e-6)
+
+
+def test_predicted_cider_is_the_predictors(heads, features):
+    own = [[[3, 4], [5]], [[6]], [], [[3, 4, 5, 6]]]
+    found = heads.predicted_cider(own, features)
+    expected = heads.cider_predictor.score(own, features)
+    assert all((one == other).all() for one, other in zip(found, expected, strict=True))
+
+
+def test_the_hubness_correction_is_half_a_soft_maximum_over_sampled_photos(heads):
+    vectors = heads.embed_text([[3], [4, 5], []])
+    similarity = vectors @ heads.embed_image(heads.sampled_features).T
+    expected = [
+        0.5 * 0.05 * math.log(sum(math.exp(each / 0.05) for each in own) / len(own))
+        for own in similarity.tolist()
+    ]
+    assert heads.hubness_correction(vectors) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_sentence_near_all_photos_is_a_hub(heads):
+    towards = heads.embed_image(heads.sampled_features).mean(axis=0)
+    common, rare = heads.hubness_correction(np.stack([towards, -towards]))
+    assert common > 0 > rare
+
+
+def test_the_fingerprint_changes_with_what_ranks(heads):
+    joint = heads.joint_embedding
+    others = [
+        replace(heads, weights=RetrievalWeights(sentence_to_image=2, image_to_sentence=4)),
+        replace(heads, sampled_features=-heads.sampled_features),
+        replace(heads, joint_embedding=replace(joint, parts=1)),
+        *(
+            replace(heads, joint_embedding=replace(joint, **{name: -array}))
+            for name, array in joint.arrays.items()
+        ),
+    ]
+    prints = {each.fingerprint for each in [heads, *others]}
+    assert len(prints) == 1 + len(others) == 9
+    assert all(len(each) == 16 for each in prints)
+    cider = replace(heads.cider_predictor, idf=-heads.cider_predictor.idf)
+    assert replace(heads, cider_predictor=cider).fingerprint == heads.fingerprint
+
+
+def test_a_model_without_heads(tmp_path):
+    message = rf"^{tmp_path}/{HEADS} does not exist, so the model has no retrieval head\. Run: mrnn"
     with pytest.raises(CheckpointError, match=message):
-        Ranker.load(tmp_path, checkpoint)
+        Heads.load(tmp_path, CONFIG, MODEL)
 
 
-def change(file, **metadata):
+def change(file, header=None, tensors=None):
+    """Other values in the header; other tensors, and none, nor their scales, for None."""
     with safe_open(file, framework="np") as opened:
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        header = json.loads(opened.metadata()["header"])
-    save_file(tensors, file, {"header": json.dumps({**header, **metadata})})
+        stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        metadata = json.loads(opened.metadata()["header"])
+    stored |= tensors or {}
+    gone = {name for name, tensor in stored.items() if tensor is None}
+    gone |= {f"{name}.scale" for name in gone}
+    stored = {name: tensor for name, tensor in stored.items() if name not in gone}
+    save_file(stored, file, {"header": json.dumps({**metadata, **(header or {})})})
 
 
-def change_tensors(file, **changed):
-    """Put in these tensors, and leave out those that are None."""
-    with safe_open(file, framework="np") as opened:
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        metadata = opened.metadata()
-    tensors = {name: t for name, t in {**tensors, **changed}.items() if t is not None}
-    save_file(tensors, file, metadata)
+def refusal(folder):
+    with pytest.raises(CheckpointError) as error:
+        Heads.load(folder, CONFIG, MODEL)
+    message = str(error.value)
+    ending = (
+        f". Run: mrnn train-heads {folder} --data DATA; without that file the model captions by "
+        "likelihood alone"
+    )
+    assert message.startswith(f"{folder / HEADS}")
+    assert message.endswith(ending)
+    assert message.isprintable()
+    return message.removeprefix(f"{folder / HEADS}").removesuffix(ending)
 
 
 @pytest.mark.parametrize(
-    ("metadata", "message"),
+    ("header", "message"),
     [
-        ({"model": "0" * 16}, r"was made for another model\. Run: mrnn train-ranking .* --data"),
+        ({"model": "0" * 16}, " was made for another model"),
+        ({"format": 9}, " has format 9, not 1, so upgrade mrnn if that is newer"),
+        ({"format": True}, " has format True, not 1, so upgrade mrnn if that is newer"),
+        ({"format": None}, " has format None, not 1, so upgrade mrnn if that is newer"),
+        ({"weights": {}}, ": weights.sentence_to_image: Field required"),
+        ({"other": 1}, ": other: Extra inputs are not permitted, not 1"),
+        ({"parts": 3}, ": 3 parts cannot share 4 dimensions"),
+        ({"parts": 0}, ": parts: Input should be greater than or equal to 1, not 0"),
         (
-            {"format": 9},
-            r"has format 9; this version reads 4, so upgrade mrnn if it is newer\. Run: mrnn",
+            {"weights": {"sentence_to_image": math.nan, "image_to_sentence": 1}},
+            ": weights.sentence_to_image: Input should be a finite number, not nan",
         ),
-        ({"weights": {}}, r": weights\.sentence_to_image: Field required\. Run: mrnn"),
-        (
-            {"weights": {"sentence_to_image": math.nan, "image_to_sentence": 3.0}},
-            r": weights\.sentence_to_image: Input should be a finite number, not nan\. Run: mrnn",
-        ),
-        ({"parts": 3}, r": 3 parts cannot share 4 dimensions\. Run: mrnn train-ranking"),
     ],
 )
-def test_a_ranking_that_does_not_fit(ranker, tmp_path, metadata, message):
-    ranker.save(tmp_path)
-    change(tmp_path / RANKING, **metadata)
-    with pytest.raises(CheckpointError, match=message):
-        Ranker.load(tmp_path, ranker.checkpoint)
+def test_a_header_that_does_not_fit(heads, tmp_path, header, message):
+    heads.save(tmp_path, MODEL)
+    change(tmp_path / HEADS, header)
+    assert refusal(tmp_path) == message
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"header": "7"}])
+def test_a_file_without_a_header(heads, tmp_path, metadata):
+    save_file({"words": np.zeros(3)}, tmp_path / HEADS, metadata)
+    assert refusal(tmp_path) == " has format None, not 1, so upgrade mrnn if that is newer"
+
+
+TOKEN_IDS = "cider_predictor.token_ids"
+NO_NGRAMS = f": {TOKEN_IDS} holds no n-grams of the vocabulary"
 
 
 @pytest.mark.parametrize(
     ("name", "tensor", "message"),
     [
-        ("image.weight", None, r" lacks the tensor image\.weight\. Run: mrnn train-ranking"),
         (
-            "image.bias",
-            np.zeros(6, np.float16),
-            r": image\.weight has shape \(4, 7\), not \(6, 7\)",
+            "joint_embedding.image_weight", None,
+            " lacks the tensor joint_embedding.image_weight",
+        ),
+        ("sampled_features", None, " lacks the tensor sampled_features"),
+        ("cider_predictor.ngram_bias", None, " lacks the tensor cider_predictor.ngram_bias"),
+        (
+            "joint_embedding.image_bias", np.zeros(6, np.float16),
+            ": joint_embedding.image_weight has shape (4, 7), not (6, 7)",
         ),
         (
-            "mean",
-            np.zeros(6, np.float16),
-            r": mean has shape \(6,\), not \(7,\)\. Run: mrnn train-ran",
+            "joint_embedding.feature_mean", np.zeros(6, np.float16),
+            ": joint_embedding.feature_mean has shape (6,), not (7,)",
         ),
         (
-            "other",
-            np.zeros(6, np.float16),
-            r" has an unknown tensor other\. Run: mrnn train-ranking",
+            "cider_predictor.idf", np.zeros(3, np.float16),
+            ": cider_predictor.idf has shape (3,), not (7,)",
         ),
         (
-            "sampled_images",
-            None,
-            r" lacks the tensor sampled_images\. Run: mrnn train-ranking",
+            "cider_predictor.length_penalty", np.zeros((2, 2), np.float32),
+            ": cider_predictor.length_penalty has shape (2, 2), not (2,)",
+        ),
+        ("other", np.zeros(6, np.float16), " has an unknown tensor 'other'"),
+        ("a\nb", np.zeros(6, np.float16), r" has an unknown tensor 'a\nb'"),
+        (
+            "joint_embedding.feature_scale", np.full(7, np.nan, np.float16),
+            ": joint_embedding.feature_scale holds values that are not finite",
         ),
         (
-            "scale",
-            np.full(7, np.nan, np.float16),
-            r": scale holds values that are not finite\. Run",
-        ),
-        ("mean", np.zeros(7, np.int16), r": mean holds torch\.int16\. Run: mrnn train-ranking"),
-        (
-            "expected_cider.rarity",
-            np.zeros(3, np.float16),
-            r": expected_cider\.rarity has shape \(3,\), not \(7,\)\. Run: mrnn train-ranking",
-        ),
-        ("expected_cider.mean", None, r" lacks the tensor expected_cider\.mean\. Run: mrnn train"),
-        (
-            "expected_cider.spelling",
-            np.full((7, 4), -2, np.int32),
-            r": expected_cider\.spelling holds no ids of words\. Run: mrnn train-ranking",
+            "joint_embedding.feature_mean", np.zeros(7, np.int16),
+            ": 'joint_embedding.feature_mean' holds I16",
         ),
         (
-            "expected_cider.spelling",
-            np.zeros((7, 4), np.float32),
-            r": expected_cider\.spelling holds no ids of words\. Run: mrnn train-ranking",
+            "joint_embedding.feature_mean", np.zeros(7, np.int32),
+            ": joint_embedding.feature_mean holds int32",
         ),
+        (TOKEN_IDS, np.zeros((7, 4), np.float32), f": {TOKEN_IDS} holds float32"),
+        (TOKEN_IDS, np.full((7, 4), -2, np.int32), NO_NGRAMS),
+        (TOKEN_IDS, np.full((7, 4), -1, np.int32), NO_NGRAMS),
+        (TOKEN_IDS, np.full((7, 4), 10, np.int32), NO_NGRAMS),
+        (TOKEN_IDS, np.tile(np.array([3, -1, 4, -1], np.int32), (7, 1)), NO_NGRAMS),
         (
-            "image.weight.scale",
-            None,
-            r"cannot be read: image\.weight lacks its \.scale\. Run: mrnn",
+            "sampled_features.scale", None,
+            " cannot be read: sampled_features lacks its .scale",
         ),
     ],
-)
-def test_a_ranking_with_a_wrong_tensor(ranker, tmp_path, name, tensor, message):
-    ranker.save(tmp_path)
-    change_tensors(tmp_path / RANKING, **{name: tensor})
-    with pytest.raises(CheckpointError, match=message):
-        Ranker.load(tmp_path, ranker.checkpoint)
+)  # fmt: skip
+def test_a_wrong_tensor(heads, tmp_path, name, tensor, message):
+    heads.save(tmp_path, MODEL)
+    change(tmp_path / HEADS, tensors={name: tensor})
+    assert refusal(tmp_path) == message
+
+
+def test_heads_of_another_vocabulary_or_encoder(heads, tmp_path):
+    heads.save(tmp_path, MODEL)
+    for size in ("vocabulary_size", "image_size"):
+        with pytest.raises(CheckpointError, match=r" has shape .*\b(7|10)\b.*, not .*\b11\b"):
+            Heads.load(tmp_path, CONFIG.model_copy(update={size: 11}), MODEL)
 
 
 @pytest.mark.parametrize("kept", [0, 5, 300])
-def test_a_damaged_ranking(ranker, tmp_path, kept):
-    ranker.save(tmp_path)
-    file = tmp_path / RANKING
+def test_a_damaged_file(heads, tmp_path, kept):
+    heads.save(tmp_path, MODEL)
+    file = tmp_path / HEADS
     file.write_bytes(file.read_bytes()[:kept])
-    with pytest.raises(CheckpointError, match=r"cannot be read: .*\. Run: mrnn train-ranking"):
-        Ranker.load(tmp_path, ranker.checkpoint)
+    assert refusal(tmp_path).startswith(" cannot be read: ")
+
+
+@pytest.mark.parametrize("header", ["{", "[" * 100_000])
+def test_a_header_that_is_not_json(tmp_path, header):
+    save_file({"words": np.zeros(3)}, tmp_path / HEADS, {"header": header})
+    assert refusal(tmp_path).startswith(" cannot be read: ")
+
+
+def test_a_folder_in_place_of_the_file(tmp_path):
+    (tmp_path / HEADS).mkdir()
+    assert refusal(tmp_path).startswith(" cannot be read: ")

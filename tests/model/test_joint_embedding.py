@@ -1,86 +1,79 @@
 import numpy as np
 import pytest
-import torch
 
-from mrnn.model.joint_embedding import JointSpace, JointSpaceOptions, train_joint_space
-from mrnn.tokenizer import Vocabulary
-from mrnn.training.batches import EncodedCaptions
-
-OPTIONS = JointSpaceOptions(size=8, steps=60, batch_size=9, learning_rate=0.02)
-WORDS = ("red", "green", "blue")
+from mrnn.model import joint_embedding
+from mrnn.model.joint_embedding import JointEmbedding
 
 
-@pytest.fixture
-def walls():
-    """Photos of three kinds, each with one to three captions that name its kind."""
-    random = np.random.default_rng(0)
-    vocabulary = Vocabulary(["a", "wall", *WORDS])
-    kinds = np.arange(30) % 3
-    features = (np.eye(3)[kinds] * 4 + random.normal(size=(30, 3))).astype(np.float32)
-    captions = [[["a", WORDS[kind], "wall"]] * (1 + i % 3) for i, kind in enumerate(kinds)]
-    return vocabulary, features, EncodedCaptions.of(captions, vocabulary), kinds
+def embedding_of(parts=1, size=4, seed=0):
+    random = np.random.default_rng(seed)
+    shapes = {
+        "words": (9, parts * size), "image_weight": (parts * size, 5), "image_bias": parts * size,
+        "feature_mean": 5, "feature_scale": 5,
+    }  # fmt: skip
+    arrays = {name: random.normal(size=shape) for name, shape in shapes.items()}
+    return JointEmbedding(**{n: a.astype(np.float32) for n, a in arrays.items()}, parts=parts)
 
 
-def test_what_belongs_together_comes_to_lie_together(walls):
-    vocabulary, features, captions, kinds = walls
-    steps = []
-    space = train_joint_space(
-        features, captions, len(vocabulary), OPTIONS, on_step=lambda: steps.append(1)
-    )
-    assert len(steps) == OPTIONS.parts * OPTIONS.steps
-    with torch.no_grad():
-        sentences = space.read([vocabulary.encode([word]) for word in WORDS])
-        nearest = (space.see(torch.from_numpy(features)) @ sentences.t()).argmax(1).numpy()
-    assert (nearest == kinds).mean() > 0.9
-
-
-def test_the_same_seed_gives_the_same_space_and_leaves_other_chance_alone(walls):
-    vocabulary, features, captions, _ = walls
-    torch.manual_seed(7)
-    expected = torch.rand(1)
-    torch.manual_seed(7)
-    spaces = [train_joint_space(features, captions, len(vocabulary), OPTIONS) for _ in range(2)]
-    assert torch.equal(torch.rand(1), expected)
-    one, other = (space.state_dict() for space in spaces)
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_likeness_is_the_mean_of_parts_trained_apart(walls):
-    vocabulary, features, captions, _ = walls
-    images, sentences = torch.from_numpy(features), [[3, 4, 5], [6], [7]]
-
-    def likeness(**changes):
-        options = OPTIONS.model_copy(update=changes)
-        space = train_joint_space(features, captions, len(vocabulary), options)
-        with torch.no_grad():
-            return (space.read(sentences) @ space.see(images).t()).numpy()
-
-    one, other = (likeness(parts=1, seed=seed) for seed in (4, 5))
-    assert np.abs(one - other).max() > 0.01
-    assert likeness(parts=2, seed=2) == pytest.approx((one + other) / 2, abs=1e-5)
+def unit(vector, parts):
+    """By a loop over parts."""
+    pieces = [piece / np.linalg.norm(piece) for piece in np.split(vector, parts)]
+    return np.concatenate(pieces) / np.sqrt(parts)
 
 
 @pytest.mark.parametrize("parts", [1, 3])
-def test_vectors_have_unit_length_and_no_words_none(parts):
-    torch.manual_seed(0)
-    space = JointSpace(vocabulary_size=9, image_size=5, size=4, parts=parts).eval()
-    with torch.no_grad():
-        sentences, images = space.read([[3, 4], [], [5]]), space.see(torch.randn(6, 5))
-    assert sentences.norm(dim=1).tolist() == pytest.approx([1, 0, 1])
-    assert images.norm(dim=1).tolist() == pytest.approx([1] * 6)
+def test_a_sentence_is_the_sum_of_its_words(parts):
+    embedding = embedding_of(parts)
+    sentences = [[3, 4], [], [5], [6, 6, 1, 6, 8], np.array([2, 3], np.int32), (7,)]
+    found = embedding.embed_text(sentences)
+    assert found.dtype == np.float32
+    for sentence, vector in zip(sentences, found, strict=True):
+        if not len(sentence):
+            assert (vector == 0).all()
+            continue
+        total = sum(embedding.words[word].astype(float) for word in sentence)
+        np.testing.assert_allclose(vector, unit(total, parts), atol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_photo_is_a_projection_of_its_power_normalized_feature(parts, dtype):
+    embedding = embedding_of(parts)
+    features = np.random.default_rng(1).normal(size=(6, 5)).astype(dtype)
+    found = embedding.embed_image(features)
+    assert found.dtype == np.float32
+    for feature, vector in zip(features.astype(float), found, strict=True):
+        roots = np.sign(feature) * np.sqrt(np.abs(feature))
+        scaled = (roots / np.linalg.norm(roots) - embedding.feature_mean) * embedding.feature_scale
+        total = embedding.image_weight @ scaled + embedding.image_bias
+        np.testing.assert_allclose(vector, unit(total, parts), atol=1e-6)
+
+
+@pytest.mark.parametrize("block", [1, 4])
+def test_many_are_embedded_as_few(block, monkeypatch):
+    embedding, random = embedding_of(2), np.random.default_rng(2)
+    sentences = [random.integers(0, 9, length).tolist() for length in (3, 0, 1, 7, 2, 5)]
+    features = random.normal(size=(6, 5)).astype(np.float32)
+    whole = embedding.embed_text(sentences), embedding.embed_image(features)
+    monkeypatch.setattr(joint_embedding, "BLOCK", block)
+    parts = embedding.embed_text(sentences), embedding.embed_image(features)
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_nothing_gives_nothing():
+    embedding = embedding_of(3)
+    assert embedding.embed_text([]).shape == (0, 12)
+    assert embedding.embed_image(np.zeros((0, 5), np.float32)).shape == (0, 12)
 
 
 def test_the_order_of_words_does_not_matter_but_the_words_do():
-    torch.manual_seed(0)
-    space = JointSpace(vocabulary_size=9, image_size=5, size=4).eval()
-    with torch.no_grad():
-        one, turned, other = space.read([[3, 4], [4, 3], [3, 5]])
-    assert torch.allclose(one, turned)
-    assert not torch.allclose(one, other)
+    one, turned, other = embedding_of().embed_text([[3, 4], [4, 3], [3, 5]])
+    assert np.allclose(one, turned)
+    assert not np.allclose(one, other)
 
 
-def test_photos_without_captions_and_few_photos_are_no_trouble(walls):
-    vocabulary, features, _, _ = walls
-    captions = EncodedCaptions([np.array([3, 4])], np.array([1]))
-    space = train_joint_space(features[:2], captions, len(vocabulary), OPTIONS)
-    assert all(torch.isfinite(tensor).all() for tensor in space.state_dict().values())
+def test_arrays_are_all_but_the_number_of_parts():
+    embedding = embedding_of(3)
+    again = JointEmbedding(**embedding.arrays, parts=3)
+    assert vars(again) == vars(embedding)

@@ -1,6 +1,6 @@
-"""The facade: photos in, captions out. The command line and the evaluation use it too.
+"""Photos in, captions out; what the command line and the evaluation use too.
 
-Letters: N images, F image feature.
+Letters: N photos, F image feature, M multimodal.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,50 +10,51 @@ from typing import overload
 from zlib import crc32
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Float32
 
 from mrnn.captioning.consensus import Consensus
 from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.decode import decode
 from mrnn.captioning.hypotheses import Hypothesis
+from mrnn.captioning.reranking import DECIMALS, best_first, reranking_scores
+from mrnn.captioning.rescoring import rescore
 from mrnn.captioning.results import Caption, ImageCaptions, Word
 from mrnn.data.images import ImageSource, load_image
-from mrnn.encoders import Encoder, load_encoder
 from mrnn.errors import CheckpointError, ImageError, MRNNError
 from mrnn.files import utf8
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
-from mrnn.model.config import DecodingOptions
-from mrnn.retrieval.ranking import Ranker
+from mrnn.model.config import DecodingOptions, RerankingOptions
+from mrnn.model.image_encoder import ImageEncoder, load_encoder
+from mrnn.model.network import Int8Search, searches_in_int8
 from mrnn.tokenizer import join_words
 
-BATCH = 16
-UNJUDGED = "left out, as the model has not learned to rank; run mrnn train-ranking"
-NO_CHOICE = "left out: it chooses from a beam of two or more, not from groups or what chance drew"
-DECIMALS = 4
-"""Of log-probabilities and of how captions fit: what follows changes with the photos at hand."""
+ROWS = 200
+"""Hypotheses that go through the network together, of several photos where beams are small."""
+LEAST_BATCH, LARGEST_BATCH = 16, 64
+"""Photos that are captioned together."""
+RESCORED = 20
+"""Hypotheses of a photo, at least, whose exact log-probabilities decide between them."""
+NO_HEADS = "ignored: this model has no heads; run mrnn train-heads"
+NO_CHOICE = "ignored: reranking needs plain beam search with at least two hypotheses"
 
 
 class Captioner:
-    """A trained model and its encoder, ready to caption."""
+    """A trained model and its image encoder, ready to caption."""
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        encoder: Encoder | None = None,
+        encoder: ImageEncoder | None = None,
         consensus: Consensus | None = None,
-        ranker: Ranker | None = None,
     ) -> None:
-        """Without an encoder it captions features alone; a ranker says how well captions fit."""
+        """Without an encoder it captions features alone."""
         if encoder and encoder.identity != checkpoint.encoder:
             raise CheckpointError(
                 f"The model was trained on {checkpoint.encoder}, "
-                f"but the encoder here is {encoder.identity}; give the weights it was trained on, "
-                "by --weights FILE"
+                f"but the encoder here is {encoder.identity}; give the file of its own encoder "
+                "by --encoder-file FILE"
             )
         self.checkpoint, self._encoder, self.consensus = checkpoint, encoder, consensus
-        self.ranker = ranker
 
     @classmethod
     def load(
@@ -61,21 +62,21 @@ class Captioner:
         model: str | Path = DEFAULT_MODEL,
         consensus: str | Path | None = None,
         *,
-        weights: str | Path | None = None,
+        encoder_file: str | Path | None = None,
     ) -> "Captioner":
         """The model in a run's folder, or the one that ships in the package.
 
         With `consensus` captions are re-ranked: by each other for "self", or by the captions of
-        similar photos in the train split of a dataset folder. `weights` is the weights file of the
-        model's encoder, if that does not come with the package.
+        similar photos in the train split of a dataset folder. `encoder_file` is the model's
+        encoder, if that does not ship with the package. Raises CheckpointError.
         """
         loaded = cls.for_features(model, consensus)
-        encoder = loaded.checkpoint.encoder
-        if encoder.fit is None:
+        identity = loaded.checkpoint.encoder
+        if identity.imported:
             return loaded
-        file = Path(weights) if weights else None
-        own = load_encoder(encoder.name, encoder.fit, weights=file)
-        return cls(loaded.checkpoint, own, loaded.consensus, loaded.ranker)
+        file = Path(encoder_file) if encoder_file else find_encoder_file(Path(model))
+        encoder = load_encoder(identity.name, str(identity.resize_mode), file=file)
+        return cls(loaded.checkpoint, encoder, loaded.consensus)
 
     @classmethod
     def for_features(
@@ -83,14 +84,11 @@ class Captioner:
     ) -> "Captioner":
         """As `load`, without the encoder: for photos whose features are at hand."""
         checkpoint = Checkpoint.load(Path(model))
-        ranker = Ranker.find(Path(model), checkpoint)
-        others = None
-        if consensus is not None:
-            others = Consensus.load(consensus, checkpoint, ranker=ranker)
-        return cls(checkpoint, consensus=others, ranker=ranker)
+        others = None if consensus is None else Consensus.load(consensus, checkpoint)
+        return cls(checkpoint, consensus=others)
 
     @property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> ImageEncoder:
         """What makes features of photos. Raises CheckpointError if there is none."""
         if self._encoder is None:
             raise CheckpointError(
@@ -101,148 +99,201 @@ class Captioner:
 
     @overload
     def caption(  # type: ignore[overload-overlap]  # a path is a sequence, but of no photos
-        self, images: ImageSource, options: DecodingOptions | None = None
+        self,
+        images: ImageSource,
+        decoding: DecodingOptions | None = None,
+        reranking: RerankingOptions | None = None,
     ) -> ImageCaptions: ...
     @overload
     def caption(
-        self, images: Sequence[ImageSource], options: DecodingOptions | None = None
+        self,
+        images: Sequence[ImageSource],
+        decoding: DecodingOptions | None = None,
+        reranking: RerankingOptions | None = None,
     ) -> list[ImageCaptions]: ...
     def caption(
         self,
         images: ImageSource | Sequence[ImageSource],
-        options: DecodingOptions | None = None,
+        decoding: DecodingOptions | None = None,
+        reranking: RerankingOptions | None = None,
     ) -> ImageCaptions | list[ImageCaptions]:
         """Captions of one photo or of many: paths, PIL images, arrays (H x W x 3) or bytes.
 
         One photo that cannot be read raises ImageError; among many it yields a result with its
-        `error`. `options` default to those that the model was saved with.
+        `error`. Options default to those that the model was saved with.
         """
         if isinstance(images, list | tuple):
-            return list(self.stream(images, options))
-        result = next(self.stream([images], options))  # type: ignore[list-item]
+            return list(self.stream(images, decoding, reranking))
+        result = next(self.stream([images], decoding, reranking))  # type: ignore[list-item]
         if result.error:
             raise ImageError(result.error)
         return result
 
     def stream(
-        self, images: Iterable[ImageSource], options: DecodingOptions | None = None
+        self,
+        images: Iterable[ImageSource],
+        decoding: DecodingOptions | None = None,
+        reranking: RerankingOptions | None = None,
     ) -> Iterator[ImageCaptions]:
         """As `caption`, a batch at a time: a result for each photo, in order, as they are ready."""
         sources = iter(images)
-        while batch := list(islice(sources, BATCH)):
-            yield from self._caption_batch(batch, options)
+        size = photos_at_once(decoding or self.checkpoint.config.decoding)
+        batch_size = min(max(size, LEAST_BATCH), LARGEST_BATCH)
+        while batch := list(islice(sources, batch_size)):
+            yield from self._caption_batch(batch, decoding, reranking)
 
     def describe(
         self,
-        features: Float[Tensor, "N F"],
-        options: DecodingOptions | None = None,
+        features: Float[np.ndarray, "N F"],
+        decoding: DecodingOptions | None = None,
+        reranking: RerankingOptions | None = None,
         *,
         keys: Sequence[int] | None = None,
     ) -> list[tuple[Caption, ...]]:
         """Captions of photos whose features are at hand.
 
-        `keys` tell photos apart when captions are drawn by chance; by default their features do.
-        Raises OptionsError for a word in `options` that the model does not know.
+        `keys` tell photos apart when captions are sampled; by default their features do. Raises
+        OptionsError for a word in the options that the model does not know.
         """
         checkpoint = self.checkpoint
-        options = self.applied(options or checkpoint.decoding)
-        constraints = Constraints.of(options, checkpoint.vocabulary)
+        decoding = decoding or checkpoint.config.decoding
+        reranking = self.applied(decoding, reranking)
+        constraints = Constraints.of(decoding, checkpoint.vocabulary)
         if keys is None:
-            keys = [crc32(feature.numpy().tobytes()) for feature in features]
-        with torch.inference_mode():
-            seen = checkpoint.model.see(features)
-        search = self.search_of(options)
-        hypotheses = decode(checkpoint.model, seen, search, constraints, keys=keys)
-        scores = self._judged(hypotheses, features.numpy(), options)
-        if self.consensus is not None:
-            return self._ranked(self.consensus, hypotheses, features.numpy(), scores, options)
-        if scores is not None:
-            hypotheses = list(map(_by_score, hypotheses, scores))
-        return [tuple(map(self._caption, found[: options.n_best])) for found in hypotheses]
+            keys = [crc32(feature.tobytes()) for feature in features]
+        images = checkpoint.network.encode_image(features)
+        described = []
+        size = photos_at_once(decoding)
+        for start in range(0, len(images), size):
+            part = slice(start, start + size)
+            found = self._search(images[part], decoding, reranking, constraints, keys[part])
+            described += found
+        return self._ranked(described, images, features, decoding, reranking)
 
-    def applied(self, options: DecodingOptions) -> DecodingOptions:
-        """The options as they count: what fits takes a ranker, and a search that has a choice."""
-        choice = self.consensus is not None or max(options.beam_size, options.n_best) > 1
-        if self.ranker and options.searches and choice:
-            return options
-        return options.by_likelihood
+    def applied(
+        self, decoding: DecodingOptions, reranking: RerankingOptions | None = None
+    ) -> RerankingOptions:
+        """The options that take effect: reranking needs heads and more than one hypothesis."""
+        reranking = reranking or self.checkpoint.config.reranking
+        choice = self.consensus is not None or max(decoding.beam_size, decoding.n_best) > 1
+        if decoding.is_beam_search and choice and reranking.weights and self.checkpoint.heads:
+            return reranking
+        return RerankingOptions()
 
-    def left_out(self, options: DecodingOptions) -> dict[str, str]:
-        """Why what fits does not count, for each weight that is given in vain."""
-        idle = options.fit_weights.keys() - self.applied(options).fit_weights.keys()
-        return dict.fromkeys(sorted(idle, reverse=True), NO_CHOICE if self.ranker else UNJUDGED)
+    def ignored(self, decoding: DecodingOptions, reranking: RerankingOptions) -> dict[str, str]:
+        """Why a weight takes no effect, for each that is set in vain."""
+        idle = reranking.weights.keys() - self.applied(decoding, reranking).weights.keys()
+        why = NO_CHOICE if self.checkpoint.heads else NO_HEADS
+        return dict.fromkeys(sorted(idle, reverse=True), why)
 
-    def search_of(self, options: DecodingOptions) -> DecodingOptions:
-        """With as many hypotheses as are put in order, of options as they count."""
-        counts = [options.n_best]
+    def search_options(
+        self, decoding: DecodingOptions, reranking: RerankingOptions
+    ) -> DecodingOptions:
+        """The same, with as many hypotheses as are put in order afterwards."""
+        counts = [decoding.n_best]
         if self.consensus is not None:
             counts.append(self.consensus.options.hypotheses)
-        if not options.temperature and (self.consensus is not None or options.fit_weights):
-            counts.append(options.beam_size)
-        return options.model_copy(update={"n_best": max(counts)})
+        if not decoding.temperature and (self.consensus is not None or reranking.weights):
+            counts.append(decoding.beam_size)
+        return decoding.model_copy(update={"n_best": max(counts)})
 
-    def _judged(
+    def _search_is_int8(self, reranking: RerankingOptions) -> bool:
+        """Whether reranking puts right what the search, quick and approximate, finds."""
+        return (
+            self.consensus is None
+            and bool(reranking.weights)
+            and searches_in_int8(self.checkpoint.config.model)
+        )
+
+    def _search(
         self,
-        hypotheses: Sequence[Sequence[Hypothesis]],
-        features: Float[np.ndarray, "N F"],
-        options: DecodingOptions,
-    ) -> list[Float[np.ndarray, " _"]] | None:
-        """What likelihood and fit together say of hypotheses; None where fit does not count."""
-        if self.ranker is None or not options.fit_weights:
-            return None
-        share = self.consensus.options.share if self.consensus else 1.0
-        judges = {
-            "likeness": (1.0, self.ranker.likeness),
-            "expected_cider": (share, self.ranker.expected_cider),
-        }
-        words = [[hypothesis.words for hypothesis in found] for found in hypotheses]
-        scores = [np.array([share * each.score for each in found]) for found in hypotheses]
-        for name, weight in options.fit_weights.items():
-            counts, judge = judges[name]
-            for score, fit in zip(scores, judge(words, features), strict=True):
-                score += counts * weight * fit.round(DECIMALS)
-        return scores
+        images: Float32[np.ndarray, "N M"],
+        decoding: DecodingOptions,
+        reranking: RerankingOptions,
+        constraints: Constraints,
+        keys: Sequence[int],
+    ) -> list[list[Hypothesis]]:
+        network = self.checkpoint.network
+        model = Int8Search(network) if self._search_is_int8(reranking) else network
+        options = self.search_options(decoding, reranking)
+        return decode(model, images, options, constraints, keys=keys)
 
     def _ranked(
         self,
-        consensus: Consensus,
-        hypotheses: Sequence[Sequence[Hypothesis]],
+        hypotheses: list[list[Hypothesis]],
+        images: Float32[np.ndarray, "N M"],
         features: Float[np.ndarray, "N F"],
-        judged: Sequence[Float[np.ndarray, " _"]] | None,
-        options: DecodingOptions,
+        decoding: DecodingOptions,
+        reranking: RerankingOptions,
     ) -> list[tuple[Caption, ...]]:
-        """The best of each photo by consensus."""
+        """The `n_best` captions of each photo."""
+        heads, count = self.checkpoint.heads, decoding.n_best
+        if self.consensus is not None:
+            return self._ranked_by_consensus(self.consensus, hypotheses, features, count, reranking)
+        if heads is not None and reranking.weights:
+            scores = reranking_scores(heads, hypotheses, features, reranking)
+            hypotheses = list(map(best_first, hypotheses, scores))
+            if self._search_is_int8(reranking):
+                best = [found[: max(RESCORED, count)] for found in hypotheses]
+                network, penalty = self.checkpoint.network, decoding.length_penalty
+                hypotheses = rescore(network, images, best, penalty)
+                scores = reranking_scores(heads, hypotheses, features, reranking)
+                hypotheses = list(map(best_first, hypotheses, scores))
+        return [tuple(map(self._caption, found[:count])) for found in hypotheses]
+
+    def _ranked_by_consensus(
+        self,
+        consensus: Consensus,
+        hypotheses: list[list[Hypothesis]],
+        features: Float[np.ndarray, "N F"],
+        count: int,
+        reranking: RerankingOptions,
+    ) -> list[tuple[Caption, ...]]:
+        scores, heads = None, self.checkpoint.heads
+        if heads is not None and reranking.weights:
+            weight = consensus.options.model_weight
+            reranking = reranking.model_copy(
+                update={"predicted_cider_weight": weight * reranking.predicted_cider_weight}
+            )
+            scores = reranking_scores(
+                heads, hypotheses, features, reranking, likelihood_weight=weight
+            )
         decode_words = self.checkpoint.vocabulary.decode
         words = [[decode_words(each.words) for each in found] for found in hypotheses]
         return [
             tuple(
                 self._caption(found[place.rank_before - 1]).model_copy(update={"consensus": place})
-                for place in standings[: options.n_best]
+                for place in results[:count]
             )
-            for found, standings in zip(
-                hypotheses, consensus.rank(words, features, judged), strict=True
+            for found, results in zip(
+                hypotheses, consensus.rank(words, features, scores), strict=True
             )
         ]
 
     def _caption_batch(
-        self, sources: Sequence[ImageSource], options: DecodingOptions | None
+        self,
+        sources: Sequence[ImageSource],
+        decoding: DecodingOptions | None,
+        reranking: RerankingOptions | None,
     ) -> Iterator[ImageCaptions]:
         encoder = self.encoder
         results: dict[int, ImageCaptions] = {}
-        pixels = []
+        places, keys, features = [], [], []
         for place, source in enumerate(sources):
             try:
                 photo = load_image(source, least_side=encoder.identity.least_side)
-                pixels.append((place, encoder.preprocess(photo)))
             except MRNNError as error:
                 results[place] = ImageCaptions(image=image_name(source), error=str(error))
-        if pixels:
-            features = torch.from_numpy(encoder.encode(np.stack([p for _, p in pixels])))
-            familiarity = self.checkpoint.familiarity.score(features).tolist()
-            # Pixels, not features: these can differ in the last bit with the batch.
-            keys = [crc32(p.tobytes()) for _, p in pixels]
-            captions = self.describe(features, options, keys=keys)
-            for (place, _), found, familiar in zip(pixels, captions, familiarity, strict=True):
+                continue
+            pixels = encoder.preprocess(photo)
+            places.append(place)
+            keys.append(crc32(b"".join(crops.tobytes() for crops in pixels)))
+            features.append(encoder.encode(pixels))
+        if places:
+            matrix = np.stack(features)
+            familiarity = self.checkpoint.familiarity.score(matrix).tolist()
+            captions = self.describe(matrix, decoding, reranking, keys=keys)
+            for place, found, familiar in zip(places, captions, familiarity, strict=True):
                 results[place] = ImageCaptions(
                     image=image_name(sources[place]),
                     captions=found,
@@ -263,9 +314,18 @@ class Captioner:
         )
 
 
-def _by_score(found: Sequence[Hypothesis], scores: Float[np.ndarray, " _"]) -> list[Hypothesis]:
-    """By falling score; of equals, the earlier stays before the later."""
-    return [found[place] for place in np.argsort(-scores, kind="stable")]
+def photos_at_once(decoding: DecodingOptions) -> int:
+    """So many that about `ROWS` hypotheses go through the network together."""
+    if decoding.temperature:
+        return max(1, ROWS // decoding.n_best)
+    banks = len(decoding.force_words) + 1
+    return max(1, ROWS // (decoding.group_size * decoding.beam_groups * banks))
+
+
+def find_encoder_file(model: Path) -> Path | None:
+    """The encoder that lies in the model's folder, as in an exported bundle."""
+    file = model / "encoder.onnx"
+    return file if file.exists() else None
 
 
 def image_name(source: ImageSource) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,11 +23,11 @@ from mrnn.errors import CheckpointError
 from mrnn.metrics.sentence_similarity import Corpus, Measure
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.retrieval.nearest import Distance, FeatureSpace, Neighbours
-from mrnn.retrieval.ranking import Ranker
+from mrnn.model.heads import Heads
 
 SELF = "self"
 REFERENCES = {"cider": 125, "bleu": 175}
-TOLD_OF_SELF = ("by", "hypotheses", "share")
+SELF_SETTINGS = ("by", "hypotheses", "model_weight")
 """The settings that count without training captions."""
 
 Sentences = Sequence[Sequence[str]]
@@ -47,53 +46,53 @@ class ConsensusOptions(BaseModel):
     references: int | None = Field(default=None, ge=1)
     """Of these captions, the most similar that count; by default 125 by CIDEr, 175 by BLEU."""
     features: Literal["raw", "refined", "joint"] | None = None
-    """Neighbours are found by the encoder's feature; by what the model sees of it, V_I I; or in the
-    joint space that it ranks by. None: joint of a model that has learned to rank, raw of others."""
+    """Neighbours are found by the encoder's feature, by the image's part of the multimodal layer,
+    V_I I, or in the joint embedding. None: joint for a model with heads, raw for others."""
     distance: Distance = "cosine"
     hypotheses: int = Field(default=10, ge=1, le=1000)
-    """What a captioner finds for each photo, at least, before they are re-ranked."""
-    share: float = Field(default=0.5, ge=0, le=1000)
-    """Of the score by likelihood, and of the CIDEr to expect, that counts beside, where what fits
-    the photo does: they ask the model what consensus asks the captions of similar photos."""
-    bleu: float = Field(default=3.0, ge=0, le=1000)
-    """What the mean sentence BLEU counts beside CIDEr-D with training captions, likewise."""
+    """Found for each photo, at least, before they are re-ranked."""
+    model_weight: float = Field(default=0.5, ge=0, le=1000)
+    """Of log-likelihood and predicted CIDEr beside consensus, where reranking takes effect: they
+    ask the model what consensus asks the captions of similar photos."""
+    bleu_weight: float = Field(default=3.0, ge=0, le=1000)
+    """Of the mean sentence BLEU beside CIDEr-D with training captions, likewise."""
 
     @property
     def counted(self) -> int:
         """The number of captions that count."""
         return self.references or REFERENCES[self.by]
 
-    def settled(self, ranker: Ranker | None) -> "ConsensusOptions":
-        """With features chosen. Raises CheckpointError for joint ones without a joint space."""
-        if self.features == "joint" and ranker is None:
+    def settled(self, heads: Heads | None) -> "ConsensusOptions":
+        """With features chosen. Raises CheckpointError for joint ones of a model without heads."""
+        if self.features == "joint" and heads is None:
             raise CheckpointError(
-                "The model has no joint space to find neighbours in; run mrnn train-ranking, or "
+                "The model has no joint embedding to find neighbours in; run mrnn train-heads, or "
                 "take raw features"
             )
-        features = self.features or ("joint" if ranker else "raw")
+        features = self.features or ("joint" if heads else "raw")
         return self.model_copy(update={"features": features})
 
 
-class Standing(BaseModel):
-    """Where a hypothesis stands among those of its photo."""
+class RerankResult(BaseModel):
+    """The place of a hypothesis among those of its photo."""
 
     model_config = ConfigDict(frozen=True)
 
     score: float
-    """What it was ranked by: the mean similarity, 0 to 10 by CIDEr-D, 0 to 1 by BLEU, and what a
-    captioner adds where it judges what fits (`DecodingOptions.likeness` and `expected_cider`)."""
+    """Its consensus score: the mean similarity, 0 to 10 by CIDEr-D, 0 to 1 by BLEU; a captioner
+    adds the reranking scores of a model with heads."""
     rank: int
     """From 1."""
     rank_before: int
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """What captions of neighbours say of a photo's hypotheses."""
+class ConsensusScores:
+    """How similar a photo's hypotheses are to the captions of its neighbours."""
 
     scores: Float[np.ndarray, " S"]
     closest: Int[np.ndarray, " S"]
-    """The caption most like each, by its place in the corpus; -1 where there is none."""
+    """The most similar caption, by its place in the corpus; -1 where there is none."""
     similarity: Float[np.ndarray, " S"]
     """To that caption."""
 
@@ -116,7 +115,7 @@ class TrainingCaptions:
         return self._copies[tuple(words)]
 
     def shortage(self, options: ConsensusOptions) -> list[str]:
-        """A line that tells whoever asks for more neighbours than there are; else none."""
+        """A line where more neighbours are asked for than there are photos; else none."""
         count = len(self.images)
         if count >= options.neighbours:
             return []
@@ -125,31 +124,31 @@ class TrainingCaptions:
             f"{options.neighbours:,} neighbours asked for, so all of them count"
         ]
 
-    def judge(
+    def compare(
         self,
         hypotheses: Sequence[Sentences],
         neighbours: Sequence[Neighbours],
         options: ConsensusOptions,
-    ) -> Iterator[Opinion]:
-        """For each photo, of its hypotheses; equal ones are judged alike."""
+    ) -> Iterator[ConsensusScores]:
+        """For each photo, of its hypotheses; equal ones score alike."""
         distinct = [_distinct(sentences) for sentences in hypotheses]
         rows = [self._corpus.rows_of(nearest.places.tolist()) for nearest in neighbours]
         compared = self._corpus.compare(distinct, rows, options.by)
         for sentences, own, row, matrix in zip(hypotheses, distinct, rows, compared, strict=True):
-            yield _opinion(matrix[_places(sentences, own)], row, options.counted)
+            yield _scores(matrix[_places(sentences, own)], row, options.counted)
 
 
-def _opinion(
+def _scores(
     similarities: Float[np.ndarray, "S R"], rows: Int[np.ndarray, " R"], counted: int
-) -> Opinion:
+) -> ConsensusScores:
     hypotheses, captions = similarities.shape
     if not captions:
         nothing = np.zeros(hypotheses)
-        return Opinion(nothing, np.full(hypotheses, -1), nothing)
+        return ConsensusScores(nothing, np.full(hypotheses, -1), nothing)
     first = max(captions - counted, 0)
     highest = np.partition(similarities, first, axis=1)[:, first:]
     closest = rows[similarities.argmax(axis=1)]
-    return Opinion(highest.mean(axis=1), closest, similarities.max(axis=1))
+    return ConsensusScores(highest.mean(axis=1), closest, similarities.max(axis=1))
 
 
 def self_scores(
@@ -171,11 +170,11 @@ def self_scores(
     return scores
 
 
-def standings(scores: Float[np.ndarray, " S"], sentences: Sentences) -> list[Standing]:
+def rerank_results(scores: Float[np.ndarray, " S"], sentences: Sentences) -> list[RerankResult]:
     """Best first, those without words last; of equals, the earlier stays before the later."""
     order = sorted(range(len(scores)), key=lambda place: (not sentences[place], -scores[place]))
     return [
-        Standing(score=float(scores[place]), rank=rank, rank_before=place + 1)
+        RerankResult(score=float(scores[place]), rank=rank, rank_before=place + 1)
         for rank, place in enumerate(order, 1)
     ]
 
@@ -199,30 +198,29 @@ class Consensus:
         source: str | Path,
         checkpoint: Checkpoint,
         options: ConsensusOptions | None = None,
-        ranker: Ranker | None = None,
     ) -> "Consensus":
         """By each other for "self"; else by the train split of a dataset folder. Raises DataError.
 
-        Its features must be those of the checkpoint's encoder; the ranker has the joint space.
+        Its features must be those of the checkpoint's encoder.
         """
         options = options or ConsensusOptions()
         if source == SELF:
             return cls(options)
-        options = options.settled(ranker)
+        options = options.settled(checkpoint.heads)
         dataset = Dataset.load(Path(source))
         captions = TrainingCaptions(dataset.split("train"))
-        space = feature_space(dataset, captions.images, checkpoint, options, ranker)
+        space = feature_space(dataset, captions.images, checkpoint, options)
         return cls(options, (captions, space), source=str(source))
 
-    def settings(self, hypotheses: int, *, judged: bool) -> dict[str, str | int | float]:
-        """For a report: what so many hypotheses are re-ranked by, `judged` by what fits as well."""
+    def settings(self, hypotheses: int, *, reranked: bool) -> dict[str, str | int | float]:
+        """For a report: what so many hypotheses are re-ranked by, with reranking scores or not."""
         options = self.options.model_dump()
         options |= {"references": self.options.counted, "hypotheses": hypotheses}
-        if not judged:
-            options |= {"share": 0.0, "bleu": 0.0}
+        if not reranked:
+            options |= {"model_weight": 0.0, "bleu_weight": 0.0}
         if self.options.by == "bleu":
-            options["bleu"] = 0.0
-        told = options if self._training else {name: options[name] for name in TOLD_OF_SELF}
+            options["bleu_weight"] = 0.0
+        told = options if self._training else {name: options[name] for name in SELF_SETTINGS}
         return {"consensus": self.source} | {f"consensus_{key}": told[key] for key in told}
 
     @property
@@ -234,12 +232,11 @@ class Consensus:
         self,
         hypotheses: Sequence[Sentences],
         features: Float[np.ndarray, "N F"],
-        judged: Sequence[Float[np.ndarray, " _"]] | None = None,
-    ) -> list[list[Standing]]:
+        reranking_scores: Sequence[Float[np.ndarray, " _"]] | None = None,
+    ) -> list[list[RerankResult]]:
         """For each photo its hypotheses, best first. No photo changes what another gets.
 
-        `judged` is what a captioner adds to the scores, by what it says fits; sentence BLEU then
-        counts beside CIDEr-D.
+        Reranking scores are added to those of consensus; sentence BLEU then counts beside CIDEr-D.
         """
         if self._training is None:
             # No document frequencies from the batch, which would make it matter.
@@ -248,13 +245,15 @@ class Consensus:
             captions, space = self._training
             neighbours = space.nearest(features, self.options.neighbours)
             scores = _agreed(captions, hypotheses, neighbours, self.options)
-            if judged is not None and self.options.by == "cider" and self.options.bleu:
+            with_bleu = self.options.by == "cider" and self.options.bleu_weight
+            if reranking_scores is not None and with_bleu:
                 by_bleu = self.options.model_copy(update={"by": "bleu"})
                 others = _agreed(captions, hypotheses, neighbours, by_bleu)
-                scores = [a + self.options.bleu * b for a, b in zip(scores, others, strict=True)]
-        if judged is not None:
-            scores = [a + b for a, b in zip(scores, judged, strict=True)]
-        return list(map(standings, scores, hypotheses))
+                weight = self.options.bleu_weight
+                scores = [a + weight * b for a, b in zip(scores, others, strict=True)]
+        if reranking_scores is not None:
+            scores = [a + b for a, b in zip(scores, reranking_scores, strict=True)]
+        return list(map(rerank_results, scores, hypotheses))
 
 
 def _agreed(
@@ -263,7 +262,7 @@ def _agreed(
     neighbours: Sequence[Neighbours],
     options: ConsensusOptions,
 ) -> list[Float[np.ndarray, " S"]]:
-    return [opinion.scores for opinion in captions.judge(hypotheses, neighbours, options)]
+    return [found.scores for found in captions.compare(hypotheses, neighbours, options)]
 
 
 def feature_space(
@@ -271,22 +270,16 @@ def feature_space(
     images: Sequence[CaptionedImage],
     checkpoint: Checkpoint,
     options: ConsensusOptions,
-    ranker: Ranker | None = None,
 ) -> FeatureSpace:
     """Of these images' features; a model that sees no image refines none."""
-    options = options.settled(ranker)
-
-    @torch.inference_mode()
-    def see(features: np.ndarray) -> np.ndarray:
-        seen: np.ndarray = checkpoint.model.see(torch.from_numpy(features)).numpy()
-        return seen
-
+    heads = checkpoint.heads
+    options = options.settled(heads)
     matrix = load_features(dataset, checkpoint.encoder).of(images)
-    if options.features == "joint" and ranker:
-        return FeatureSpace(matrix, options.distance, ranker.see)
-    if options.features == "raw" or not checkpoint.model.config.sees_image:
+    if options.features == "joint" and heads:
+        return FeatureSpace(matrix, options.distance, heads.embed_image)
+    if options.features == "raw" or not checkpoint.config.model.sees_image:
         return FeatureSpace(matrix, options.distance)
-    return FeatureSpace(matrix, options.distance, see)
+    return FeatureSpace(matrix, options.distance, checkpoint.network.encode_image)
 
 
 def _distinct(sentences: Sentences) -> list[tuple[str, ...]]:

@@ -11,20 +11,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, Valida
 
 from mrnn.captioning.consensus import (
     ConsensusOptions,
-    Opinion,
-    Standing,
+    ConsensusScores,
+    RerankResult,
     TrainingCaptions,
     self_scores,
-    standings,
+    rerank_results,
 )
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features
 from mrnn.data.images import load_image
-from mrnn.encoders import Encoder
 from mrnn.errors import DataError, ImageError
 from mrnn.files import first_problem, read_lines
 from mrnn.metrics.sentence_similarity import Measure
 from mrnn.model.config import EncoderIdentity
+from mrnn.model.image_encoder import ImageEncoder
 from mrnn.retrieval.nearest import FeatureSpace, Neighbours
 from mrnn.tokenizer import tokenize
 
@@ -58,7 +58,7 @@ class Ranked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     text: str
-    consensus: Standing | None = None
+    consensus: RerankResult | None = None
     closest: Closest | None = None
 
 
@@ -84,7 +84,7 @@ class NBest(BaseModel):
         """The hypotheses as lists of words."""
         return [tokenize(caption.text) for caption in self.captions]
 
-    def ranked(self, places: Sequence[Standing], **more: Any) -> "NBest":  # noqa: ANN401
+    def ranked(self, places: Sequence[RerankResult], **more: Any) -> "NBest":  # noqa: ANN401
         """In a new order."""
         captions = [
             self.captions[standing.rank_before - 1].model_copy(update={"consensus": standing})
@@ -120,7 +120,7 @@ def rank_by_each_other(lists: Sequence[NBest], by: Measure) -> list[NBest]:
     """Document frequencies are those of the lists; of a list alone, all n-grams weigh the same."""
     sentences = [each.sentences for each in lists]
     scores = self_scores(sentences, by, weighted=len(lists) > 1)
-    places = map(standings, scores, sentences)
+    places = map(rerank_results, scores, sentences)
     return [each.ranked(own) for each, own in zip(lists, places, strict=True)]
 
 
@@ -134,11 +134,11 @@ def rank_by_neighbours(
 ) -> Iterator[NBest]:
     """With `evidence`: the neighbours with their captions, and the one closest to each caption."""
     sentences = [each.sentences for each in lists]
-    opinions = captions.judge(sentences, neighbours, options)
-    for each, own, nearest, opinion in zip(lists, sentences, neighbours, opinions, strict=True):
-        places = standings(opinion.scores, own)
+    compared = captions.compare(sentences, neighbours, options)
+    for each, own, nearest, scores in zip(lists, sentences, neighbours, compared, strict=True):
+        places = rerank_results(scores.scores, own)
         if evidence:
-            each = _with_closest(each, opinion, captions)
+            each = _with_closest(each, scores, captions)
             yield each.ranked(places, evidence=_evidence(nearest, captions))
         else:
             yield each.ranked(places)
@@ -153,10 +153,10 @@ def _evidence(nearest: Neighbours, captions: TrainingCaptions) -> tuple[Evidence
     )
 
 
-def _with_closest(each: NBest, opinion: Opinion, captions: TrainingCaptions) -> NBest:
+def _with_closest(each: NBest, scores: ConsensusScores, captions: TrainingCaptions) -> NBest:
     found = []
     for place, caption in enumerate(each.captions):
-        row = int(opinion.closest[place])
+        row = int(scores.closest[place])
         if row < 0:
             found.append(caption)
             continue
@@ -164,7 +164,7 @@ def _with_closest(each: NBest, opinion: Opinion, captions: TrainingCaptions) -> 
         closest = Closest(
             image=image.name,
             caption=text,
-            similarity=float(opinion.similarity[place]),
+            similarity=float(scores.similarity[place]),
             copies=captions.copies(tokenize(caption.text)),
         )
         found.append(caption.model_copy(update={"closest": closest}))
@@ -220,13 +220,13 @@ class PhotoFeatures:
 
     dataset: Dataset
     identity: EncoderIdentity
-    load_encoder: Callable[[], Encoder]
+    load_encoder: Callable[[], ImageEncoder]
     """Called if a photo must be encoded."""
 
     def __post_init__(self) -> None:
         self._features = load_features(self.dataset, self.identity)
         self._names = {str(image.path.resolve()): image.name for image in self.dataset.images}
-        self._encoder: Encoder | None = None
+        self._encoder: ImageEncoder | None = None
 
     def __call__(self, each: NBest) -> np.ndarray:
         """Raises DataError where there is none."""
@@ -245,5 +245,4 @@ class PhotoFeatures:
                 f"{error}; and it is not in {self.dataset.folder}. Give its line a feature or "
                 "neighbours, or a path that leads to the photo"
             ) from error
-        pixels = self._encoder.preprocess(photo)
-        return np.asarray(self._encoder.encode(pixels[None])[0])
+        return np.asarray(self._encoder.encode(self._encoder.preprocess(photo)))

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_serializer
 
-from mrnn.captioning.consensus import Standing
+from mrnn.captioning.consensus import RerankResult
 
 
 class Word(BaseModel):
@@ -27,7 +27,7 @@ class Caption(BaseModel):
     log_probability: float
     """Nats: the sum over its words and the end sign."""
     words: tuple[Word, ...]
-    consensus: Standing | None = None
+    consensus: RerankResult | None = None
     """Its rank before and after re-ranking, among all hypotheses; None where there was none."""
 
     @model_serializer(mode="wrap")

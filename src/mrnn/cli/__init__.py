@@ -24,7 +24,6 @@ from mrnn.errors import MRNNError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -60,7 +59,7 @@ def main() -> None:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         try:
-            app()
+            app(prog_name="mrnn")
         finally:
             sys.stdout.flush()
     except SystemExit as end:

@@ -14,7 +14,9 @@ from mrnn.errors import OptionsError
 if TYPE_CHECKING:
     from mrnn.captioning.results import ImageCaptions
 
-DEMO_PHOTOS = ("camera.png", "motorcycle_left.png", "astronaut.png", "chelsea.png", "page.png")
+INSTALLED = Path(__file__).parents[1] / "examples"
+CHECKOUT = Path(__file__).parents[3] / "examples"
+"""Where the example photos are: in the wheel, and in the source that it is made from."""
 
 
 @takes_decoding_flags
@@ -102,24 +104,14 @@ def _left_to_do(photos: Sequence[Path], done: Collection[str]) -> list[Path]:
     return [p for batch in batches if {image_name(p) for p in batch} - {*done} for p in batch]
 
 
-def demo(
-    paths: Annotated[
-        list[str] | None, typer.Argument(help="Your photos [default: a few that are installed]")
-    ] = None,
-) -> None:
-    """Caption photos with the model that ships, to see what it can do."""
-    if paths:
-        caption(paths)
-        return
-    try:
-        from skimage import data_dir  # type: ignore[attr-defined]
-    except ImportError:
-        raise OptionsError("The demo's photos need: pip install 'mrnn[demo]'") from None
+def demo() -> None:
+    """Caption the example photos with the model that ships, to see what it can do."""
     from mrnn.captioning.captioner import Captioner
+    from mrnn.data.images import find_images
 
-    tell(f"Photos that come with scikit-image, in {data_dir}. The last two are unlike")
-    tell("those that the model learned from, and it says so. Your own: mrnn caption PHOTO...")
-    for result in Captioner.load().stream([Path(data_dir) / name for name in DEMO_PHOTOS]):
+    folder = INSTALLED if INSTALLED.is_dir() else CHECKOUT
+    tell(f"The photos in {folder}. Your own: mrnn caption PHOTO...")
+    for result in Captioner.load().stream(find_images([folder])):
         print(_for_people(result.model_copy(update={"image": Path(result.image).name})))
 
 

@@ -1,9 +1,11 @@
-"""How familiar a photo is to a model: a word of honesty to go with each caption.
+"""How familiar a photo is to a model: whether its feature is like those of the training photos.
 
-Photos of the kind that a model learned from lie around their mean, and most of all along a few
-directions; a page of text lies far off.
+Features of training photos lie around their mean and vary along a few directions; those of a page
+of text lie far off.
 
 Letters: N images, F image feature, K directions.
+Source of the search for directions: Halko, Martinsson and Tropp, "Finding Structure with
+Randomness", SIAM Review 2011, algorithms 4.4 and 5.1.
 """
 
 import math
@@ -12,81 +14,84 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Float32
 
-from mrnn.model.power_normalization import unit_roots
+from mrnn.model.power_normalization import power_normalize
 
 Photo = TypeVar("Photo")
 
 DIRECTIONS = 7
-BYTES = 10_240
-"""That the statistics take at most: of long features they hold fewer directions."""
-STORED = torch.float8_e5m2
-"""A byte a value is enough: its rounding is lost in the sum over a feature."""
+VALUES = 10_240
+"""The size of the statistics: of long features they hold fewer directions."""
+STORED = np.float16
 HELD_OUT = 10
 MOST_PHOTOS = 6_000
 """That the statistics need; see `evenly_spaced`."""
+OVERSAMPLING, ITERATIONS = 49, 3
+"""Directions sought beyond those needed, and power iterations, which make those needed exact."""
 UNFAMILIAR = 0.5
-"""Under this a photo is unlike nearly all (99 %) that the model learned from."""
+"""Below this a photo is unlike 99 % of the photos that the model was trained on."""
 
 
 @dataclass(frozen=True)
 class Familiarity:
     """Statistics of the training photos' features, small enough to go with the checkpoint."""
 
-    mean: Float[Tensor, " F"]
-    """Of the training features, each as `unit_roots` makes it."""
-    directions: Float[Tensor, "K F"]
-    """Those that these vary along most, orthonormal but for rounding."""
+    mean: Float32[np.ndarray, " F"]
+    """Of the power-normalized features."""
+    directions: Float32[np.ndarray, "K F"]
+    """Their principal directions, orthonormal but for rounding."""
     middle: float
     """The median distance of the training photos."""
     edge: float
-    """The distance that 99 % of them stay under."""
+    """The 99th percentile of their distances."""
 
     @classmethod
     def of(cls, features: Float[np.ndarray, "N F"]) -> "Familiarity":
-        """Of the training photos: one in ten says how far photos lie that gave no direction."""
-        matrix = torch.from_numpy(np.asarray(features, dtype=np.float32))
-        held_out = torch.arange(len(matrix)) % HELD_OUT == 0
-        normal = unit_roots(matrix[~held_out])
-        mean = normal.mean(0)
-        directions = _principal_directions(normal - mean)
-        mean, directions = (tensor.to(STORED).float() for tensor in (mean, directions))
+        """Of the training photos: every tenth is held out to measure distances.
+
+        The same features give the same statistics. Mean and directions are rounded as stored.
+        """
+        matrix = np.asarray(features, dtype=np.float32)
+        held_out = np.arange(len(matrix)) % HELD_OUT == 0
+        normalized = power_normalize(matrix[~held_out])
+        mean = normalized.mean(axis=0)
+        directions = _principal_directions(normalized - mean)
+        mean, directions = (x.astype(STORED).astype(np.float32) for x in (mean, directions))
         distances = cls(mean, directions, 0.0, 1.0).distance(matrix[held_out])
-        middle, edge = distances.quantile(torch.tensor([0.5, 0.99])).tolist()
+        middle, edge = np.quantile(distances, [0.5, 0.99]).tolist()
         return cls(mean, directions, middle, max(edge, middle + 1e-3))
 
-    def distance(self, features: Float[Tensor, "N F"]) -> Float[Tensor, " N"]:
-        """From the mean, across the directions: a step along them is free."""
-        departure = unit_roots(features) - self.mean
-        along = departure @ self.directions.t()
-        across = departure.square().sum(1) - along.square().sum(1)
-        distance: Tensor = across.clamp(min=0).sqrt()
-        return distance
+    def distance(self, features: Float[np.ndarray, "N F"]) -> Float32[np.ndarray, " N"]:
+        """From the mean, leaving out what lies along the directions."""
+        departure = power_normalize(features.astype(np.float32)) - self.mean
+        along = departure @ self.directions.T
+        across = np.square(departure).sum(axis=1) - np.square(along).sum(axis=1)
+        return np.asarray(np.sqrt(np.maximum(across, 0)))
 
-    def score(self, features: Float[Tensor, "N F"]) -> Float[Tensor, " N"]:
-        """0..1: near 1 like the training photos, 0.98 at their median, 0.5 at their edge."""
+    def score(self, features: Float[np.ndarray, "N F"]) -> Float[np.ndarray, " N"]:
+        """0..1: 0.98 at the median distance of the training photos, 0.5 at their edge."""
         width = (self.edge - self.middle) / 4
-        return torch.sigmoid((self.edge - self.distance(features)) / width)
+        logit = (self.edge - self.distance(features).astype(np.float64)) / width
+        return np.asarray(np.exp(-np.logaddexp(0, -logit)))
 
 
 def evenly_spaced(photos: Sequence[Photo]) -> Sequence[Photo]:
-    """All of them, or so many of a great number that statistics take neither minutes nor GBs."""
+    """All of them, or `MOST_PHOTOS` at most, which bounds the time and memory of the statistics."""
     return photos[:: math.ceil(len(photos) / MOST_PHOTOS)]
 
 
-def _principal_directions(centred: Float[Tensor, "N F"]) -> Float[Tensor, "K F"]:
-    """By falling variance; by random projections, whose seed is fixed, as exact ones take minutes.
-
-    More are sought than are needed, so that those are exact.
-    """
+def _principal_directions(centred: Float32[np.ndarray, "N F"]) -> Float32[np.ndarray, "K F"]:
+    """By falling variance, from random projections with a fixed seed: exact ones take minutes."""
     photos, size = centred.shape
-    count = min(DIRECTIONS, max(1, BYTES // size - 1), size // 2, photos - 1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        sought = min(8 * DIRECTIONS, *centred.shape)
-        _, _, directions = torch.pca_lowrank(centred, sought, center=False, niter=3)
-    found: Tensor = directions.t()[:count]
-    return found
+    count = min(DIRECTIONS, max(1, VALUES // size - 1), size // 2, photos - 1)
+    sought = min(DIRECTIONS + OVERSAMPLING, photos, size)
+    random = np.random.default_rng(0)
+    basis = centred @ random.standard_normal((size, sought), dtype=np.float32)
+    for _ in range(ITERATIONS):
+        basis, _ = np.linalg.qr(basis)
+        basis, _ = np.linalg.qr(centred.T @ basis)
+        basis = centred @ basis
+    basis, _ = np.linalg.qr(basis)
+    *_, directions = np.linalg.svd(basis.T @ centred, full_matrices=False)
+    return np.asarray(directions[:count])

@@ -1,40 +1,44 @@
-"""RUN/ranking.safetensors: all that a model needs, beside itself, to judge what fits a photo.
+"""RUN/heads.safetensors: what a trained model has beside its network to match photos and sentences.
 
-The tensors are the joint space's, the sampled photos and, after `expected_cider.`, those of the
-CIDEr to expect; the metadata say for which model, and how the parts are weighed.
+A joint embedding with sampled training photos retrieves, weighed against the network's likelihood;
+with the CIDEr predictor it reranks captions. All of it is trained after the network.
+
+Letters: S sentences, N images, F image feature, D joint embedding, K sampled images.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Float64, Int
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors.numpy import save
 
 from mrnn.errors import CheckpointError
 from mrnn.files import first_problem, write_whole
 from mrnn.metrics.ngrams import LONGEST
-from mrnn.model.checkpoint import Checkpoint
-from mrnn.model.cider_predictor import NOTHING, ExpectedCider
-from mrnn.model.joint_embedding import JointSpace
-from mrnn.model.quantization import packed, unpacked
+from mrnn.model.cider_predictor import PADDING, CiderPredictor
+from mrnn.model.config import ModelConfig
+from mrnn.model.joint_embedding import JointEmbedding, TokenIds
+from mrnn.model.quantization import dequantize, quantize
 
-FORMAT = 4
-RANKING = "ranking.safetensors"
-SAMPLED = "sampled_images"
-EXPECTED = "expected_cider."
-STORED = (torch.int8, torch.int32, torch.float16, torch.float32)
+FORMAT = 1
+HEADS = "heads.safetensors"
+JOINT, SAMPLED, CIDER = "joint_embedding.", "sampled_features", "cider_predictor."
+STORED = ("I8", "I32", "F16", "F32")
+"""Types of numbers that the file holds, as safetensors calls them."""
+HUBNESS_TEMPERATURE, HUBNESS_WEIGHT = 0.05, 0.5
+"""How soft the maximum of `Heads.hubness_correction` is, and how much of it counts."""
 
 
-class Weights(BaseModel):
-    """What a unit of likeness in the joint space is worth in nats of log-likelihood."""
+class RetrievalWeights(BaseModel):
+    """What a unit of similarity is worth, in nats of log-likelihood."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,64 +53,140 @@ class _Header(BaseModel):
 
     format: int = FORMAT
     model: str
-    """The fingerprint of the model that it was made for."""
-    weights: Weights
+    """The fingerprint of the model that the heads were trained for."""
+    weights: RetrievalWeights
     parts: int = Field(default=1, ge=1)
-    """Of the joint space."""
+    """Of the joint embedding."""
 
 
 @dataclass(frozen=True)
-class RankingParts:
-    """What the file holds."""
+class Heads:
+    """Retrieval and reranking heads of one model."""
 
-    space: JointSpace
-    sampled: Float[np.ndarray, "K F"]
-    weights: Weights
-    expected: ExpectedCider
+    joint_embedding: JointEmbedding
+    sampled_features: Float32[np.ndarray, "K F"]
+    """Of training photos, over which P(sentence) is taken."""
+    weights: RetrievalWeights
+    cider_predictor: CiderPredictor
 
+    def embed_text(self, sentences: Sequence[TokenIds]) -> Float32[np.ndarray, "S D"]:
+        """Of sentences, in the joint embedding."""
+        return self.joint_embedding.embed_text(sentences)
 
-def write_ranking(folder: Path, checkpoint: Checkpoint, parts: RankingParts) -> None:
-    """To a sibling, then renamed; matrices are rounded to a byte a number."""
-    tensors = {**parts.space.state_dict(), SAMPLED: torch.from_numpy(parts.sampled)}
-    tensors |= {EXPECTED + name: tensor for name, tensor in parts.expected.tensors.items()}
-    header = _Header(model=checkpoint.fingerprint, weights=parts.weights, parts=parts.space.parts)
-    content = save(packed(tensors), {"header": header.model_dump_json()})
-    write_whole(folder / RANKING, content)
+    def embed_image(self, features: Float[np.ndarray, "N F"]) -> Float32[np.ndarray, "N D"]:
+        """Of photos, in the joint embedding."""
+        return self.joint_embedding.embed_image(features)
 
+    def similarity(
+        self, sentences: Sequence[Sequence[TokenIds]], features: Float[np.ndarray, "N F"]
+    ) -> list[Float64[np.ndarray, " _"]]:
+        """The cosine, -1..1, of each photo with its own sentences."""
+        pairs = zip(sentences, self.embed_image(features), strict=True)
+        return [(self.embed_text(own) @ photo).astype(np.float64) for own, photo in pairs]
 
-def read_ranking(folder: Path, checkpoint: Checkpoint) -> RankingParts:
-    """Strictly: a wrong tensor or another model is refused, and the error says what mends it."""
-    file = folder / RANKING
+    def predicted_cider(
+        self, sentences: Sequence[Sequence[TokenIds]], features: Float[np.ndarray, "N F"]
+    ) -> list[Float64[np.ndarray, " _"]]:
+        """The predicted CIDEr-D, near 0..10, of each photo's own sentences."""
+        return self.cider_predictor.score(sentences, features)
 
-    def refuse(problem: object) -> NoReturn:
-        raise CheckpointError(
-            f"{file}{problem}. Run: mrnn train-ranking {folder} --data DATA; without that file the "
-            "model captions by likelihood alone"
-        )
+    def hubness_correction(self, vectors: Float[np.ndarray, "S D"]) -> Float32[np.ndarray, " S"]:
+        """What to subtract from the similarity of embedded sentences that are near any photo.
 
-    if not file.exists():
-        refuse(" does not exist, so nothing can be ranked")
-    try:
-        with safe_open(file, framework="pt") as opened:
-            content = json.loads((opened.metadata() or {}).get("header", "null"))
-            header = _header_of(content, checkpoint.fingerprint)
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        return _parts_of(tensors, header, checkpoint)
-    except _UnfitError as error:
-        refuse(error)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        refuse(f" cannot be read: {str(error).splitlines()[0]}")
+        Such hubs would else come up for every photo. It is a soft maximum of the similarities with
+        the sampled photos, as P(sentence) is of their likelihoods.
+        """
+        logits = (vectors @ self._sampled.T).astype(np.float64) / HUBNESS_TEMPERATURE
+        largest = logits.max(axis=1, keepdims=True)
+        mean = np.exp(logits - largest).mean(axis=1)
+        soft = HUBNESS_TEMPERATURE * (largest[:, 0] + np.log(mean))
+        return np.asarray(HUBNESS_WEIGHT * soft, dtype=np.float32)
+
+    @cached_property
+    def _sampled(self) -> Float32[np.ndarray, "K D"]:
+        return self.embed_image(self.sampled_features)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 digits that change with any vector, sampled photo or weight; used by indexes."""
+        digest = hashlib.sha256(self.weights.model_dump_json().encode())
+        digest.update(str(self.joint_embedding.parts).encode())
+        for name, array in sorted(self._arrays.items()):
+            if not name.startswith(CIDER):
+                digest.update(name.encode() + array.astype(np.float16).tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """By their names in the file."""
+        return {
+            **{JOINT + name: array for name, array in self.joint_embedding.arrays.items()},
+            SAMPLED: self.sampled_features,
+            **{CIDER + name: array for name, array in self.cider_predictor.arrays.items()},
+        }
+
+    def save(self, folder: Path, model: str) -> None:
+        """Into a run's folder, quantized to int8; `model` is the fingerprint of its network."""
+        header = _Header(model=model, weights=self.weights, parts=self.joint_embedding.parts)
+        content = save(quantize(self._arrays), {"header": header.model_dump_json()})
+        write_whole(folder / HEADS, content)
+
+    @classmethod
+    def load(cls, folder: Path, config: ModelConfig, model: str) -> "Heads":
+        """From a run's folder; `model` is the fingerprint of its network.
+
+        Raises CheckpointError for a wrong tensor or another model, and says what mends it.
+        """
+        file = folder / HEADS
+
+        def refuse(problem: object) -> NoReturn:
+            raise CheckpointError(
+                f"{file}{problem}. Run: mrnn train-heads {folder} --data DATA; without that file "
+                "the model captions by likelihood alone"
+            )
+
+        if not file.exists():
+            refuse(" does not exist, so the model has no retrieval head")
+        try:
+            return _read(file, config, model)
+        except _UnfitError as error:
+            refuse(error)
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
+            refuse(f" cannot be read: {str(error).splitlines()[0]:.100}")
 
 
 class _UnfitError(Exception):
     """What is wrong with the file, as the rest of a line that begins with its name."""
 
 
+def _read(file: Path, config: ModelConfig, model: str) -> Heads:
+    with safe_open(file, framework="np") as opened:
+        header = _header_of(json.loads((opened.metadata() or {}).get("header", "null")), model)
+        names = opened.keys()
+        for name in names:
+            if (stored := opened.get_slice(name).get_dtype()) not in STORED:
+                raise _UnfitError(f": {name!r:.60} holds {stored}")
+        tensors = dequantize({name: opened.get_tensor(name) for name in names})
+    _check(tensors, _shapes(tensors, config))
+    _check_token_ids(tensors[CIDER + "token_ids"], config.vocabulary_size)
+    joint, cider = (
+        {name.removeprefix(head): t for name, t in tensors.items() if name.startswith(head)}
+        for head in (JOINT, CIDER)
+    )
+    width = len(joint["image_bias"])
+    if width % header.parts:
+        raise _UnfitError(f": {header.parts} parts cannot share {width} dimensions")
+    return Heads(
+        JointEmbedding(**joint, parts=header.parts), tensors[SAMPLED], header.weights,
+        CiderPredictor(**cider),
+    )  # fmt: skip
+
+
 def _header_of(content: Any, model: str) -> _Header:  # noqa: ANN401
     found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
+    if found != FORMAT or isinstance(found, bool):
         raise _UnfitError(
-            f" has format {found!r}; this version reads {FORMAT}, so upgrade mrnn if it is newer"
+            f" has format {found!r:.40}, not {FORMAT}, so upgrade mrnn if that is newer"
         )
     try:
         header = _Header.model_validate(content)
@@ -117,65 +197,51 @@ def _header_of(content: Any, model: str) -> _Header:  # noqa: ANN401
     return header
 
 
-def _parts_of(
-    stored: Mapping[str, Tensor], header: _Header, checkpoint: Checkpoint
-) -> RankingParts:
-    for name, tensor in stored.items():
-        if tensor.dtype not in STORED:
-            raise _UnfitError(f": {name} holds {tensor.dtype}")
-    tensors = unpacked(stored)
-    space = _empty_space(tensors, header.parts, checkpoint)
-    _check(tensors, _shapes(tensors, space))
-    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(EXPECTED)}
-    sampled = own.pop(SAMPLED).numpy()
-    space.load_state_dict(own)
-    expected = {
-        name.removeprefix(EXPECTED): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(EXPECTED)
-    }
-    spelling = expected["spelling"]
-    if spelling.dtype != torch.int32 or (spelling < NOTHING).any():
-        raise _UnfitError(f": {EXPECTED}spelling holds no ids of words")
-    return RankingParts(space.eval(), sampled, header.weights, ExpectedCider(**expected))
-
-
-def _empty_space(tensors: Mapping[str, Tensor], parts: int, checkpoint: Checkpoint) -> JointSpace:
-    width = tensors["image.bias"].numel() if "image.bias" in tensors else parts
-    if not width or width % parts:
-        raise _UnfitError(f": {parts} parts cannot share {width} dimensions")
-    config = checkpoint.model.config
-    return JointSpace(config.vocabulary_size, config.image_size, width // parts, parts)
-
-
-def _shapes(tensors: Mapping[str, Tensor], space: JointSpace) -> dict[str, tuple[int, ...]]:
-    """That the tensors should have, given how many photos, n-grams and directions there are."""
+def _shapes(tensors: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """That the tensors should have, given the number of dimensions, photos, n-grams and lengths."""
 
     def count(name: str, axis: int = 0) -> int:
         tensor = tensors.get(name)
         return 1 if tensor is None or tensor.ndim <= axis else max(1, tensor.shape[axis])
 
-    features = space.image.in_features
-    ngrams, directions = (count(EXPECTED + "ngram", axis) for axis in (0, 1))
-    expected = {
-        "spelling": (ngrams, LONGEST), "rarity": (ngrams,), "rarest": (1,), "mean": (ngrams,),
-        "ngram": (ngrams, directions), "image": (directions, features), "centre": (features,),
-        "length": (count(EXPECTED + "length"),),
+    words, features = config.vocabulary_size, config.image_size
+    width = count(JOINT + "image_bias")
+    ngrams, directions = (count(CIDER + "ngram_weight", axis) for axis in (0, 1))
+    joint = {
+        "words": (words, width), "image_weight": (width, features), "image_bias": (width,),
+        "feature_mean": (features,), "feature_scale": (features,),
+    }  # fmt: skip
+    cider = {
+        "token_ids": (ngrams, LONGEST), "idf": (ngrams,), "max_idf": (1,),
+        "ngram_weight": (ngrams, directions), "ngram_bias": (ngrams,),
+        "image_weight": (directions, features), "feature_mean": (features,),
+        "length_penalty": (count(CIDER + "length_penalty"),),
     }  # fmt: skip
     return {
-        **{name: tuple(tensor.shape) for name, tensor in space.state_dict().items()},
+        **{JOINT + name: shape for name, shape in joint.items()},
         SAMPLED: (count(SAMPLED), features),
-        **{EXPECTED + name: shape for name, shape in expected.items()},
+        **{CIDER + name: shape for name, shape in cider.items()},
     }
 
 
-def _check(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
     for name in sorted(shapes.keys() | tensors.keys()):
         if name not in tensors:
             raise _UnfitError(f" lacks the tensor {name}")
         if name not in shapes:
-            raise _UnfitError(f" has an unknown tensor {name}")
-        if (shape := tuple(tensors[name].shape)) != shapes[name]:
+            raise _UnfitError(f" has an unknown tensor {name!r:.60}")
+        if (shape := tensors[name].shape) != shapes[name]:
             raise _UnfitError(f": {name} has shape {shape}, not {shapes[name]}")
-        if not torch.isfinite(tensors[name]).all():
+        integers = name == CIDER + "token_ids"
+        if (tensors[name].dtype == np.int32) != integers:
+            raise _UnfitError(f": {name} holds {tensors[name].dtype}")
+        if not integers and not np.isfinite(tensors[name]).all():
             raise _UnfitError(f": {name} holds values that are not finite")
+
+
+def _check_token_ids(ids: Int[np.ndarray, "G 4"], vocabulary_size: int) -> None:
+    """One to four words of the vocabulary, then padding."""
+    words = (ids >= 0) & (ids < vocabulary_size)
+    whole = words[:, 0].all() and (words | (ids == PADDING)).all()
+    if not whole or (words[:, 1:] & ~words[:, :-1]).any():
+        raise _UnfitError(f": {CIDER}token_ids holds no n-grams of the vocabulary")

@@ -1,172 +1,75 @@
-"""A space that sentences and photos share: a pair fits if their vectors point the same way.
+"""A joint embedding of sentences and photos: those that belong together point the same way.
 
-It finds candidates for the exact likelihood by one matrix product. A sentence is the sum of its
-words' vectors, a photo a projection of its feature's roots; both are scaled to unit length.
-Trained so that among many photos and sentences those that belong together are nearest. A space has
-parts that are trained apart: the mean of their likenesses errs less than each of them.
+It finds candidates for the exact likelihood with one matrix product. A sentence is the sum of its
+words' vectors, a photo a linear projection of its power-normalized feature; both have unit length.
+An embedding has parts that were trained apart: the mean of their cosines errs less than each.
 
-Letters: S sentences, N images, F image feature, D the space, all parts of it.
-Source: the cost is InfoNCE in both directions, as in Radford et al., "Learning Transferable Visual
-Models From Natural Language Supervision", ICML 2021.
+Letters: S sentences, V vocabulary, N images, F image feature, D the embedding, all parts of it.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
-from torch.nn import functional
+from jaxtyping import Float, Float32, Int
 
-from mrnn.model.power_normalization import unit_roots
-from mrnn.training.batches import EncodedCaptions
+from mrnn.model.power_normalization import power_normalize, unit_length
 
-LEAST_TEMPERATURE = 0.02
-WARM_UP = 50
-"""Steps in which the learning rate rises."""
+TokenIds = Sequence[int] | Int[np.ndarray, " _"]
+"""Of a sentence, without `<bos>` and `<eos>`."""
+
+BLOCK = 512
+"""Sentences or photos embedded at a time, to bound memory."""
 
 
-class JointSpaceOptions(BaseModel):
-    """How a joint space is trained."""
+@dataclass(frozen=True)
+class JointEmbedding:
+    """Its weights, see `mrnn.training.joint_embedding`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    words: Float32[np.ndarray, "V D"]
+    image_weight: Float32[np.ndarray, "D F"]
+    image_bias: Float32[np.ndarray, " D"]
+    feature_mean: Float32[np.ndarray, " F"]
+    feature_scale: Float32[np.ndarray, " F"]
+    """What a power-normalized feature, less the mean, is multiplied by."""
+    parts: int = 1
 
-    size: int = Field(default=128, ge=1)
-    """Of a part."""
-    parts: int = Field(default=3, ge=1)
-    steps: int = Field(default=1000, ge=1)
-    batch_size: int = Field(default=500, ge=2)
-    """Photos that compete with each other, each with one of its captions."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    feature_dropout: float = Field(default=0.6, ge=0, lt=1)
-    word_dropout: float = Field(default=0.3, ge=0, lt=1)
-    temperature: float = Field(default=0.05, gt=0)
-    """At the start; it is learned."""
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by their names."""
+        return {name: value for name, value in vars(self).items() if name != "parts"}
 
+    def embed_text(self, sentences: Sequence[TokenIds]) -> Float32[np.ndarray, "S D"]:
+        """Of sentences; zeros for a sentence without words."""
+        vectors = np.empty((len(sentences), self.words.shape[1]), np.float32)
+        for start in range(0, len(sentences), BLOCK):
+            block = slice(start, start + BLOCK)
+            vectors[block] = self._unit_length(self._sums(sentences[block]))
+        return vectors
 
-class JointSpace(nn.Module):
-    """Vectors of unit length for sentences and photos."""
+    def embed_image(self, features: Float[np.ndarray, "N F"]) -> Float32[np.ndarray, "N D"]:
+        """Of photos."""
+        vectors = np.empty((len(features), len(self.image_weight)), np.float32)
+        for start in range(0, len(features), BLOCK):
+            block = slice(start, start + BLOCK)
+            normalized = power_normalize(features[block].astype(np.float32))
+            scaled = (normalized - self.feature_mean) * self.feature_scale
+            vectors[block] = self._unit_length(scaled @ self.image_weight.T + self.image_bias)
+        return vectors
 
-    def __init__(self, vocabulary_size: int, image_size: int, size: int, parts: int = 1) -> None:
-        super().__init__()
-        self.parts = parts
-        self.words = nn.EmbeddingBag(vocabulary_size, parts * size, mode="sum")
-        self.image = nn.Linear(image_size, parts * size)
-        nn.init.normal_(self.words.weight, std=0.05)
-        self.mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("mean", torch.zeros(image_size))
-        self.register_buffer("scale", torch.ones(image_size))
+    def _sums(self, sentences: Sequence[TokenIds]) -> Float32[np.ndarray, "S D"]:
+        """Of each sentence's words, by a product of counts with the vectors of different words."""
+        lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
+        words = np.fromiter(chain.from_iterable(sentences), np.int64, lengths.sum())
+        different, column = np.unique(words, return_inverse=True)
+        cell = np.repeat(np.arange(len(lengths)), lengths) * len(different) + column
+        counts = np.bincount(cell, minlength=len(lengths) * len(different))
+        table = counts.reshape(len(lengths), len(different)).astype(np.float32)
+        return np.asarray(table @ self.words[different])
 
-    def read(
-        self, sentences: Sequence[Sequence[int]], dropout: float = 0.0
-    ) -> Float[Tensor, "S D"]:
-        """Of sentences as word ids; zero for a sentence without words."""
-        lengths = torch.tensor([0, *map(len, sentences)])
-        words = torch.tensor(
-            [word for sentence in sentences for word in sentence], dtype=torch.long
-        )
-        kept = (torch.rand(len(words)) >= dropout).float() if dropout else None
-        total: Tensor = self.words(words, lengths.cumsum(0)[:-1], per_sample_weights=kept)
-        return self._unit(total)
-
-    def see(self, images: Float[Tensor, "N F"], dropout: float = 0.0) -> Float[Tensor, "N D"]:
-        """Of photos, by their features."""
-        centred = (unit_roots(images) - self.mean) * self.scale
-        total: Tensor = self.image(functional.dropout(centred, dropout))
-        return self._unit(total)
-
-    def _unit(self, total: Float[Tensor, "X D"]) -> Float[Tensor, "X D"]:
-        """To unit length, each part to an equal share of it."""
-        parts = total.view(len(total), self.parts, total.shape[1] // self.parts)
-        return functional.normalize(parts, dim=2).flatten(1) / math.sqrt(self.parts)
-
-
-def train_joint_space(
-    features: Float[np.ndarray, "N F"],
-    captions: EncodedCaptions,
-    vocabulary_size: int,
-    options: JointSpaceOptions,
-    on_step: Callable[[], None] = lambda: None,
-) -> JointSpace:
-    """A joint space for photos and their captions. The same seed gives the same, bit for bit.
-
-    `on_step` is called `options.steps` times for each part.
-    """
-    seeds = range(options.seed * options.parts, (options.seed + 1) * options.parts)
-    parts = [
-        _train_part(
-            features, captions, vocabulary_size, options.model_copy(update={"seed": seed}), on_step
-        )
-        for seed in seeds
-    ]
-    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and replaced
-        space = JointSpace(vocabulary_size, features.shape[1], options.size, options.parts)
-    joined = {
-        "words.weight": torch.cat([part.words.weight for part in parts], dim=1),
-        "image.weight": torch.cat([part.image.weight for part in parts]),
-        "image.bias": torch.cat([part.image.bias for part in parts]),
-    }
-    space.load_state_dict({**parts[0].state_dict(), **joined})
-    return space.eval()
-
-
-def _train_part(
-    features: Float[np.ndarray, "N F"],
-    captions: EncodedCaptions,
-    vocabulary_size: int,
-    options: JointSpaceOptions,
-    on_step: Callable[[], None],
-) -> JointSpace:
-    images = torch.from_numpy(np.asarray(features, dtype=np.float32))
-    random = torch.Generator().manual_seed(options.seed)
-    owners = torch.from_numpy(captions.image_rows)
-    order = owners.argsort(stable=True)
-    counts = owners.bincount(minlength=len(images))
-    firsts = counts.cumsum(0) - counts
-    captioned = counts.nonzero()[:, 0]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        space = JointSpace(vocabulary_size, images.shape[1], options.size)
-        unit = unit_roots(images)
-        space.mean.copy_(unit.mean(0))
-        space.scale.copy_(1 / (unit.std(0, correction=0) + 0.05 / math.sqrt(unit.shape[1])))
-        scale = nn.Parameter(torch.tensor(-math.log(options.temperature)))
-        optimizer = torch.optim.AdamW(
-            [*space.parameters(), scale],
-            options.learning_rate,
-            weight_decay=options.weight_decay,
-            fused=True,
-        )
-        left = captioned[:0]
-        for step in range(options.steps):
-            if len(left) < min(options.batch_size, len(captioned)):
-                left = captioned[torch.randperm(len(captioned), generator=random)]
-            chosen, left = left[: options.batch_size], left[options.batch_size :]
-            draws = torch.rand(len(chosen), generator=random)
-            rows = order[firsts[chosen] + (draws * counts[chosen]).long()].tolist()
-            sentences = [captions.sentences[row].tolist() for row in rows]
-            seen = space.see(images[chosen], options.feature_dropout)
-            fit = space.read(sentences, options.word_dropout) @ seen.t()
-            logits = fit * scale.exp().clamp(max=1 / LEAST_TEMPERATURE)
-            truth = torch.arange(len(chosen))
-            cost = functional.cross_entropy(logits, truth) + functional.cross_entropy(
-                logits.t(), truth
-            )
-            for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(options, step)
-            optimizer.zero_grad()
-            cost.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            on_step()
-    return space
-
-
-def _learning_rate(options: JointSpaceOptions, step: int) -> float:
-    """A short warm-up, and a cosine down to 0."""
-    risen = min(1.0, (step + 1) / WARM_UP)
-    return options.learning_rate * risen * 0.5 * (1 + math.cos(math.pi * step / options.steps))
+    def _unit_length(self, vectors: Float32[np.ndarray, "X D"]) -> Float32[np.ndarray, "X D"]:
+        """Each part scaled to the same length, and all together to unit length."""
+        parts = vectors.reshape(len(vectors), self.parts, -1)
+        return unit_length(parts).reshape(vectors.shape) / np.float32(math.sqrt(self.parts))

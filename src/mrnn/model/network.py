@@ -198,3 +198,23 @@ class Network:
     @cached_property
     def _search(self) -> Session:
         return self._open(SEARCH)
+
+
+class Int8Search:
+    """A network as approximate search uses it: twice as fast, with an int8 output layer."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def initial_state(self, count: int) -> Float32[np.ndarray, "B S"]:
+        """As the network's."""
+        return self._network.initial_state(count)
+
+    def step(
+        self,
+        words: Int[np.ndarray, " B"],
+        state: Float32[np.ndarray, "B S"],
+        image: Float32[np.ndarray, "B M"],
+    ) -> tuple[Float32[np.ndarray, "B V"], Float32[np.ndarray, "B S"]]:
+        """As the network's, within some hundredths of a nat."""
+        return self._network.search_step(words, state, image)

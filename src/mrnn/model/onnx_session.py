@@ -26,19 +26,29 @@ class Session:
         """Type and shape of each input."""
         return {each.name: (each.type, each.shape) for each in self._session.get_inputs()}
 
+    @property
+    def outputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        """Type and shape of each output."""
+        return {each.name: (each.type, each.shape) for each in self._session.get_outputs()}
+
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs."""
         outputs: list[np.ndarray] = self._session.run(None, dict(inputs))
         return outputs
 
 
-def open_session(file: Path, mend: str) -> Session:
-    """Raises CheckpointError, which ends with `mend`, for a file that is missing or no graph."""
+def open_session(file: Path, mend: str, *, keeps_buffers: bool = True) -> Session:
+    """Raises CheckpointError, which ends with `mend`, for a file that is missing or no graph.
+
+    A session that does not keep its buffers from run to run takes less memory; to make them anew
+    costs time where a run is short.
+    """
     if not file.is_file():
         raise CheckpointError(f"{file} is missing; {mend}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count()
     options.log_severity_level = 4
+    options.enable_cpu_mem_arena = keeps_buffers
     try:
         session = onnxruntime.InferenceSession(
             str(file), options, providers=["CPUExecutionProvider"]

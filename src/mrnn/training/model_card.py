@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mrnn.files import write_whole
-from mrnn.model.checkpoint import Checkpoint
+from mrnn.model.config import EncoderIdentity
 from mrnn.training.recipe import Recipe
 
 MODEL_CARD = "MODEL_CARD.md"
@@ -12,9 +12,10 @@ MODEL_CARD = "MODEL_CARD.md"
 
 def write_model_card(
     folder: Path,
-    checkpoint: Checkpoint,
     recipe: Recipe,
     *,
+    encoder: EncoderIdentity,
+    vocabulary_size: int,
     data: str,
     sizes: Mapping[str, tuple[int, int]],
     epoch: int,
@@ -43,8 +44,8 @@ The dataset folder `{data}`:
 
 {splits}
 
-The vocabulary is of train alone: {len(checkpoint.vocabulary):,} words and signs. The epoch was
-chosen on dev.
+The vocabulary is of train alone: {vocabulary_size:,} words and special tokens. The epoch
+was chosen on dev.
 
 ## Terms
 
@@ -52,7 +53,7 @@ The terms of the training data apply to these weights.
 
 ## Recipe
 
-`{recipe.name}`, on features of {checkpoint.encoder}.
+`{recipe.name}`, on features of {encoder}.
 
 {options}
 

@@ -70,11 +70,11 @@ class MRNN(nn.Module):
         else:
             self.output = nn.Linear(multimodal, config.vocabulary_size)
 
-    def begin(self, count: int) -> Float[Tensor, "B S"]:
+    def initial_state(self, count: int) -> Float[Tensor, "B S"]:
         """The recurrent state of `count` sentences before their first word: r(0) = 0."""
         return self.output.weight.new_zeros(count, self.recurrence.state_size)
 
-    def read(
+    def encode_words(
         self, words: Int[Tensor, "B T"], state: Float[Tensor, "B S"]
     ) -> tuple[Float[Tensor, "B T M"], Float[Tensor, "B S"]]:
         """The sentence's share of the multimodal layer, V_w w(t) + V_r r(t): needs no image."""
@@ -85,7 +85,7 @@ class MRNN(nn.Module):
         r, state = self.recurrence(w, state)
         return self.word_to_multimodal(w) + self.recurrent_to_multimodal(self.drop(r)), state
 
-    def see(self, images: Float[Tensor, "*B F"]) -> Float[Tensor, "*B M"]:
+    def encode_image(self, images: Float[Tensor, "*B F"]) -> Float[Tensor, "*B M"]:
         """The image's share of the multimodal layer, V_I I: once per image."""
         if not self.config.sees_image:
             return images.new_zeros(*images.shape[:-1], self.config.multimodal_size)
@@ -115,26 +115,26 @@ class MRNN(nn.Module):
         logits: Tensor = self.output(self.join(language, seen))
         return logits
 
-    def advance(
+    def step(
         self, words: Int[Tensor, " B"], state: Float[Tensor, "B S"], seen: Float[Tensor, "B M"]
     ) -> tuple[Float[Tensor, "B V"], Float[Tensor, "B S"]]:
         """One step of decoding: log-probabilities (nats) of the next word, and the state."""
-        language, state = self.read(words[:, None], state)
+        language, state = self.encode_words(words[:, None], state)
         return self.fuse(language[:, 0], seen).log_softmax(-1), state
 
     def forward(
         self, words: Int[Tensor, "B T"], images: Float[Tensor, "B F"]
     ) -> Float[Tensor, "B T V"]:
         """Logits of every next word."""
-        language, _ = self.read(words, self.begin(len(words)))
-        return self.fuse(language, self.see(images)[:, None])
+        language, _ = self.encode_words(words, self.initial_state(len(words)))
+        return self.fuse(language, self.encode_image(images)[:, None])
 
     def loss(
         self, words: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], images: Float[Tensor, "B F"]
     ) -> Float[Tensor, ""]:
         """Minus the log-likelihood (nats) of all `targets` that are not `IGNORED`."""
-        language, _ = self.read(words, self.begin(len(words)))
-        hidden = self.join(language, self.see(images)[:, None])
+        language, _ = self.encode_words(words, self.initial_state(len(words)))
+        hidden = self.join(language, self.encode_image(images)[:, None])
         return _counted_loss(self.output, hidden, targets)
 
 
@@ -155,18 +155,18 @@ class SimpleRNN(nn.Module):
         )
         self.output = nn.Linear(config.recurrent_size, config.vocabulary_size)
 
-    def begin(self, count: int) -> Float[Tensor, "B S"]:
+    def initial_state(self, count: int) -> Float[Tensor, "B S"]:
         """The recurrent state of `count` sentences before their first word: r(0) = 0."""
         return self.output.weight.new_zeros(count, self.recurrence.state_size)
 
-    def read(
+    def encode_words(
         self, words: Int[Tensor, "B T"], state: Float[Tensor, "B S"]
     ) -> tuple[Float[Tensor, "B T R"], Float[Tensor, "B S"]]:
         """Every r(t), and the state after the last."""
         r, state = self.recurrence(self.drop(self.embedding(words)), state)
         return self.drop(r), state
 
-    def see(self, images: Float[Tensor, "*B F"]) -> Float[Tensor, "*B 0"]:
+    def encode_image(self, images: Float[Tensor, "*B F"]) -> Float[Tensor, "*B 0"]:
         """Nothing."""
         return images[..., :0]
 
@@ -185,19 +185,19 @@ class SimpleRNN(nn.Module):
         logits: Tensor = self.output(self.join(language, seen))
         return logits
 
-    def advance(
+    def step(
         self, words: Int[Tensor, " B"], state: Float[Tensor, "B S"], seen: Float[Tensor, "B 0"]
     ) -> tuple[Float[Tensor, "B V"], Float[Tensor, "B S"]]:
         """One step of decoding: log-probabilities (nats) of the next word, and the state."""
-        r, state = self.read(words[:, None], state)
+        r, state = self.encode_words(words[:, None], state)
         return self.fuse(r[:, 0], seen).log_softmax(-1), state
 
     def forward(
         self, words: Int[Tensor, "B T"], images: Float[Tensor, "B F"]
     ) -> Float[Tensor, "B T V"]:
         """Logits of every next word."""
-        r, _ = self.read(words, self.begin(len(words)))
-        return self.fuse(r, self.see(images)[:, None])
+        r, _ = self.encode_words(words, self.initial_state(len(words)))
+        return self.fuse(r, self.encode_image(images)[:, None])
 
     def loss(
         self,
@@ -206,7 +206,7 @@ class SimpleRNN(nn.Module):
         images: Float[Tensor, "B F"],  # noqa: ARG002
     ) -> Float[Tensor, ""]:
         """Minus the log-likelihood (nats) of all `targets` that are not `IGNORED`."""
-        r, _ = self.read(words, self.begin(len(words)))
+        r, _ = self.encode_words(words, self.initial_state(len(words)))
         return _counted_loss(self.output, r, targets)
 
 
@@ -226,3 +226,33 @@ Network = MRNN | SimpleRNN
 def network_of(config: ModelConfig) -> Network:
     """The network that a configuration describes, with its first weights."""
     return SimpleRNN(config) if config.network == "simple-rnn" else MRNN(config)
+
+
+class TorchLanguageModel:
+    """A network in training as decoding takes it: arrays in, arrays out."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    @torch.inference_mode()
+    def encode_image(self, features: Float[np.ndarray, "N F"]) -> Float[np.ndarray, "N M"]:
+        """The image's part of the multimodal layer."""
+        image: np.ndarray = self._network.encode_image(torch.from_numpy(features)).numpy()
+        return image
+
+    def initial_state(self, count: int) -> Float[np.ndarray, "X S"]:
+        """The states of `count` sentences before their first word."""
+        state: np.ndarray = self._network.initial_state(count).numpy()
+        return state
+
+    @torch.inference_mode()
+    def step(
+        self,
+        words: Int[np.ndarray, " X"],
+        state: Float[np.ndarray, "X S"],
+        image: Float[np.ndarray, "X M"],
+    ) -> tuple[Float[np.ndarray, "X V"], Float[np.ndarray, "X S"]]:
+        """Log-probabilities (nats) of the word after `words`, and the new states."""
+        arrays = (torch.from_numpy(np.ascontiguousarray(x)) for x in (words, state, image))
+        log_probs, new_state = self._network.step(*arrays)
+        return log_probs.numpy(), new_state.numpy()

@@ -13,9 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT
 from mrnn.errors import OptionsError
-from mrnn.model.cider_predictor import ExpectedCiderOptions
 from mrnn.model.config import DecodingOptions, Fit, ModelOptions
-from mrnn.model.joint_embedding import JointSpaceOptions
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 """The recipes that ship in the package; `mrnn train` knows them by name."""
@@ -57,6 +55,41 @@ class TrainingOptions(BaseModel):
     """Of the matrix products; auto times both and takes bfloat16 where it is faster."""
 
 
+class JointEmbeddingOptions(BaseModel):
+    """How a joint embedding is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(default=128, ge=1)
+    """Of a part."""
+    parts: int = Field(default=3, ge=1)
+    """Trained apart, each from its own seed."""
+    steps: int = Field(default=1000, ge=1)
+    """Of each part."""
+    batch_size: int = Field(default=500, ge=2)
+    """Photos that compete with each other, each with one of its captions."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    feature_dropout: float = Field(default=0.6, ge=0, lt=1)
+    word_dropout: float = Field(default=0.3, ge=0, lt=1)
+    temperature: float = Field(default=0.05, gt=0)
+    """Initial; it is learned."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class CiderPredictorOptions(BaseModel):
+    """How the regression of a CIDEr predictor is fitted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ngrams: int = Field(default=8000, ge=1)
+    """The n-grams that most images' captions have; no other is predicted."""
+    directions: int = Field(default=384, ge=1)
+    """The rank of the regression's matrix."""
+    penalty: float = Field(default=0.25, ge=1e-6)
+    """Ridge penalty, in units of the mean square of a centred, power-normalized feature."""
+
+
 class Recipe(BaseModel):
     """A complete recipe."""
 
@@ -67,10 +100,9 @@ class Recipe(BaseModel):
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
     decoding: DecodingOptions = DecodingOptions()
-    ranking: JointSpaceOptions | None = None
-    """The joint space that is trained after the model; None for a model that only captions."""
-    expected_cider: ExpectedCiderOptions = ExpectedCiderOptions()
-    """What is fitted with it."""
+    joint_embedding: JointEmbeddingOptions | None = None
+    """Trained after the network with the other heads; None for a model that only captions."""
+    cider_predictor: CiderPredictorOptions = CiderPredictorOptions()
 
 
 def load_recipe(file: str | Path, settings: Sequence[str] = ()) -> Recipe:

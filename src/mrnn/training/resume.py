@@ -38,7 +38,6 @@ class SavedRun:
     progress: Progress
     fingerprint: str
     """Of the recipe and the data."""
-    precision: str
     weights: dict[str, Tensor]
     average: dict[str, Tensor]
     optimizer: dict[int, dict[str, Tensor]]
@@ -59,7 +58,6 @@ def save_run(out: Path, run: SavedRun) -> None:
     metadata = {
         "progress": json.dumps(vars(run.progress)),
         "recipe": run.fingerprint,
-        "precision": run.precision,
     }
     file = out / RESUME
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +87,6 @@ def load_run(out: Path, fingerprint: str) -> SavedRun:
     return SavedRun(
         Progress(**json.loads(metadata["progress"])),
         fingerprint,
-        metadata["precision"],
         _below("model.", tensors),
         _below("average.", tensors),
         optimizer,

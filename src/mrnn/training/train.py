@@ -1,34 +1,36 @@
 """Training: `train` yields what happens, and leaves a checkpoint folder.
 
-RUN/ is the best checkpoint so far by dev perplexity, with its card, and what `saved_run` keeps.
+RUN/ is the best checkpoint so far by dev perplexity, with its card, and the state to resume from.
 """
 
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mrnn.captioning.captioner import Captioner
+from mrnn.captioning.decode import decode
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features, recorded_encoder
 from mrnn.errors import TrainingError
 from mrnn.evaluation.captions import score_generation
-from mrnn.evaluation.evaluate import generate
-from mrnn.model.checkpoint import Checkpoint
-from mrnn.model.config import DecodingOptions, ModelConfig
+from mrnn.model.checkpoint import FORMAT, save_checkpoint
+from mrnn.model.config import CheckpointConfig, DecodingOptions, EncoderIdentity, ModelConfig
 from mrnn.model.familiarity import Familiarity, evenly_spaced
-from mrnn.precision import Precision, faster_precision
-from mrnn.retrieval.likelihood import perplexity, perplexity_of
+from mrnn.retrieval.likelihood import perplexity_of
+from mrnn.tokenizer import Vocabulary
 from mrnn.training.batches import Batch, EncodedCaptions, batches
 from mrnn.training.data import TrainingData, read_training_data
 from mrnn.training.events import EpochDone, Event, RunFinished, RunStarted, StepDone
+from mrnn.training.export import export_graphs
 from mrnn.training.model_card import write_model_card
-from mrnn.training.network import network_of
+from mrnn.training.network import Network, TorchLanguageModel, network_of
 from mrnn.training.recipe import Recipe, TrainingOptions
 from mrnn.training.resume import (
     RESUME,
@@ -41,7 +43,7 @@ from mrnn.training.resume import (
     save_run,
 )
 
-AFTERWARDS = {"ranking", "expected_cider"}
+AFTERWARDS = {"joint_embedding", "cider_predictor"}
 """Tables of a recipe that may change while a run is interrupted, as the model does not."""
 BATCH_OF_DEV = 128
 
@@ -49,39 +51,58 @@ BATCH_OF_DEV = 128
 def train(recipe: Recipe, dataset: Dataset, out: Path, *, resume: bool = False) -> Iterator[Event]:
     """Train a model on the train split, choosing the best epoch on dev.
 
-    The same recipe, data, machine, precision and number of threads give the same weights, bit for
-    bit; so does a run that was interrupted, at whatever moment, and resumed.
+    The same recipe, data, machine and number of threads give the same weights, bit for bit; so does
+    a run that was interrupted, at whatever moment, and resumed.
     """
     check_folder(out, resume=resume)
-    encoder = recorded_encoder(dataset, recipe.encoder.name, recipe.encoder.fit)
+    encoder = recorded_encoder(dataset, recipe.encoder.name, recipe.encoder.resize_mode)
     features = load_features(dataset, encoder)
-    data, vocabulary = read_training_data(dataset, features, recipe.training.minimum_count)
+    data, vocabulary = read_training_data(dataset, features, recipe.training.min_count)
     torch.manual_seed(recipe.training.seed)
     config = ModelConfig(
         **recipe.model.model_dump(),
         vocabulary_size=len(vocabulary),
         image_size=encoder.feature_size,
     )
-    checkpoint = Checkpoint(
-        recipe.name,
-        network_of(config),
-        vocabulary,
-        encoder,
-        recipe.decoding,
-        Familiarity.of(features.of(evenly_spaced(dataset.split("train")))),
-    )
-    yield from _Run(recipe, checkpoint, data, out).events(resume)
+    familiarity = Familiarity.of(features.of(evenly_spaced(dataset.split("train"))))
+    model = TrainedModel(recipe, network_of(config), vocabulary, encoder, familiarity)
+    yield from _Run(model, data, out).events(resume)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network in training, with what a checkpoint holds beside it."""
+
+    recipe: Recipe
+    network: Network
+    vocabulary: Vocabulary
+    encoder: EncoderIdentity
+    familiarity: Familiarity
+
+    def save(self, folder: Path) -> None:
+        """As a checkpoint with its graphs."""
+        config = CheckpointConfig(
+            format=FORMAT,
+            recipe=self.recipe.name,
+            model=self.network.config,
+            encoder=self.encoder,
+            decoding=self.recipe.decoding,
+            reranking=self.recipe.reranking,
+            familiarity_median=self.familiarity.middle,
+            familiarity_edge=self.familiarity.edge,
+        )
+        weights = {name: w.detach().numpy() for name, w in self.network.named_parameters()}
+        save_checkpoint(folder, config, self.vocabulary, weights, self.familiarity)
+        export_graphs(folder, config.model)
 
 
 class _Run:
     """A model in training: its optimizer, its averaged weights and where it stands."""
 
-    def __init__(
-        self, recipe: Recipe, checkpoint: Checkpoint, data: TrainingData, out: Path
-    ) -> None:
-        self.recipe, self.options, self.out = recipe, recipe.training, out
-        self.checkpoint, self.data = checkpoint, data
-        self.model = checkpoint.model
+    def __init__(self, trained: TrainedModel, data: TrainingData, out: Path) -> None:
+        self.trained, self.data, self.out = trained, data, out
+        self.recipe, self.options = trained.recipe, trained.recipe.training
+        self.model = trained.network
         self.average = {name: weight.clone() for name, weight in self._weights().items()}
         self.optimizer = torch.optim.AdamW(  # without decay the same as Adam
             self.model.parameters(),
@@ -91,7 +112,7 @@ class _Run:
         )
         self.generator = torch.Generator().manual_seed(self.options.seed)
         self.progress = Progress()
-        self.low_precision = chosen_precision(self.options) == "bfloat16"
+        self.low_precision = self.options.precision == "bfloat16"
         self.steps_per_epoch = math.ceil(len(data.train) / self.options.batch_size)
 
     def events(self, resume: bool) -> Iterator[Event]:
@@ -104,10 +125,10 @@ class _Run:
         yield RunStarted(
             self.out,
             sum(parameter.numel() for parameter in self.model.parameters()),
-            len(self.checkpoint.vocabulary),
+            len(self.trained.vocabulary),
             self.options.epochs,
             self.steps_per_epoch,
-            "bfloat16" if self.low_precision else "float32",
+            self.options.precision,
             self.progress.epoch,
         )
         while self.progress.epoch < self.options.epochs and not self._out_of_patience():
@@ -180,11 +201,12 @@ class _Run:
         if best:
             self.progress.best_epoch = self.progress.epoch
             self.progress.best_perplexity = figures["dev_perplexity"]
-            self.checkpoint.save(self.out)
+            self.trained.save(self.out)
             write_model_card(
                 self.out,
-                self.checkpoint,
                 self.recipe,
+                encoder=self.trained.encoder,
+                vocabulary_size=len(self.trained.vocabulary),
                 data=self.data.folder,
                 sizes=self.data.sizes,
                 epoch=self.progress.epoch,
@@ -205,24 +227,29 @@ class _Run:
 
     def _measure(self) -> dict[str, Any]:
         data = self.data
-        dev_perplexity = perplexity(self.model, batches(data.dev, data.dev_features, BATCH_OF_DEV))
-        if not math.isfinite(dev_perplexity):
+        perplexity = dev_perplexity(self.model, batches(data.dev, data.dev_features, BATCH_OF_DEV))
+        if not math.isfinite(perplexity):
             raise TrainingError(
-                f"Dev perplexity is {dev_perplexity} after epoch {self.progress.epoch}: "
+                f"Dev perplexity is {perplexity} after epoch {self.progress.epoch}: "
                 "the weights grew too large; lower training.learning_rate"
             )
-        greedy = DecodingOptions(beam_size=1, maximum_words=self.recipe.decoding.maximum_words)
-        captioner = Captioner(self.checkpoint)
-        scores = score_generation(
-            generate(captioner, data.dev_features, greedy), data.dev_references
-        )
+        scores = score_generation(self._greedy_captions(), data.dev_references)
         return {
-            "dev_perplexity": dev_perplexity,
+            "dev_perplexity": perplexity,
             "shuffled_perplexity": self._shuffled_perplexity(),
             "distinct": scores.distinct,
             "bleu_4": scores.bleu_4,
             "cider": scores.cider,
         }
+
+    def _greedy_captions(self) -> list[list[str]]:
+        greedy = DecodingOptions(beam_size=1, max_length=self.recipe.decoding.max_length)
+        model, captions = TorchLanguageModel(self.model), []
+        for start in range(0, len(self.data.dev_features), BATCH_OF_DEV):
+            features = np.asarray(self.data.dev_features[start : start + BATCH_OF_DEV], np.float32)
+            for best, *_ in decode(model, model.encode_image(features), greedy):
+                captions.append(self.trained.vocabulary.decode(best.words))
+        return captions
 
     def _shuffled_perplexity(self) -> float | None:
         captions, features = self.data.dev, self.data.dev_features
@@ -230,7 +257,7 @@ class _Run:
             return None
         next_photo = (captions.image_rows + 1) % len(features)
         shifted = EncodedCaptions(captions.sentences, next_photo)
-        return perplexity(self.model, batches(shifted, features, BATCH_OF_DEV))
+        return dev_perplexity(self.model, batches(shifted, features, BATCH_OF_DEV))
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
@@ -244,7 +271,6 @@ class _Run:
         state = SavedRun(
             self.progress,
             self._fingerprint(),
-            "bfloat16" if self.low_precision else "float32",
             self._weights(),
             self.average,
             self.optimizer.state_dict()["state"],
@@ -256,7 +282,6 @@ class _Run:
     def _restore(self) -> None:
         state = load_run(self.out, self._fingerprint())
         self.progress, self.average = state.progress, state.average
-        self.low_precision = state.precision == "bfloat16"
         self._set_weights(state.weights)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
@@ -266,7 +291,7 @@ class _Run:
     def _fingerprint(self) -> str:
         """What must not change while a run is interrupted."""
         content: dict[str, Any] = self.recipe.model_dump(mode="json", exclude=AFTERWARDS)
-        content["encoder"] = self.checkpoint.encoder.model_dump(mode="json")
+        content["encoder"] = self.trained.encoder.model_dump(mode="json")
         content["captions"] = self.data.hash
         return json.dumps(content, sort_keys=True)
 
@@ -279,6 +304,11 @@ def learning_rate(options: TrainingOptions, step: int, steps: int) -> float:
     return options.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def chosen_precision(options: TrainingOptions) -> Precision:
-    """The recipe's, or the one in which this processor multiplies matrices faster."""
-    return faster_precision() if options.precision == "auto" else options.precision
+@torch.inference_mode()
+def dev_perplexity(network: Network, batches: Iterable[Batch]) -> float:
+    """2 ** -(mean log2 P) over all predicted words, `<eos>` and `<unk>` counted."""
+    nats, words = 0.0, 0
+    for batch in batches:
+        nats += float(network.loss(batch.words, batch.targets, batch.images))
+        words += batch.word_count
+    return perplexity_of(nats, words)

@@ -1,0 +1,66 @@
+"""The score that orders the hypotheses of a photo: log-likelihood, similarity, predicted CIDEr-D.
+
+To add a term: a function here, its line in `TERMS`, and its weight in `RerankingOptions`.
+
+Letters: N photos, F image feature, H hypotheses of a photo.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from mrnn.captioning.hypotheses import Hypothesis
+from mrnn.model.config import RerankingOptions
+from mrnn.model.heads import Heads
+
+DECIMALS = 4
+"""Of each term; later ones depend on the batch."""
+
+Sentences = Sequence[Sequence[Sequence[int]]]
+"""The hypotheses of each photo, as word ids."""
+Scores = list[Float[np.ndarray, " H"]]
+"""For each photo, of its hypotheses."""
+Term = Callable[[Heads, Sentences, Float[np.ndarray, "N F"]], Scores]
+
+
+def similarity(heads: Heads, sentences: Sentences, features: Float[np.ndarray, "N F"]) -> Scores:
+    """Of photo and sentence in the joint embedding, -1 to 1."""
+    return heads.similarity(sentences, features)
+
+
+def predicted_cider(
+    heads: Heads, sentences: Sentences, features: Float[np.ndarray, "N F"]
+) -> Scores:
+    """The CIDEr-D that is predicted from the photo alone, near 0 to 10."""
+    return heads.predicted_cider(sentences, features)
+
+
+TERMS: dict[str, Term] = {
+    "similarity_weight": similarity,
+    "predicted_cider_weight": predicted_cider,
+}
+
+
+def reranking_scores(
+    heads: Heads,
+    hypotheses: Sequence[Sequence[Hypothesis]],
+    features: Float[np.ndarray, "N F"],
+    options: RerankingOptions,
+    *,
+    likelihood_weight: float = 1.0,
+) -> Scores:
+    """The weighted sum of a hypothesis' score in the search and of the terms."""
+    sentences = [[hypothesis.words for hypothesis in found] for found in hypotheses]
+    scores = [np.array([likelihood_weight * h.score for h in found]) for found in hypotheses]
+    for name, weight in options.weights.items():
+        for score, term in zip(scores, TERMS[name](heads, sentences, features), strict=True):
+            score += weight * term.round(DECIMALS)
+    return scores
+
+
+def best_first(
+    hypotheses: Sequence[Hypothesis], scores: Float[np.ndarray, " H"]
+) -> list[Hypothesis]:
+    """By falling score; of equals, the earlier stays before the later."""
+    return [hypotheses[place] for place in np.argsort(-scores, kind="stable")]

@@ -1,0 +1,167 @@
+"""Fitting of the CIDEr predictor, see `mrnn.model.cider_predictor`.
+
+Letters: N images, F image feature, G n-grams, D directions, L lengths.
+"""
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mrnn.errors import DataError
+from mrnn.metrics.cider import SCALE, SIGMA
+from mrnn.metrics.ngrams import LONGEST, ngrams
+from mrnn.model.cider_predictor import PADDING, CiderPredictor
+from mrnn.model.quantization import dequantize, quantize
+from mrnn.tokenizer import Vocabulary
+from mrnn.training.batches import EncodedCaptions
+from mrnn.training.power_normalization import power_normalize
+from mrnn.training.recipe import CiderPredictorOptions
+
+BLOCK = 1000
+"""Images worked on at a time, to bound memory."""
+
+IdNGram = tuple[int, ...]
+
+
+class _Moments(NamedTuple):
+    """What the regression needs: X the centred features of images, Y their references' vectors."""
+
+    feature_mean: Float[Tensor, " F"]
+    ngram_mean: Float[Tensor, " G"]
+    gram: Float[Tensor, "F F"]
+    """X'X."""
+    products: Float[Tensor, "G F"]
+    """Y'X."""
+
+
+def fit_cider_predictor(
+    features: Float[np.ndarray, "N F"], captions: EncodedCaptions, options: CiderPredictorOptions
+) -> CiderPredictor:
+    """From the captions of a train split, rounded as stored. The same data give the same fit.
+
+    Images without captions are left out. Memory is that of the matrices (F x F and G x F) and of
+    the n-gram counts alone. Raises DataError for captions without a known word.
+    """
+    images, firsts = np.unique(np.sort(captions.image_rows), return_index=True)
+    order = np.split(np.argsort(captions.image_rows, kind="stable"), firsts[1:])
+    own = [[captions.sentences[row].tolist() for row in rows] for rows in order]
+    spread = Counter(ngram for sentences in own for ngram in set().union(*map(ngrams, sentences)))
+    kept = _most_spread(spread, options.ngrams)
+
+    def idf(ngram: IdNGram) -> float:
+        return math.log(len(images) / spread[ngram])
+
+    moments = _moments(features, images, own, {ngram: row for row, ngram in enumerate(kept)}, idf)
+    ngram_weight, image_weight = _regress(
+        moments.gram, moments.products.t(), options.penalty / len(images), options.directions
+    )
+    ids = [[*ngram, *[PADDING] * (LONGEST - len(ngram))] for ngram in kept]
+    lengths = [len(sentence) for sentences in own for sentence in sentences]
+    arrays = {
+        "token_ids": np.array(ids, dtype=np.int32),
+        "idf": np.array([idf(ngram) for ngram in kept], dtype=np.float32),
+        "max_idf": np.array([math.log(len(images))], dtype=np.float32),
+        "ngram_weight": ngram_weight.float().numpy(),
+        "ngram_bias": moments.ngram_mean.float().numpy(),
+        "image_weight": image_weight.float().numpy(),
+        "feature_mean": moments.feature_mean.float().numpy(),
+        "length_penalty": _length_penalties(lengths).float().numpy(),
+    }
+    return CiderPredictor(**dequantize(quantize(arrays)))
+
+
+def _most_spread(spread: Counter[IdNGram], count: int) -> list[IdNGram]:
+    """The n-grams of known words that most images' captions have."""
+    known = (ngram for ngram in spread if Vocabulary.UNK not in ngram)
+    kept = sorted(known, key=lambda ngram: (-spread[ngram], ngram))[:count]
+    if not kept:
+        raise DataError(
+            "No train caption has a word of the vocabulary, so CIDEr cannot be predicted; "
+            "look at the captions with mrnn check"
+        )
+    return kept
+
+
+def _moments(
+    features: Float[np.ndarray, "N F"],
+    images: Int[np.ndarray, " _"],
+    sentences: Sequence[Sequence[Sequence[int]]],
+    rows: Mapping[IdNGram, int],
+    idf: Callable[[IdNGram], float],
+) -> _Moments:
+    """Of these images of all N, each with its own sentences."""
+
+    def normalized(block: slice) -> Float[Tensor, "_ F"]:
+        return power_normalize(torch.from_numpy(features[images[block]].astype(float)))
+
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(images), BLOCK)]
+    mean = torch.stack([normalized(block).sum(0) for block in blocks]).sum(0) / len(images)
+    gram = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    products = torch.zeros(len(rows), len(mean), dtype=torch.float64)
+    total = torch.zeros(len(rows), dtype=torch.float64)
+    for block in blocks:
+        centred = normalized(block) - mean
+        vectors = SCALE / LONGEST * _reference_vectors(sentences[block], rows, idf).t()
+        gram += centred.t() @ centred
+        products += torch.sparse.mm(vectors, centred)
+        total += torch.sparse.sum(vectors, 1).to_dense()
+    return _Moments(mean, total / len(images), gram, products)
+
+
+def _reference_vectors(
+    sentences: Sequence[Sequence[Sequence[int]]],
+    rows: Mapping[IdNGram, int],
+    idf: Callable[[IdNGram], float],
+) -> Float[Tensor, "_ G"]:
+    """The mean CIDEr vector of each image's sentences, sparse: n-grams of one length are a unit."""
+    places, columns, values = array("q"), array("q"), array("d")
+    for place, own in enumerate(sentences):
+        for counts in map(ngrams, own):
+            weights = {ngram: count * idf(ngram) for ngram, count in counts.items()}
+            squares = [0.0] * (LONGEST + 1)
+            for ngram, weight in weights.items():
+                squares[len(ngram)] += weight**2
+            for ngram, weight in weights.items():
+                if weight and ngram in rows:
+                    places.append(place)
+                    columns.append(rows[ngram])
+                    values.append(weight / math.sqrt(squares[len(ngram)]) / len(own))
+    index = torch.from_numpy(np.array([places, columns], dtype=np.int64))
+    numbers = torch.from_numpy(np.array(values))
+    shape = (len(sentences), len(rows))
+    return torch.sparse_coo_tensor(index, numbers, shape, check_invariants=True).coalesce()
+
+
+def _length_penalties(theirs: Sequence[int]) -> Float[Tensor, " L"]:
+    """CIDEr-D's factor for a sentence of each length, as a mean over the lengths of references."""
+    counts = torch.bincount(torch.tensor(theirs, dtype=torch.long)).double()
+    ours = torch.arange(len(counts) + round(3 * SIGMA))[:, None]
+    left = torch.exp(-((ours - torch.arange(len(counts))) ** 2) / (2 * SIGMA**2))
+    return left.double() @ counts / counts.sum()
+
+
+def _regress(
+    gram: Float[Tensor, "F F"], products: Float[Tensor, "F G"], penalty: float, directions: int
+) -> tuple[Float[Tensor, "G _"], Float[Tensor, "_ F"]]:
+    """The best matrix of this rank, by squared error and penalty together.
+
+    With `root` the Cholesky factor of the penalised Gram matrix X'X, these are the leading singular
+    vectors of root^-1 X'Y. X is centred, so Y need not be. `penalty` is a fraction of the trace.
+    """
+    gram = gram.clone()
+    gram.diagonal().add_(penalty * float(gram.trace()) + 1e-12)
+    root = torch.linalg.cholesky(gram)
+    explained = torch.linalg.solve_triangular(root, products, upper=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        kept = min(directions, *explained.shape)
+        left, sizes, right = torch.svd_lowrank(explained, q=kept, niter=2)
+    image = torch.linalg.solve_triangular(root.t(), left * sizes, upper=True)
+    return right, image.t()

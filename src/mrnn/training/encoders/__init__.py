@@ -1,0 +1,1 @@
+"""Image encoders made of torch networks, and their export to ONNX files."""

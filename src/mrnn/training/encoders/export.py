@@ -1,0 +1,233 @@
+"""Headless networks as encoder files: ONNX that takes uint8 pixels and says what it is.
+
+Normalisation is part of the graph. Matrices and kernels are stored as int16 with a scale a row,
+which onnxruntime turns into float32 when it opens the file: half the size of float32, and 13 times
+as exact as float16.
+
+Letters: B batch, H height, W width, F image feature, R rows.
+"""
+
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from jaxtyping import Float, Float32, Int16, UInt8
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from mrnn.errors import OptionsError
+from mrnn.files import SIBLING, naming
+from mrnn.model.image_encoder import (
+    AT,
+    FEATURES,
+    JOINT,
+    LARGEST,
+    PIXELS,
+    SMALLEST,
+    OnnxEncoder,
+    open_encoder,
+)
+from mrnn.training.encoders.efficientnet_lite import WIDTH_DEPTH_SIZE, load_efficientnet_lite
+from mrnn.training.encoders.efficientnet_lite_graph import OPSET, efficientnet_lite_graph
+from mrnn.training.encoders.headless import HeadlessNetwork
+from mrnn.training.encoders.pretrained import LAYERS, load_pretrained
+
+IR_VERSION = 8
+QUANTIZED_FROM = 1024
+"""Values of a tensor; smaller ones stay float32."""
+INT16_MAX = 32767
+TOLERANCE = 0.01
+"""Largest difference from PyTorch, relative to the length of the feature."""
+EFFICIENTNET_LITE = "efficientnet-lite"
+
+
+def export_encoder(name: str, file: Path, weights: Path | None = None) -> OnnxEncoder:
+    """Write the encoder `name` to an ONNX file, and open that.
+
+    EfficientNet-Lite takes squares of any size; others of their own, or of SIZE as NAME@SIZE.
+    `weights` is a state dict to take in place of the library's own. Raises OptionsError for the
+    name, CheckpointError for the weights, OSError if the file cannot be written.
+    """
+    if weights and weights.resolve() == file.resolve():
+        raise OptionsError(f"--out {file} would replace --weights; name another file")
+    headless = load_headless(name, weights)
+    is_lite = headless.name.startswith(EFFICIENTNET_LITE)
+    model = efficientnet_lite_graph(headless) if is_lite else traced_graph(headless)
+    strip(model)
+    quantize_initializers(model)
+    pixels = _smooth_pixels(headless.size)
+    expected = _Normalized(headless)(torch.from_numpy(pixels)).numpy()
+    describe(model, headless, expected.shape[1])
+    with naming(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent, suffix=SIBLING) as folder:
+            written = Path(folder, file.name)
+            written.write_bytes(model.SerializeToString(deterministic=True))
+            _compare(open_encoder(written, "squash"), pixels, expected)
+            written.replace(file)
+    return open_encoder(file, "squash")
+
+
+def load_headless(name: str, weights: Path | None = None) -> HeadlessNetwork:
+    """EfficientNet-Lite, or one of torchvision or timm, with its weights. Raises as above."""
+    own, at, size = name.partition(AT)
+    variants = {f"{EFFICIENTNET_LITE}{variant}": variant for variant in WIDTH_DEPTH_SIZE}
+    if own in variants:
+        if weights:
+            raise OptionsError(f"{own} has its own weights: no --weights here")
+        if at:
+            raise OptionsError(f"{own} takes squares of any size: export it without {AT}{size}")
+        return load_efficientnet_lite(variants[own])
+    if JOINT in name or (own not in LAYERS and not own.startswith("timm:")):
+        known = ", ".join([*variants, *LAYERS])
+        raise OptionsError(f"{name!r} cannot be exported; what can: {known}, timm:NAME")
+    if at and not (size.isdecimal() and SMALLEST <= int(size) <= LARGEST):
+        raise OptionsError(f"{name}: the size is a number of pixels, {SMALLEST} to {LARGEST}")
+    headless = load_pretrained(own, weights)
+    return replace(headless, name=name, size=int(size)) if at else headless
+
+
+# Graphs
+
+
+class _Normalized(nn.Module):
+    """The network with normalisation before it."""
+
+    def __init__(self, headless: HeadlessNetwork) -> None:
+        super().__init__()
+        self.network = headless.network
+        self.register_buffer("mean", torch.tensor(headless.mean)[:, None, None])
+        self.register_buffer("scale", torch.tensor(headless.scale)[:, None, None])
+
+    @torch.no_grad()
+    def forward(self, pixels: Tensor) -> Float[Tensor, "B F"]:
+        """Features of uint8 pixels, B x H x W x 3."""
+        x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.scale
+        features: Tensor = self.network(x)
+        return features
+
+
+def traced_graph(headless: HeadlessNetwork) -> onnx.ModelProto:
+    """What PyTorch exports of any network, for squares of its size.
+
+    Raises OptionsError for a network that does not take that size.
+    """
+    normalized = _Normalized(headless).eval()
+    pixels = torch.zeros(2, headless.size, headless.size, 3, dtype=torch.uint8)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            normalized(pixels)
+            program = torch.onnx.export(
+                normalized, (pixels,), dynamo=True, verbose=False, opset_version=OPSET,
+                input_names=[PIXELS], output_names=[FEATURES],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )  # fmt: skip
+    except (RuntimeError, AssertionError, ValueError) as error:
+        line = str(error).splitlines()[0][:100]
+        raise OptionsError(
+            f"{headless.name} does not take squares of {headless.size} pixels ({line}); leave out "
+            f"{AT}{headless.size}"
+        ) from None
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+# What every file gets
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Remove what tells of the computer that made it: equal networks give equal files."""
+    graph = model.graph
+    model.ir_version = IR_VERSION
+    for field in ("producer_name", "producer_version", "doc_string", "domain", "metadata_props"):
+        model.ClearField(field)
+    for field in ("doc_string", "value_info", "metadata_props"):
+        graph.ClearField(field)
+    for node in graph.node:
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.ClearField("doc_string")
+        value.ClearField("metadata_props")
+
+
+def quantize_initializers(model: onnx.ModelProto) -> None:
+    """Store matrices and kernels as int16 with a scale a row; the graph makes float32 of them."""
+    kept, nodes = [], []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.ndim < 2 or values.size < QUANTIZED_FROM:
+            kept.append(tensor)
+            continue
+        name = tensor.name
+        integers, scale = _int16(values.reshape(len(values), -1))
+        column = scale.reshape(-1, *[1] * (values.ndim - 1))
+        kept.append(numpy_helper.from_array(integers.reshape(values.shape), f"{name}.int16"))
+        kept.append(numpy_helper.from_array(column, f"{name}.row_scale"))
+        nodes += [
+            helper.make_node("Cast", [f"{name}.int16"], [f"{name}.cast"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{name}.cast", f"{name}.row_scale"], [name]),
+        ]
+    nodes += model.graph.node
+    model.graph.ClearField("initializer")
+    model.graph.initializer.extend(kept)
+    model.graph.ClearField("node")
+    model.graph.node.extend(nodes)
+
+
+def _int16(
+    rows: Float32[np.ndarray, "R _"],
+) -> tuple[Int16[np.ndarray, "R _"], Float32[np.ndarray, " R"]]:
+    """Rows as whole numbers, and what a row's are to be multiplied with."""
+    scale = np.maximum(np.abs(rows).max(axis=1) / INT16_MAX, np.finfo(np.float32).tiny)
+    return np.rint(rows / scale[:, None]).astype(np.int16), scale
+
+
+def describe(model: onnx.ModelProto, headless: HeadlessNetwork, feature_size: int) -> None:
+    """Put in what `EncoderMetadata` reads."""
+    metadata: Mapping[str, str] = {
+        "format": "1",
+        "name": headless.name,
+        "layer": headless.layer,
+        "size": str(headless.size),
+        "feature_size": str(feature_size),
+        "mean": json.dumps(headless.mean),
+    }
+    helper.set_model_props(model, dict(metadata))
+    onnx.checker.check_model(model)
+
+
+def _smooth_pixels(size: int) -> UInt8[np.ndarray, "B H W 3"]:
+    """Two photos of soft colours, always the same."""
+    small = np.random.default_rng(0).random((2, 3, 6, 6), dtype=np.float32) * 255
+    large = nn.functional.interpolate(torch.from_numpy(small), size=size, mode="bilinear")
+    return large.permute(0, 2, 3, 1).round().to(torch.uint8).numpy()
+
+
+def _compare(
+    encoder: OnnxEncoder,
+    pixels: UInt8[np.ndarray, "B H W 3"],
+    expected: Float32[np.ndarray, "B F"],
+) -> None:
+    """Raises OptionsError if the file does not compute what PyTorch does."""
+    found = np.stack([encoder.encode((photo[None],)) for photo in pixels])
+    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    if not error <= TOLERANCE:
+        raise OptionsError(
+            f"The export of {encoder.identity.name} differs from PyTorch by {error:.1%}: ONNX does "
+            "not have all that it computes; take another network"
+        )
