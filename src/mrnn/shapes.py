@@ -14,7 +14,8 @@ if TYPE_CHECKING or "jaxtyping" not in sys.modules:
     from typing import Annotated as Float32
     from typing import Annotated as Int
     from typing import Annotated as UInt8
+    from typing import Annotated as UInt64
 else:
-    from jaxtyping import Bool, Float, Float16, Float32, Int, UInt8
+    from jaxtyping import Bool, Float, Float16, Float32, Int, UInt8, UInt64
 
-__all__ = ["Bool", "Float", "Float16", "Float32", "Int", "UInt8"]
+__all__ = ["Bool", "Float", "Float16", "Float32", "Int", "UInt8", "UInt64"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Generic
 
 import numpy as np
-from jaxtyping import Bool
+from mrnn.shapes import Bool
 
 from mrnn.data.feature_shard import Derive, Shard, merge_shards
 from mrnn.data.feature_store import CONFIG, SHARD, Config, FeatureStore, ShardEntry, damaged

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Int, UInt64
+from mrnn.shapes import Bool, Float, Float16, Int, UInt64
 from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.files import SIBLING

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt64
+from mrnn.shapes import Bool, Int, UInt64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mrnn.data.feature_shard import Column, Shard, keys_of

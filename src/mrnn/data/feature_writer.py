@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Generic
 
 import numpy as np
-from jaxtyping import Float16
+from mrnn.shapes import Float16
 
 from mrnn.data.feature_manifest import Manifest, merge_small
 from mrnn.data.feature_shard import Derive, Rows, keys_of, write_shard
