@@ -14,10 +14,14 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from mrnn.errors import CheckpointError, DataError
 from mrnn.files import write_whole
+from mrnn.shapes import Int
 
 # ruff: noqa: RUF001 (look-alike quotes and dashes are the matter of this file)
 _LETTER = (
@@ -196,3 +200,42 @@ class Vocabulary:
 
     def __hash__(self) -> int:
         return hash(self._words)
+
+
+@dataclass(frozen=True)
+class EncodedCaptions:
+    """Captions as word ids, and the row of each one's image in a feature matrix.
+
+    Letters: S captions, N images.
+    """
+
+    sentences: Sequence[Int[np.ndarray, " _"]]
+    """Without `<bos>` and `<eos>`."""
+    image_rows: Int[np.ndarray, " S"]
+
+    @classmethod
+    def of(
+        cls,
+        captions: Sequence[Sequence[Sequence[str]]],
+        vocabulary: Vocabulary,
+        rows: Int[np.ndarray, " N"] | None = None,
+    ) -> "EncodedCaptions":
+        """From the tokenized captions of each image, and its row among the features.
+
+        Without `rows` they are in one order.
+        """
+        sentences = [
+            np.array(vocabulary.encode(words), dtype=np.int32)
+            for sentences in captions
+            for words in sentences
+        ]
+        counts = [len(sentences) for sentences in captions]
+        return cls(sentences, np.repeat(np.arange(len(counts)) if rows is None else rows, counts))
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " S"]:
+        """Words of each, `<eos>` not counted."""
+        return np.fromiter(map(len, self.sentences), np.int64, len(self.sentences))
+
+    def __len__(self) -> int:
+        return len(self.sentences)

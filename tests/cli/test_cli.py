@@ -167,7 +167,7 @@ def test_evaluate_says_what_is_new_and_of_what_it_cannot_know(mrnn, dataset, mod
     code, out, _ = mrnn(*common, "--data", dataset)
     assert code == 0
     assert re.search(
-        r"^novel +\d\.\d{3} +share of captions that are no training", out, re.MULTILINE
+        r"^novel +\d\.\d{3} +fraction of captions that are no training", out, re.MULTILINE
     )
     alone = tmp_path / "alone"
     alone.mkdir()

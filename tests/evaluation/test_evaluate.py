@@ -14,8 +14,8 @@ from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import cider_d
 from mrnn.model.config import DecodingOptions
 from mrnn.retrieval.likelihood import perplexity
-from mrnn.tokenizer import Vocabulary
-from mrnn.training.batches import EncodedCaptions, batches
+from mrnn.tokenizer import EncodedCaptions, Vocabulary
+from mrnn.training.batches import batches
 
 
 @pytest.fixture
@@ -93,9 +93,9 @@ def test_settings_say_what_was_measured(captioner, images, features):
         "meteor": "corpus, METEOR 1.5 for English",
         "rouge_l": "mean, beta 1.2",
         "cider": "mean, document frequencies of these references",
-        "cider_plain": "as CIDEr-D, neither clipped nor punished for length",
-        "distinct": "share of different captions",
-        "novel": "share of captions that are no training caption, word for word",
+        "cider_plain": "as CIDEr-D, without clipping or length penalty",
+        "distinct": "fraction of different captions",
+        "novel": "fraction of captions that are no training caption, word for word",
         "resamples": 1000,
         "resampling_seed": 0,
         **options.model_dump(),

@@ -12,7 +12,7 @@ from mrnn.evaluation.retrieval import (
 )
 from mrnn.metrics.recall import (
     image_to_sentence_ranks,
-    ranking_scores,
+    recall_scores,
     sentence_to_image_ranks,
 )
 from mrnn.model.cider_predictor import ExpectedCiderOptions, fit_expected_cider
@@ -20,7 +20,7 @@ from mrnn.model.heads import Weights
 from mrnn.model.joint_embedding import JointSpace
 from mrnn.retrieval.likelihood import log_likelihoods, log_marginals
 from mrnn.retrieval.ranking import Ranker, rank_exactly, rank_fast
-from mrnn.training.batches import EncodedCaptions
+from mrnn.tokenizer import EncodedCaptions
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def figures_by_hand(world, rankings):
         sentence_to_image_ranks(rankings.sentence_to_image, own),
         image_to_sentence_ranks(plain, own),
     ]
-    return [ranking_scores(r).model_dump() for r in ranks]
+    return [recall_scores(r).model_dump() for r in ranks]
 
 
 def test_exact_figures_are_those_of_the_parts(world):

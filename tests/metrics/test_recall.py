@@ -8,8 +8,8 @@ from mrnn.metrics.recall import (
     folds,
     image_to_sentence_ranks,
     mean_scores,
-    ranking_figures_of_sets,
-    ranking_scores,
+    recall_scores,
+    recall_scores_of_sets,
     sentence_to_image_ranks,
 )
 
@@ -56,7 +56,7 @@ def test_impossible_sentences_may_have_no_likelihood_at_all():
 
 
 def test_figures_by_hand():
-    found = ranking_scores(np.array([1, 2, 5, 6, 10, 11, 40, 1]))
+    found = recall_scores(np.array([1, 2, 5, 6, 10, 11, 40, 1]))
     assert found.model_dump() == {
         "r@1": 25.0, "r@5": 50.0, "r@10": 75.0, "median_rank": 5.5, "mean_rank": 9.5
     }  # fmt: skip
@@ -73,7 +73,7 @@ def test_five_folds_of_a_thousand():
 
 
 def test_the_mean_over_folds():
-    parts = [ranking_scores(np.array([1, 3])), ranking_scores(np.array([7, 20]))]
+    parts = [recall_scores(np.array([1, 3])), recall_scores(np.array([7, 20]))]
     assert mean_scores(parts).model_dump() == {
         "r@1": 25.0, "r@5": 50.0, "r@10": 75.0, "median_rank": 7.75, "mean_rank": 7.75
     }  # fmt: skip
@@ -89,7 +89,7 @@ def test_what_cannot_be_ranked():
     with pytest.raises(DataError, match=r"^The score of sentence 1 with image 0 is not a number$"):
         sentence_to_image_ranks(scores, np.array([0, 1]))
     with pytest.raises(DataError, match=r"^There are no queries to rank for$"):
-        ranking_scores(np.array([], dtype=int))
+        recall_scores(np.array([], dtype=int))
     with pytest.raises(DataError, match=r"^3 images make 1 to 3 folds, not 4$"):
         next(folds(np.array([0, 1, 2]), 3, 4))
 
@@ -101,6 +101,6 @@ def test_what_cannot_be_ranked():
 def test_a_set_of_images_has_the_figures_of_its_queries_repeated(queries, weights):
     ranks, image_of = np.array(queries).T
     repeated = np.repeat(ranks, np.array(weights)[image_of])
-    found = ranking_figures_of_sets(ranks, image_of, np.array([weights, weights], dtype=float))
-    expected = list(ranking_scores(repeated).model_dump(by_alias=False).values())
+    found = recall_scores_of_sets(ranks, image_of, np.array([weights, weights], dtype=float))
+    expected = list(recall_scores(repeated).model_dump(by_alias=False).values())
     assert found.tolist() == [pytest.approx(expected)] * 2

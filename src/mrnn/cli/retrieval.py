@@ -105,7 +105,7 @@ def measure_retrieval(
 
     from mrnn.data.features import load_features
     from mrnn.evaluation.retrieval import RankingPlan, Retrieved
-    from mrnn.training.batches import EncodedCaptions
+    from mrnn.tokenizer import EncodedCaptions
 
     try:
         if exact:

@@ -13,7 +13,8 @@ from mrnn.cli.terminal import bar, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.training.events import EpochDone, Event
+    from mrnn.model.epochs import EpochDone
+    from mrnn.training.events import Event
 
 
 def train(
@@ -56,7 +57,8 @@ def train(
 
 
 def _show_training(events: Iterable["Event"]) -> None:
-    from mrnn.training.events import EpochDone, RunFinished, RunStarted, StepDone
+    from mrnn.model.epochs import EpochDone
+    from mrnn.training.events import RunFinished, RunStarted, StepDone
 
     started = time.monotonic()
     words, task = 0, TaskID(0)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Generic
 
 import numpy as np
-from mrnn.shapes import Bool
 
 from mrnn.data.feature_shard import Derive, Shard, merge_shards
 from mrnn.data.feature_store import CONFIG, SHARD, Config, FeatureStore, ShardEntry, damaged
 from mrnn.errors import DataError
 from mrnn.files import SIBLING, try_lock, write_whole
+from mrnn.shapes import Bool
 
 LOCK = "lock"
 ALIKE = 16

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from mrnn.shapes import Bool, Float, Float16, Int, UInt64
 from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.files import SIBLING
+from mrnn.shapes import Bool, Float, Float16, Int, UInt64
 
 ROWS_AT_ONCE = 1024
 UNKNOWN = -1

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-from mrnn.shapes import Bool, Int, UInt64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mrnn.data.feature_shard import Column, Shard, keys_of
 from mrnn.errors import DataError
 from mrnn.files import first_problem
 from mrnn.model.config import EncoderIdentity
+from mrnn.shapes import Bool, Int, UInt64
 
 FORMAT = 2
 CONFIG = "config.json"

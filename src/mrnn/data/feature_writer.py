@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from typing import Generic
 
 import numpy as np
-from mrnn.shapes import Float16
 
 from mrnn.data.feature_manifest import Manifest, merge_small
 from mrnn.data.feature_shard import Derive, Rows, keys_of, write_shard
 from mrnn.data.feature_store import Config, FeatureStore, KeyTable, ShardEntry
 from mrnn.errors import DataError
+from mrnn.shapes import Float16
 
 ROWS, SECONDS = 500, 30.0
 """A shard is written when so many rows wait, or when the last was written so long ago."""

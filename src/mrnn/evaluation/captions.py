@@ -8,16 +8,17 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 
-from mrnn.errors import MeasureError
+from mrnn.errors import DataError, MeasureError
 from mrnn.metrics.bleu import bleu, ngram_match_counts
 from mrnn.metrics.bootstrap import bootstrap, percentile_intervals
 from mrnn.metrics.cider import DocumentFrequencies, ngram_ciders
 from mrnn.metrics.meteor import Meteor, meteor
-from mrnn.metrics.ngrams import NGrams, Words
+from mrnn.metrics.ngrams import NGrams, Words, check_pairs
 from mrnn.metrics.rouge import rouge_l
+from mrnn.shapes import Float, Int
+from mrnn.tokenizer import tokenize
 
 RESAMPLES = 1000
 MEASURES = {
@@ -56,9 +57,9 @@ class GenerationScores(BaseModel):
     cider_plain: float
     """CIDEr without clipping and without a penalty on length."""
     distinct: float
-    """Share of different captions among all: near 0 where every photo gets the same."""
+    """Fraction of different captions: near 0 where every photo gets the same."""
     novel: float | None = None
-    """Share of captions whose words are no training caption's; None where those are not at hand."""
+    """Fraction of captions whose words are no training caption's; None without these."""
 
 
 class ScoreReport(BaseModel):
@@ -145,11 +146,11 @@ def scores_of(
 ) -> GenerationScores:
     """The scores of the hypotheses that the statistics are of; `training` captions are not new."""
     said = [tuple(words) for words in hypotheses]
-    shares: dict[str, float | None] = {"distinct": len(set(said)) / len(said), "novel": None}
+    fractions: dict[str, float | None] = {"distinct": len(set(said)) / len(said), "novel": None}
     if training is not None:
         known = {tuple(words) for words in training}
-        shares["novel"] = sum(words not in known for words in said) / len(said)
-    return GenerationScores.model_validate({**statistics.of_corpus(), **shares})
+        fractions["novel"] = sum(words not in known for words in said) / len(said)
+    return GenerationScores.model_validate({**statistics.of_corpus(), **fractions})
 
 
 def measure(
@@ -210,6 +211,36 @@ def score(
     return report, statistics
 
 
+def score_captions(
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    frequencies: DocumentFrequencies | None = None,
+    with_meteor: bool = True,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> ScoreReport:
+    """BLEU, METEOR, ROUGE-L and CIDEr of a caption an image against its references, all as text.
+
+    METEOR is None where there is no Java for it. Raises DataError for no captions, and where not
+    each has a list of one reference or more.
+    """
+    if not hypotheses:
+        raise DataError("There are no captions to score")
+    if isinstance(hypotheses, str) or any(isinstance(texts, str) for texts in references):
+        raise DataError(
+            "A text where a list was expected; give a list of captions, and for each a list of "
+            "references"
+        )
+    check_pairs(hypotheses, references)
+    words = [[tokenize(text) for text in texts] for texts in references]
+    report, _ = score(
+        [tokenize(text) for text in hypotheses], words,
+        frequencies=frequencies, with_meteor=with_meteor, resamples=resamples, seed=seed,
+    )  # fmt: skip
+    return report
+
+
 def settings_of(
     references: Sequence[Sequence[Words]],
     frequencies: DocumentFrequencies | None,
@@ -224,9 +255,9 @@ def settings_of(
         "meteor": "corpus, METEOR 1.5 for English",
         "rouge_l": "mean, beta 1.2",
         "cider": f"mean, document frequencies of {source}",
-        "cider_plain": "as CIDEr-D, neither clipped nor punished for length",
-        "distinct": "share of different captions",
-        "novel": "share of captions that are no training caption, word for word",
+        "cider_plain": "as CIDEr-D, without clipping or length penalty",
+        "distinct": "fraction of different captions",
+        "novel": "fraction of captions that are no training caption, word for word",
     }
 
 

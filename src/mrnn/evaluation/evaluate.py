@@ -2,14 +2,13 @@
 
 What is measured is what people run: captions come from the `Captioner`.
 
-Letters: N images, R sets of images.
+Letters: N images, F image feature.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.captioning.captioner import Captioner
@@ -19,28 +18,18 @@ from mrnn.evaluation.captions import (
     RESAMPLES,
     GenerationScores,
     Interval,
-    ScoreReport,
     Setting,
     basis_of,
-    intervals_of,
     score,
 )
+from mrnn.evaluation.perplexity import evaluate_perplexity
 from mrnn.evaluation.retrieval import RetrievalScores
-from mrnn.metrics.bootstrap import bootstrap
 from mrnn.metrics.cider import DocumentFrequencies
-from mrnn.model.config import DecodingOptions
-from mrnn.retrieval.likelihood import caption_nats, perplexity_of
-from mrnn.tokenizer import Vocabulary, join_words
-from mrnn.training.batches import EncodedCaptions, batches
-from mrnn.training.network import Network
+from mrnn.model.config import DecodingOptions, RerankingOptions
+from mrnn.shapes import Float
+from mrnn.tokenizer import EncodedCaptions, join_words
 
 IMAGES_AT_ONCE = 100
-CAPTIONS_AT_ONCE = 128
-PERPLEXITIES: dict[str, Setting] = {
-    "perplexity": "words, unknown ones as one sign, and end signs",
-    "perplexity_without_end": "the same, without end signs",
-}
-"""What each counts."""
 
 
 class EvaluationReport(BaseModel):
@@ -48,12 +37,11 @@ class EvaluationReport(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    perplexity: float | None
-    """Of the words, unknown ones and end signs counted."""
-    generation: GenerationScores | None
+    perplexity: float | None = None
+    """Of people's captions, `<unk>` and `<eos>` counted."""
+    generation: GenerationScores | None = None
     retrieval: RetrievalScores | None = None
-    perplexity_without_end: float | None
-    """Of the words alone."""
+    perplexity_without_eos: float | None = None
     settings: dict[str, Setting]
     intervals: dict[str, Interval] = {}
     """The middle 95 % of what most figures are on resampled images; those of retrieval by
@@ -61,90 +49,106 @@ class EvaluationReport(BaseModel):
     notes: list[str] = []
     """What is null, and why; what is odd."""
     captions: tuple[str, ...] = Field((), exclude=True)
-    """What was said of each image; not in the JSON."""
+    """The first of each image; not in the JSON."""
     ciders: tuple[float, ...] = Field((), exclude=True)
     """CIDEr-D of each; not in the JSON."""
+
+    def with_figures(
+        self,
+        settings: Mapping[str, Setting],
+        intervals: Mapping[str, Interval],
+        notes: Sequence[str] = (),
+        **figures: Any,  # noqa: ANN401
+    ) -> "EvaluationReport":
+        """The same with those of one more task."""
+        changes = {
+            "settings": {**self.settings, **settings},
+            "intervals": {**self.intervals, **intervals},
+            "notes": [*self.notes, *notes],
+        }
+        return self.model_copy(update=figures | changes)
 
 
 def evaluate(
     captioner: Captioner,
     images: Sequence[CaptionedImage],
-    features: np.ndarray,
+    features: Float[np.ndarray, "N F"],
     *,
     tasks: Sequence[str] = ("perplexity", "generation"),
-    options: DecodingOptions | None = None,
+    decoding: DecodingOptions | None = None,
+    reranking: RerankingOptions | None = None,
     training: Sequence[CaptionedImage] = (),
     frequencies: DocumentFrequencies | None = None,
     with_meteor: bool = True,
     seed: int = 0,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> EvaluationReport:
-    """Figures on `images`, whose `features` (N x F) come in the same order.
+    """Figures on `images`, whose `features` come in the same order.
 
-    The images of `training` say which captions are new, `frequencies` what CIDEr counts as rare
-    (by default the references do), and `seed` what the intervals draw.
+    The images of `training` tell which captions are novel, and `frequencies` are those of CIDEr, by
+    default of the references. `seed` is for the intervals. Options default to the model's own.
+    `on_image` is called with how many images have just been captioned.
     """
     references = references_of(images)
     checkpoint = captioner.checkpoint
-    options = options or checkpoint.decoding
-    settings: dict[str, Setting] = {
-        "recipe": checkpoint.recipe,
-        "encoder": str(checkpoint.encoder),
-        **basis_of(references, RESAMPLES, seed),
-    }
-    whole, words = None, None
-    intervals: dict[str, Interval] = {}
+    decoding = decoding or checkpoint.config.decoding
+    reranking = reranking or checkpoint.config.reranking
+    settings = {"recipe": checkpoint.config.recipe, "encoder": str(checkpoint.encoder)}
+    report = EvaluationReport(settings=settings | basis_of(references, RESAMPLES, seed))
     if "perplexity" in tasks:
         captions = EncodedCaptions.of(references, checkpoint.vocabulary)
-        whole, words, intervals = _perplexities(checkpoint.model, captions, features, seed)
-        settings |= _words_of(captions, checkpoint.vocabulary) | PERPLEXITIES
-    report: ScoreReport | None = None
-    notes: list[str] = []
-    generated: list[list[str]] = []
-    ciders: list[float] = []
+        found = evaluate_perplexity(checkpoint.network, captions, features, seed=seed)
+        report = report.with_figures(
+            found.settings, found.intervals,
+            perplexity=found.perplexity, perplexity_without_eos=found.perplexity_without_eos,
+        )  # fmt: skip
     if "generation" in tasks:
-        generated = generate(captioner, features, options, on_image)
+        generated = generate(captioner, features, decoding, reranking, on_image)
         known = [words for image in training for words in image.words]
-        report, statistics = score(
+        scored, statistics = score(
             generated, references,
             training=known or None, frequencies=frequencies, with_meteor=with_meteor, seed=seed,
         )  # fmt: skip
-        ciders = statistics.cider.tolist()
-        applied = captioner.applied(options)
-        settings |= report.settings | applied.model_dump()
-        if captioner.consensus is not None:
-            settings |= captioner.consensus.settings(
-                captioner.search_of(applied).n_best, judged=bool(applied.fit_weights)
-            )
-            notes += captioner.consensus.notes
-        if captioner.ranker is None:  # greedy search needs no note that it has no choice
-            notes += [f"{name}: {why}" for name, why in captioner.left_out(options).items()]
-    return EvaluationReport(
-        perplexity=whole,
-        perplexity_without_end=words,
-        generation=report.generation if report else None,
-        settings=settings,
-        intervals=intervals | (report.intervals if report else {}),
-        notes=notes + (report.notes if report else []),
-        captions=tuple(map(join_words, generated)),
-        ciders=tuple(ciders),
-    )
+        own_settings, notes = _options_told(captioner, decoding, reranking)
+        report = report.with_figures(
+            scored.settings | own_settings, scored.intervals, notes + scored.notes,
+            generation=scored.generation,
+            captions=tuple(map(join_words, generated)), ciders=tuple(statistics.cider.tolist()),
+        )  # fmt: skip
+    return report
 
 
-def _words_of(captions: EncodedCaptions, vocabulary: Vocabulary) -> dict[str, Setting]:
-    """What perplexity is of."""
-    words = np.concatenate(captions.sentences)
-    return {
-        "words": len(words),
-        "unknown_words": int((words == Vocabulary.UNK).sum()),
-        "vocabulary_words": len(vocabulary),
-    }
+def generate(
+    captioner: Captioner,
+    features: Float[np.ndarray, "N F"],
+    decoding: DecodingOptions,
+    reranking: RerankingOptions,
+    on_image: Callable[[int], None] = lambda _: None,
+) -> list[list[str]]:
+    """The words of the best caption for each row of `features`."""
+    generated = []
+    for start in range(0, len(features), IMAGES_AT_ONCE):
+        block = features[start : start + IMAGES_AT_ONCE].astype(np.float32)
+        captions = captioner.describe(block, decoding, reranking)
+        generated += [[word.word for word in best.words] for best, *_ in captions]
+        on_image(len(block))
+    return generated
 
 
-def decoding_told(settings: dict[str, Setting]) -> str:
-    """Of a report's settings, what decided the captions and is not as always."""
-    default = DecodingOptions().model_dump()
-    always = ("beam_size", "length_exponent")
+def references_of(images: Sequence[CaptionedImage]) -> list[list[list[str]]]:
+    """The tokenized captions of each image. Raises DataError for an image without one."""
+    if not images:
+        raise DataError("There are no images to evaluate on")
+    for image in images:
+        if not image.captions:
+            raise DataError(f"{image.name} has no caption to compare with; run `mrnn check`")
+    return [image.words for image in images]
+
+
+def describe_decoding(settings: Mapping[str, Setting]) -> str:
+    """Of a report's settings, how captions were made, as far as it is not the default."""
+    default = DecodingOptions().model_dump() | RerankingOptions().model_dump()
+    always = ("beam_size", "length_penalty")
     said = [
         f"{name} {settings[name]}"
         for name in default
@@ -157,59 +161,26 @@ def decoding_told(settings: dict[str, Setting]) -> str:
             if (key := f"consensus_{name}") in settings
         ]
         how += [
-            f"{what} {times} times"
-            for name, what in (("share", "likelihood and expected CIDEr"), ("bleu", "BLEU"))
-            if (times := settings.get(f"consensus_{name}"))
+            f"{name} {settings[key]}"
+            for name in ("model_weight", "bleu_weight")
+            if settings.get(key := f"consensus_{name}")
         ]
         by = settings["consensus_by"]
         said.append(f"re-ranked by consensus ({source}; by {by}, {', '.join(how)})")
     return ", ".join(said)
 
 
-def _perplexities(
-    model: Network, captions: EncodedCaptions, features: np.ndarray, seed: int
-) -> tuple[float, float, dict[str, Interval]]:
-    """With end signs and without, and the intervals of both, over images."""
-    nats = caption_nats(model, batches(captions, features, CAPTIONS_AT_ONCE), len(captions))
-    lengths = np.array([len(sentence) for sentence in captions.sentences])
-    costs = np.stack([nats.sum(axis=1), nats[:, 0], lengths + 1, lengths], axis=1)
-    of_images = np.zeros((len(features), 4))
-    np.add.at(of_images, captions.image_rows, costs)
-
-    def nats_a_word(weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R 2"]:
-        sums = weights @ of_images
-        return np.asarray(sums[:, :2] / np.maximum(sums[:, 2:], 1))
-
-    whole, words = (perplexity_of(x, 1) for x in nats_a_word(np.ones((1, len(features))))[0])
-    drawn = bootstrap(nats_a_word, len(features), resamples=RESAMPLES, seed=seed)
-    found = intervals_of(["perplexity", "perplexity_without_end"], drawn)
-    intervals = {
-        key: (perplexity_of(low, 1), perplexity_of(high, 1)) for key, (low, high) in found.items()
-    }
-    return whole, words, intervals
-
-
-def generate(
-    captioner: Captioner,
-    features: np.ndarray,
-    options: DecodingOptions,
-    on_image: Callable[[int], None] = lambda _: None,
-) -> list[list[str]]:
-    """The words of the best caption for each row of `features` (N x F)."""
-    generated = []
-    for start in range(0, len(features), IMAGES_AT_ONCE):
-        block = torch.from_numpy(features[start : start + IMAGES_AT_ONCE].astype(np.float32))
-        captions = captioner.describe(block, options)
-        generated += [[word.word for word in best.words] for best, *_ in captions]
-        on_image(len(block))
-    return generated
-
-
-def references_of(images: Sequence[CaptionedImage]) -> list[list[list[str]]]:
-    """The tokenized captions of each image; every image must have one."""
-    if not images:
-        raise DataError("There are no images to evaluate on")
-    for image in images:
-        if not image.captions:
-            raise DataError(f"{image.name} has no caption to compare with; run `mrnn check`")
-    return [image.words for image in images]
+def _options_told(
+    captioner: Captioner, decoding: DecodingOptions, reranking: RerankingOptions
+) -> tuple[dict[str, Setting], list[str]]:
+    """How captions are made, as settings, and notes on what takes no effect."""
+    applied = captioner.applied(decoding, reranking)
+    settings: dict[str, Setting] = {**decoding.model_dump(), **applied.model_dump()}
+    notes = []
+    if captioner.consensus is not None:
+        count = captioner.search_options(decoding, applied).n_best
+        settings |= captioner.consensus.settings(count, reranked=bool(applied.weights))
+        notes += captioner.consensus.notes
+    if captioner.checkpoint.heads is None:  # greedy search needs no note that it has no choice
+        notes += [f"{name}: {why}" for name, why in captioner.ignored(decoding, reranking).items()]
+    return settings, notes

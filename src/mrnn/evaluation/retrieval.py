@@ -1,45 +1,42 @@
 """The paper's second and third tasks on a split: sentences for photos and photos for sentences.
 
-Letters: S sentences, N images, F image feature, K sampled images.
+Letters: S sentences, N images, F image feature, K sampled images, Q queries.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features
 from mrnn.errors import CheckpointError
 from mrnn.evaluation.captions import RESAMPLES, Interval, Setting
+from mrnn.metrics import recall
 from mrnn.metrics.bootstrap import bootstrap, percentile_intervals
-from mrnn.metrics.recall import (
-    RankingScores,
-    folds,
-    image_to_sentence_ranks,
-    mean_scores,
-    ranking_figures_of_sets,
-    ranking_scores,
-    sentence_to_image_ranks,
-)
+from mrnn.metrics.recall import RecallScores
 from mrnn.model.checkpoint import Checkpoint
-from mrnn.precision import faster_precision
+from mrnn.model.heads import Heads
+from mrnn.model.network import Network
 from mrnn.retrieval.likelihood import Words, log_likelihoods, log_marginals
-from mrnn.retrieval.ranking import CANDIDATES, NEAREST, Ranker, Rankings, rank_exactly, rank_fast
-from mrnn.training.batches import EncodedCaptions
-from mrnn.training.network import Network
+from mrnn.retrieval.ranking import (
+    CANDIDATES,
+    NEAREST,
+    PairScores,
+    exhaustive_scores,
+    near_marginals,
+    two_stage_scores,
+)
+from mrnn.shapes import Float, Int
+from mrnn.tokenizer import EncodedCaptions
 
-MARGINAL_IMAGES = 200
-"""Of the train split, where ranking is exact."""
+SAMPLED = 200
+"""Training photos over which exhaustive retrieval takes P(sentence)."""
 
 OnPairs = Callable[[int], None]
-Rank = Callable[[Sequence[Words], Float[np.ndarray, "N F"]], Rankings]
-"""Scores all pairs of some sentences and the features of some images."""
+"""Called with how many likelihoods have just been computed."""
 
 
 class RetrievalScores(BaseModel):
@@ -47,205 +44,174 @@ class RetrievalScores(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    image_to_sentence: RankingScores
+    image_to_sentence: RecallScores
     """By the first of an image's sentences that is found."""
-    sentence_to_image: RankingScores
-    image_to_sentence_without_marginal: RankingScores
-    """Without division by P(sentence): by P(sentence | image), and if fast by likeness too."""
-
-
-def exact_ranking(
-    model: Network,
-    sampled: Float[np.ndarray, "K F"],
-    precision: torch.dtype = torch.float32,
-    on_pairs: OnPairs = lambda _: None,
-) -> Rank:
-    """By the likelihoods of all pairs; P(sentence) is the mean over the `sampled` images."""
-
-    def rank(sentences: Sequence[Words], images: Float[np.ndarray, "N F"]) -> Rankings:
-        scores = log_likelihoods(model, sentences, sampled, precision=precision, on_pairs=on_pairs)
-        marginals = log_marginals(scores)
-        return rank_exactly(model, sentences, images, marginals, precision, on_pairs)
-
-    return rank
-
-
-def fast_ranking(
-    ranker: Ranker,
-    nearest: int = NEAREST,
-    precision: torch.dtype = torch.float32,
-    on_pairs: OnPairs = lambda _: None,
-) -> Rank:
-    """By the joint space, and the likelihoods of a query's best candidates.
-
-    P(sentence) is taken over the `nearest` of the ranker's sampled photos.
-    """
-
-    def rank(sentences: Sequence[Words], images: Float[np.ndarray, "N F"]) -> Rankings:
-        marginals = ranker.near_marginals(sentences, nearest, precision, on_pairs)
-        return rank_fast(ranker, sentences, images, marginals, precision, on_pairs)
-
-    return rank
+    sentence_to_image: RecallScores
+    image_to_sentence_without_marginal: RecallScores
+    """Without division by P(sentence)."""
 
 
 @dataclass(frozen=True)
-class Retrieved:
-    """Figures of retrieval, None where the model cannot rank; and how they were made."""
+class RetrievalReport:
+    """Figures of retrieval, and what they depend on."""
 
-    scores: RetrievalScores | None
+    scores: RetrievalScores
+    """Means over the folds."""
     intervals: dict[str, Interval]
+    """By direction and figure, as `image_to_sentence.r@1`; over images with all their sentences."""
     settings: dict[str, Setting]
     notes: list[str]
-
-
-@dataclass(frozen=True)
-class RankingPlan:
-    """How images and sentences will be ranked for each other."""
-
-    ranking: Callable[[torch.dtype, OnPairs], Rank]
-    exact: bool
-    marginal_images: int
-    """Over how many P(sentence) is taken."""
-    asked: int | None
-    """Over how many it was to be taken, if that was said."""
-
-    @classmethod
-    def exactly(
-        cls, run: Path, checkpoint: Checkpoint, dataset: Dataset, asked: int | None, seed: int
-    ) -> "RankingPlan":
-        """By every likelihood.
-
-        The images for P(sentence) are drawn from train by the seed, or are the model's own where
-        there is no train. Raises CheckpointError where the model sees no image, or has none.
-        """
-        _check_that_it_sees(checkpoint, run)
-        if "train" in dataset.splits:
-            train = dataset.split("train")
-            random = torch.Generator().manual_seed(seed)
-            drawn = torch.randperm(len(train), generator=random)[: asked or MARGINAL_IMAGES]
-            chosen = [train[i] for i in drawn.tolist()]
-            sampled = load_features(dataset, checkpoint.encoder).of(chosen)
-        else:
-            sampled = Ranker.load(run, checkpoint).sampled[:asked]
-        return cls(partial(exact_ranking, checkpoint.model, sampled), True, len(sampled), asked)
-
-    @classmethod
-    def fast(cls, run: Path, checkpoint: Checkpoint, asked: int | None) -> "RankingPlan":
-        """By the joint space. Raises CheckpointError for a model that has not learned to rank."""
-        _check_that_it_sees(checkpoint, run)
-        try:
-            ranker = Ranker.load(run, checkpoint)
-        except CheckpointError as error:
-            raise CheckpointError(f"{error}. --exact ranks without it") from None
-        count = min(asked or NEAREST, len(ranker.sampled))
-        return cls(partial(fast_ranking, ranker, count), False, count, asked)
-
-    def pairs(self, sentences: int, images: int, fold_count: int) -> int:
-        """Of how many pairs `measure` asks the likelihood, at most: for progress."""
-        marginals = sentences * self.marginal_images
-        if self.exact:
-            return marginals + sentences * images // fold_count
-        return marginals + CANDIDATES * (sentences + images)
-
-    def measure(
-        self,
-        captions: EncodedCaptions,
-        features: Float[np.ndarray, "N F"],
-        *,
-        fold_count: int = 1,
-        precision: torch.dtype | None = None,
-        seed: int = 0,
-        on_pairs: OnPairs = lambda _: None,
-    ) -> Retrieved:
-        """As `evaluate_retrieval`; in float32 if exact, else as is faster here, or as is said."""
-        faster = "float32" if self.exact else faster_precision()
-        dtype: torch.dtype = precision or getattr(torch, faster)
-        scores, intervals = evaluate_retrieval(
-            self.ranking(dtype, on_pairs), captions, features, fold_count=fold_count, seed=seed
-        )
-        inside = len(features) - len(features) % fold_count  # of a fold
-        settings = retrieval_settings(
-            exact=self.exact,
-            marginal_images=self.marginal_images,
-            images=len(features) // fold_count,
-            sentences=int((captions.image_rows < inside).sum()) // fold_count,
-            precision=dtype,
-        )
-        few = self.marginal_images < (self.asked or 0)
-        note = f"P(sentence) over {self.marginal_images:,} training images, as there are no more"
-        return Retrieved(scores, intervals, settings, [f"retrieval: {note}"] if few else [])
-
-
-def _check_that_it_sees(checkpoint: Checkpoint, run: Path) -> None:
-    if not checkpoint.model.config.sees_image:
-        raise CheckpointError(f"{run} sees no image, so to it images are all alike")
+    ranks: dict[str, Int[np.ndarray, " _"]]
+    """By direction, from 1: of every image or caption in its order, fold by fold."""
 
 
 def evaluate_retrieval(
-    rank: Rank,
+    network: Network,
     captions: EncodedCaptions,
     features: Float[np.ndarray, "N F"],
     *,
-    fold_count: int = 1,
+    heads: Heads | None = None,
+    sampled: Float[np.ndarray, "K F"] | None = None,
+    marginal_images: int | None = None,
+    folds: int = 1,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> tuple[RetrievalScores, dict[str, Interval]]:
-    """The figures of a split, whose captions name rows of `features`; means over the folds.
+    on_pairs: OnPairs = lambda _: None,
+) -> RetrievalReport:
+    """Retrieval of images and captions, whose image rows are those of `features`.
 
-    And their intervals, by direction and figure, as `image_to_sentence.r@1`: over images, each of
-    which keeps its sentences.
+    Two-stage by the heads: P(sentence) is taken over the `marginal_images` nearest of their sampled
+    photos, by default 10. Exhaustive if `sampled` features are given: then over these. `seed` is
+    for the intervals. Raises CheckpointError for a network that sees no image, and without heads
+    where they are needed.
     """
-    found: dict[str, list[RankingScores]] = {name: [] for name in RetrievalScores.model_fields}
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in RetrievalScores.model_fields}
-    for fold, (chosen, images) in enumerate(folds(captions.image_rows, len(features), fold_count)):
-        own = captions.image_rows[chosen] - images.start
-        sentences = [captions.sentences[i] for i in chosen]
-        # The scores are as large as all the rest; the ranks are all that is kept of them.
-        all_ranks = _ranks(rank(sentences, features[images]), own)
-        for name, (ranks, image_of) in all_ranks.items():
-            figures = partial(ranking_figures_of_sets, ranks, image_of)
-            count = images.stop - images.start
-            found[name].append(ranking_scores(ranks))
-            drawn[name].append(bootstrap(figures, count, resamples=resamples, seed=seed + fold))
-    keys = [field.serialization_alias or name for name, field in RankingScores.model_fields.items()]
-    intervals = {
+    if not network.config.sees_image:
+        raise CheckpointError("This model sees no image, so it cannot tell images apart")
+    if sampled is None and heads is None:
+        raise CheckpointError(
+            "This model has no retrieval head; run mrnn train-heads, or add --exhaustive"
+        )
+    available = len(sampled if sampled is not None else heads.sampled_features)
+    count = min(marginal_images or (NEAREST if sampled is None else available), available)
+    scores: dict[str, list[RecallScores]] = {name: [] for name in RetrievalScores.model_fields}
+    resampled: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+    all_ranks: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+    for fold, (chosen, images) in enumerate(
+        recall.folds(captions.image_rows, len(features), folds)
+    ):
+        sentences, own = [captions.sentences[i] for i in chosen], captions.image_rows[chosen]
+        # Pair scores are larger than all the rest, so only the ranks are kept.
+        pairs = _pair_scores(network, heads, sentences, features[images], sampled, count, on_pairs)
+        ranks = _ranks(pairs, own - images.start)
+        del pairs
+        for name, (found, image_of) in ranks.items():
+            figures = partial(recall.recall_scores_of_sets, found, image_of)
+            scores[name].append(recall.recall_scores(found))
+            size = images.stop - images.start
+            resampled[name].append(bootstrap(figures, size, resamples=resamples, seed=seed + fold))
+            all_ranks[name].append(found)
+    few = f"retrieval: P(sentence) over {count:,} training images, as there are no more"
+    return RetrievalReport(
+        scores=RetrievalScores(**{name: recall.mean_scores(each) for name, each in scores.items()}),
+        intervals=_intervals(resampled),
+        settings=_settings(sampled is not None, count, captions, len(features), folds),
+        notes=[few] * (count < (marginal_images or 0)),
+        ranks={name: np.concatenate(of_folds) for name, of_folds in all_ranks.items()},
+    )
+
+
+def marginal_features(
+    dataset: Dataset, checkpoint: Checkpoint, count: int | None = None, seed: int = 0
+) -> Float[np.ndarray, "K F"]:
+    """Of `count` training photos, by default 200, over which to take P(sentence).
+
+    Sampled from the train split; where there is none, the model's own. Raises CheckpointError
+    where it has none either.
+    """
+    count = count or SAMPLED
+    if "train" in dataset.splits:
+        train = dataset.split("train")
+        order = np.random.default_rng(seed).permutation(len(train))
+        return load_features(dataset, checkpoint.encoder).of([train[i] for i in order[:count]])
+    if checkpoint.heads is None:
+        raise CheckpointError(
+            f"{dataset.folder} has no train split to take P(sentence) over, and the model has no "
+            "photos of its own; add a train split, or run mrnn train-heads"
+        )
+    return checkpoint.heads.sampled_features[:count]
+
+
+def pair_count(
+    captions: int, images: int, *, exhaustive: bool, marginal_images: int | None, folds: int = 1
+) -> int:
+    """How many likelihoods `evaluate_retrieval` computes at most: for progress."""
+    if exhaustive:
+        return captions * (marginal_images or SAMPLED) + captions * images // folds
+    return captions * (marginal_images or NEAREST) + CANDIDATES * (captions + images)
+
+
+def _pair_scores(
+    network: Network,
+    heads: Heads | None,
+    sentences: Sequence[Words],
+    features: Float[np.ndarray, "N F"],
+    sampled: Float[np.ndarray, "K F"] | None,
+    count: int,
+    on_pairs: OnPairs,
+) -> PairScores:
+    """Exhaustive over the first `count` of `sampled`, or two-stage over the `count` nearest."""
+    if sampled is not None:
+        marginals = log_marginals(
+            log_likelihoods(network, sentences, sampled[:count], on_pairs=on_pairs)
+        )
+        return exhaustive_scores(network, sentences, features, marginals, on_pairs)
+    assert heads is not None
+    marginals = near_marginals(network, heads, sentences, count, on_pairs)
+    return two_stage_scores(network, heads, sentences, features, marginals, on_pairs=on_pairs)
+
+
+def _ranks(
+    pairs: PairScores, image_of: Int[np.ndarray, " S"]
+) -> dict[str, tuple[Int[np.ndarray, " Q"], Int[np.ndarray, " Q"]]]:
+    """By direction the rank of every query, and its image."""
+    plain = pairs.image_to_sentence_without_marginal
+    images = np.arange(plain.shape[1])
+    return {
+        "image_to_sentence": (
+            recall.image_to_sentence_ranks(pairs.image_to_sentence, image_of), images
+        ),
+        "sentence_to_image": (
+            recall.sentence_to_image_ranks(pairs.sentence_to_image, image_of), image_of
+        ),
+        "image_to_sentence_without_marginal": (
+            recall.image_to_sentence_ranks(plain, image_of), images
+        ),
+    }  # fmt: skip
+
+
+def _intervals(resampled: dict[str, list[np.ndarray]]) -> dict[str, Interval]:
+    """Of the means over folds, given each fold's figures of resampled images."""
+    keys = [field.serialization_alias or name for name, field in RecallScores.model_fields.items()]
+    return {
         f"{name}.{key}": (low, high)
-        for name, of_folds in drawn.items()
+        for name, of_folds in resampled.items()
         for key, (low, high) in zip(
             keys, percentile_intervals(np.mean(of_folds, axis=0)).tolist(), strict=True
         )
     }
-    scores = {name: mean_scores(of_folds) for name, of_folds in found.items()}
-    return RetrievalScores(**scores), intervals
 
 
-def _ranks(
-    rankings: Rankings, image_of: Int[np.ndarray, " S"]
-) -> dict[str, tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]]:
-    """For each direction the rank of every query, and its image."""
-    plain = rankings.image_to_sentence_without_marginal
-    images = np.arange(plain.shape[1])
-    return {
-        "image_to_sentence": (
-            image_to_sentence_ranks(rankings.image_to_sentence, image_of), images
-        ),
-        "sentence_to_image": (
-            sentence_to_image_ranks(rankings.sentence_to_image, image_of), image_of
-        ),
-        "image_to_sentence_without_marginal": (image_to_sentence_ranks(plain, image_of), images),
-    }  # fmt: skip
-
-
-def retrieval_settings(
-    *, exact: bool, marginal_images: int, images: int, sentences: int, precision: torch.dtype
+def _settings(
+    exhaustive: bool, marginal_images: int, captions: EncodedCaptions, images: int, folds: int
 ) -> dict[str, Setting]:
-    """What figures of retrieval depend on, with so many candidate images and sentences."""
+    """What the figures depend on."""
+    size = images // folds
     return {
-        "ranking": "exact" if exact else "fast",
-        "likelihoods": "all" if exact else f"of {CANDIDATES} candidates a query",
+        "retrieval": "exhaustive" if exhaustive else "two-stage",
+        "likelihoods": "of all pairs" if exhaustive else f"of {CANDIDATES} candidates a query",
         "marginal_images": marginal_images,
-        "candidate_images": images,
-        "candidate_sentences": sentences,
+        "candidate_images": size,
+        "candidate_sentences": int((captions.image_rows < size * folds).sum()) // folds,
         "equal_scores": "by index",
-        "ranking_precision": str(precision).removeprefix("torch."),
+        "folds": folds,
     }

@@ -9,13 +9,13 @@ Source: Hodosh et al., "Framing Image Description as a Ranking Task", JAIR 47, 2
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.errors import DataError
+from mrnn.shapes import Float, Int
 
 
-class RankingScores(BaseModel):
+class RecallScores(BaseModel):
     """Figures of one direction; as JSON the recalls are `r@1`, `r@5` and `r@10`."""
 
     model_config = ConfigDict(frozen=True, serialize_by_alias=True)
@@ -58,23 +58,23 @@ def sentence_to_image_ranks(
     return np.array([_rank(row, image) for row, image in pairs], dtype=np.int64)
 
 
-def ranking_scores(ranks: Int[np.ndarray, " Q"]) -> RankingScores:
+def recall_scores(ranks: Int[np.ndarray, " Q"]) -> RecallScores:
     """The figures of the ranks, from 1, of some queries."""
     if not len(ranks):
         raise DataError("There are no queries to rank for")
     recalls = [100 * float((ranks <= depth).mean()) for depth in (1, 5, 10)]
-    return RankingScores(
+    return RecallScores(
         r_at_1=recalls[0], r_at_5=recalls[1], r_at_10=recalls[2],
         median_rank=float(np.median(ranks)), mean_rank=float(ranks.mean()),
     )  # fmt: skip
 
 
-def ranking_figures_of_sets(
+def recall_scores_of_sets(
     ranks: Int[np.ndarray, " Q"],
     image_of: Int[np.ndarray, " Q"],
     weights: Float[np.ndarray, "R N"],
 ) -> Float[np.ndarray, "R K"]:
-    """The figures, in the order of `RankingScores`, of sets of images with all their queries.
+    """The figures, in the order of `RecallScores`, of sets of images with all their queries.
 
     `weights` say how often each image is in a set.
     """
@@ -105,10 +105,10 @@ def folds(
         yield np.flatnonzero(inside), slice(start, start + size)
 
 
-def mean_scores(scores: Sequence[RankingScores]) -> RankingScores:
+def mean_scores(scores: Sequence[RecallScores]) -> RecallScores:
     """Each figure's mean over folds."""
-    fields = RankingScores.model_fields
-    return RankingScores(
+    fields = RecallScores.model_fields
+    return RecallScores(
         **{name: float(np.mean([getattr(fold, name) for fold in scores])) for name in fields}
     )
 

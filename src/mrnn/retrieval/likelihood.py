@@ -1,197 +1,183 @@
-"""How well sentences fit images: perplexity, and log-likelihoods of all sentence-image pairs.
+"""Log-likelihoods of sentences given images.
 
-The recurrent state does not depend on the image. So each beginning of a sentence is read once,
-however many sentences share it, each image is seen once, and only multimodal and output layer
-are worked out for each pair.
+The recurrent state does not depend on the image. So the network reads each prefix once, however
+many sentences begin with it, and only the multimodal and the output layer run for each pair of a
+prefix and an image.
 
-Letters: S sentences, N images, M multimodal, F image feature, W nodes of a trie, B rows at once,
-V vocabulary, K sampled images.
+Letters: S sentences, N images, F image feature, M multimodal, W prefixes, K sampled images.
 """
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
-from torch.nn import functional
 
+from mrnn.model.network import Network
+from mrnn.shapes import Bool, Float, Float32, Float64, Int
 from mrnn.tokenizer import Vocabulary
-from mrnn.training.batches import Batch
-from mrnn.training.loss import ROWS_IN_STEP
-from mrnn.training.network import IGNORED, Network
 
-MOST_NATS = math.log(sys.float_info.max)
-"""A word's: beyond, perplexity is greater than any float."""
 MEMORY = 512_000_000
-"""Bytes that scoring takes at most, beside its arguments and its result."""
-ROWS_AT_ONCE = 512
-"""How many rows of logits are held at a time; more are no faster."""
-IMAGES_AT_ONCE = 64
+"""Bytes that likelihoods take at most, beside arguments and result."""
+ROWS_AT_ONCE = 256
+"""Distributions over the vocabulary held at a time; more are no faster."""
+IMAGES_AT_ONCE, CAPTIONS_AT_ONCE = 64, 256
 
 Words = Sequence[int] | Int[np.ndarray, " _"]
-"""Ids of a sentence's words, without the signs of start and end."""
+"""Ids of a sentence's words, without `<bos>` and `<eos>`."""
 
 
-@torch.inference_mode()
-def perplexity(model: Network, batches: Iterable[Batch]) -> float:
-    """2 ** -(mean log2 P) over all predicted words, end signs and unknown words counted."""
-    nats, words = 0.0, 0
-    for batch in batches:
-        nats += float(model.loss(batch.words, batch.targets, batch.images))
-        words += batch.word_count
-    return perplexity_of(nats, words)
-
-
-@torch.inference_mode()
-def caption_nats(model: Network, batches: Iterable[Batch], count: int) -> Float[np.ndarray, "S 2"]:
-    """Minus log P of the words of each of `count` captions, and of its end sign."""
-    nats = np.zeros((count, 2))
-    for batch in batches:
-        counted = batch.targets != IGNORED
-        logits, targets = model(batch.words, batch.images), batch.targets.where(counted, 0)
-        gained = logits.gather(2, targets[..., None])[..., 0] - logits.logsumexp(2)
-        ends = batch.targets == Vocabulary.EOS
-        for column, chosen in enumerate((counted & ~ends, ends)):
-            nats[batch.rows, column] = -(gained * chosen).double().sum(1).numpy()
-    return nats
-
-
-def perplexity_of(nats: float, words: int) -> float:
-    """Of `words` words that cost so many nats together; infinite where a float cannot hold it."""
-    return math.inf if nats / words >= MOST_NATS else math.exp(nats / words)
-
-
-@torch.inference_mode()
 def log_likelihoods(
-    model: Network,
+    network: Network,
     sentences: Sequence[Words],
-    images: Float[np.ndarray, "N F"],
+    features: Float[np.ndarray, "N F"],
     *,
     wanted: Bool[np.ndarray, "S N"] | None = None,
-    precision: torch.dtype = torch.float32,
     memory: int = MEMORY,
     on_pairs: Callable[[int], None] = lambda _: None,
-) -> Float[np.ndarray, "S N"]:
-    """Nats of log P(sentence | image), the end sign included, of all pairs or those `wanted`.
+) -> Float32[np.ndarray, "S N"]:
+    """Nats of log P(sentence | image), `<eos>` included, of all pairs or of those `wanted`.
 
-    Pairs that are not wanted get minus infinity. float32 is the reference; bfloat16 is for the
-    output layer's product only. `memory`, in bytes, holds what is at hand beside the result and
-    the image's share of the multimodal layer, which is as large as `images`. `on_pairs` is called
-    with the number of pairs done.
+    Pairs that are not wanted get minus infinity. `memory`, in bytes, bounds what is held beside the
+    result and the images' parts of the multimodal layer. `on_pairs` is called with the number of
+    pairs done.
     """
-    seen = torch.cat([model.see(block) for block in _blocks(images)])
-    weight = model.output.weight.to(precision).t()
-    words_at_once = max(1, memory // 2 // _bytes_per_word(model))
-    rows = min(ROWS_AT_ONCE, max(1, memory // 2 // (16 * model.config.vocabulary_size)))
-    scores = np.full((len(sentences), len(seen)), -np.inf, dtype=np.float32)
-    for chosen in _like_sentences(sentences, words_at_once):
+    images = _encode_images(network, features)
+    words_at_once = max(1, memory // 2 // _bytes_per_word(network))
+    rows = min(ROWS_AT_ONCE, max(1, memory // 2 // (16 * network.config.vocabulary_size)))
+    scores = np.full((len(sentences), len(images)), -np.inf, dtype=np.float32)
+    for chosen in _alphabetical_blocks(sentences, words_at_once):
         trie = _Trie.of([sentences[i] for i in chosen])
-        language = trie.read(model)
-        for start in range(0, len(seen), IMAGES_AT_ONCE):
+        language = trie.encode(network)
+        for start in range(0, len(images), IMAGES_AT_ONCE):
             part = slice(start, start + IMAGES_AT_ONCE)
-            asked = np.ones((len(chosen), len(seen[part])), dtype=bool)
+            asked = np.ones((len(chosen), len(images[part])), dtype=bool)
             if wanted is not None:
                 asked = wanted[chosen, part]
-            found = trie.score(model, language, seen[part], weight, asked, rows)
-            scores[chosen, part] = np.where(asked, found, -np.inf)
+            words, eos = trie.score(network, language, images[part], asked, rows)
+            scores[chosen, part] = np.where(asked, words + eos, -np.inf)
             on_pairs(int(asked.sum()))
     return scores
 
 
-def log_marginals(scores: Float[np.ndarray, "S K"]) -> Float[np.ndarray, " S"]:
+def caption_log_likelihoods(
+    network: Network,
+    sentences: Sequence[Words],
+    features: Float[np.ndarray, "N F"],
+    image_rows: Int[np.ndarray, " S"],
+) -> Float64[np.ndarray, "S 2"]:
+    """Nats of log P(words | image) and of log P(`<eos>` | words, image), of each caption.
+
+    `image_rows` are the rows of the captions' images among the features.
+    """
+    found = np.empty((len(sentences), 2))
+    order = np.argsort(image_rows, kind="stable")
+    for start in range(0, len(order), CAPTIONS_AT_ONCE):
+        chosen = _alphabetical(sentences, order[start : start + CAPTIONS_AT_ONCE].tolist())
+        own, columns = np.unique(image_rows[chosen], return_inverse=True)
+        trie = _Trie.of([sentences[i] for i in chosen])
+        asked = columns[:, None] == np.arange(len(own))
+        images = _encode_images(network, features[own])
+        words, eos = trie.score(network, trie.encode(network), images, asked, ROWS_AT_ONCE)
+        found[chosen] = np.stack([words[asked], eos[asked]], axis=1)
+    return found
+
+
+def log_marginals(scores: Float[np.ndarray, "S K"]) -> Float32[np.ndarray, " S"]:
     """Nats of log P(sentence), from the log-likelihoods with K sampled images."""
-    exact = torch.from_numpy(scores).double()
-    return (exact.logsumexp(1) - math.log(scores.shape[1])).float().numpy()
+    sums = np.logaddexp.reduce(scores.astype(np.float64), axis=1)
+    return (sums - math.log(scores.shape[1])).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class _Trie:
-    """Sentences as a tree of words. A node is a word after all those above it."""
+    """The prefixes of some sentences as a tree; a prefix is its last word after the one above."""
 
-    words: Int[Tensor, " W"]
-    parents: Int[Tensor, " W"]
+    words: Int[np.ndarray, " W"]
+    """The first is `<bos>`."""
+    parents: Int[np.ndarray, " W"]
+    """Never decreasing, so that what follows a prefix is a run."""
     levels: list[slice]
-    """The nodes of each depth: at 0 the start sign alone."""
-    ends: Int[Tensor, " S"]
-    """The node of each sentence's end sign."""
+    """The prefixes of each length; of length 0, `<bos>` alone."""
+    ends: Int[np.ndarray, " S"]
+    """The prefix that is a whole sentence."""
 
     @classmethod
     def of(cls, sentences: Sequence[Words]) -> "_Trie":
-        whole = [[*map(int, sentence), Vocabulary.EOS] for sentence in sentences]
+        """Of sentences in alphabetical order."""
         words, parents, levels = [Vocabulary.BOS], [0], [slice(0, 1)]
-        nodes = [0] * len(whole)
-        for depth in range(max(map(len, whole))):
-            known: dict[tuple[int, int], int] = {}
+        ends = np.zeros(len(sentences), dtype=np.int64)
+        for depth in range(max(map(len, sentences))):
             start = len(words)
-            for i, sentence in enumerate(whole):
+            for i, sentence in enumerate(sentences):
                 if depth < len(sentence):
-                    step = (nodes[i], sentence[depth])
-                    if step not in known:
-                        known[step] = len(words)
-                        parents.append(nodes[i])
-                        words.append(sentence[depth])
-                    nodes[i] = known[step]
+                    word, parent = int(sentence[depth]), int(ends[i])
+                    if len(words) == start or (words[-1], parents[-1]) != (word, parent):
+                        words.append(word)
+                        parents.append(parent)
+                    ends[i] = len(words) - 1
             levels.append(slice(start, len(words)))
-        return cls(torch.tensor(words), torch.tensor(parents), levels, torch.tensor(nodes))
+        return cls(np.array(words), np.array(parents), levels, ends)
 
-    def read(self, model: Network) -> Float[Tensor, "W M"]:
-        """Each node's language share of the multimodal layer."""
-        shares, state = [], model.begin(1)
+    def encode(self, network: Network) -> Float32[np.ndarray, "W M"]:
+        """Each prefix's part of the multimodal layer."""
+        parts, state = [], network.initial_state(1)
         for level, above in zip(self.levels, [slice(0, 1), *self.levels], strict=False):
             state = state[self.parents[level] - above.start]
-            share, state = model.read(self.words[level, None], state)
-            shares.append(share[:, 0])
-        return torch.cat(shares)
+            part, state = network.encode_words(self.words[level], state)
+            parts.append(part)
+        return np.concatenate(parts)
 
     def score(
         self,
-        model: Network,
-        language: Float[Tensor, "W M"],
-        seen: Float[Tensor, "N M"],
-        weight: Tensor,
+        network: Network,
+        language: Float32[np.ndarray, "W M"],
+        images: Float32[np.ndarray, "N M"],
         asked: Bool[np.ndarray, "S N"],
-        rows: int,
-    ) -> Float[np.ndarray, "S N"]:
-        """The log-likelihood of each sentence with each image; anything where not asked."""
-        totals = torch.zeros(len(self.words), len(seen))
-        nodes, images = self._needed(asked).nonzero(as_tuple=True)
-        # A distribution is that of a node and an image, and its words are the node's children.
-        keys, row = torch.unique(self.parents[nodes] * len(seen) + images, return_inverse=True)
-        order = row.argsort(stable=True)
-        nodes, images, row = nodes[order], images[order], row[order]
-        for start in range(0, len(keys), rows):
-            key = keys[start : start + rows]
-            multimodal = model.join(language[key // len(seen)], seen[key % len(seen)])
-            filled = functional.pad(multimodal, (0, 0, 0, -len(key) % min(ROWS_IN_STEP, rows)))
-            logits = (filled.to(weight.dtype) @ weight)[: len(key)].float() + model.output.bias
-            bounds = torch.tensor([start, start + len(key)])
-            some = slice(*torch.searchsorted(row, bounds).tolist())
-            place = row[some] - start
-            gained = logits[place, self.words[nodes[some]]] - logits.logsumexp(1)[place]
-            totals[nodes[some], images[some]] = gained
+        rows_at_once: int,
+    ) -> tuple[Float32[np.ndarray, "S N"], Float32[np.ndarray, "S N"]]:
+        """Log P(words | image) and log P(`<eos>` | words, image); anything where not asked."""
+        prefixes, columns = np.nonzero(self._needed(asked))
+        words, eos = np.zeros((2, len(self.words), len(images)), dtype=np.float32)
+        for start in range(0, len(prefixes), rows_at_once):
+            prefix, column = (x[start : start + rows_at_once] for x in (prefixes, columns))
+            log_probabilities = network.fuse(language[prefix], images[column])
+            eos[prefix, column] = log_probabilities[:, Vocabulary.EOS]
+            row, longer = self._longer(prefix)
+            words[longer, column[row]] = log_probabilities[row, self.words[longer]]
         for level in self.levels[1:]:
-            totals[level] += totals[self.parents[level]]
-        return totals[self.ends].numpy()
+            words[level] += words[self.parents[level]]
+        return words[self.ends], eos[self.ends]
 
-    def _needed(self, asked: Bool[np.ndarray, "S N"]) -> Bool[Tensor, "W N"]:
-        """Which nodes, but the first, lie on the way to a sentence that is asked for."""
-        needed = torch.zeros(len(self.words), asked.shape[1], dtype=torch.int32)
-        needed.index_add_(0, self.ends, torch.from_numpy(asked).int())
+    def _needed(self, asked: Bool[np.ndarray, "S N"]) -> Bool[np.ndarray, "W N"]:
+        """Which prefixes begin a sentence that is asked for."""
+        needed = np.zeros((len(self.words), asked.shape[1]), dtype=bool)
+        np.logical_or.at(needed, self.ends, asked)
         for level in reversed(self.levels[1:]):
-            needed.index_add_(0, self.parents[level], needed[level].clone())
-        needed[0] = 0
-        return needed > 0
+            np.logical_or.at(needed, self.parents[level], needed[level])
+        return needed
+
+    def _longer(
+        self, prefixes: Int[np.ndarray, " B"]
+    ) -> tuple[Int[np.ndarray, " C"], Int[np.ndarray, " C"]]:
+        """All that are one word longer: whose they are among the given, and which."""
+        first, end = (
+            1 + np.searchsorted(self.parents[1:], prefixes, side) for side in ("left", "right")
+        )
+        counts = end - first
+        row = np.repeat(np.arange(len(prefixes)), counts)
+        return row, np.arange(len(row)) + (end - counts.cumsum())[row]
 
 
-def _like_sentences(sentences: Sequence[Words], words_at_once: int) -> Iterator[list[int]]:
+def _alphabetical(sentences: Sequence[Words], chosen: Iterable[int]) -> list[int]:
+    return sorted(chosen, key=lambda i: tuple(map(int, sentences[i])))
+
+
+def _alphabetical_blocks(sentences: Sequence[Words], words_at_once: int) -> Iterator[list[int]]:
     """Which sentences to take together: neighbours in the alphabet, which begin alike."""
     chosen: list[int] = []
     words = 0
-    for i in sorted(range(len(sentences)), key=lambda i: tuple(map(int, sentences[i]))):
+    for i in _alphabetical(sentences, range(len(sentences))):
         length = len(sentences[i]) + 1
         if chosen and words + length > words_at_once:
             yield chosen
@@ -202,12 +188,18 @@ def _like_sentences(sentences: Sequence[Words], words_at_once: int) -> Iterator[
         yield chosen
 
 
-def _blocks(images: Float[np.ndarray, "N F"]) -> Iterator[Float[Tensor, "_ F"]]:
-    for start in range(0, len(images), ROWS_AT_ONCE):
-        yield torch.from_numpy(images[start : start + ROWS_AT_ONCE].astype(np.float32))
+def _encode_images(
+    network: Network, features: Float[np.ndarray, "N F"]
+) -> Float32[np.ndarray, "N M"]:
+    """A block at a time: features may be a memory map of float16."""
+    images = np.empty((len(features), network.image_size), dtype=np.float32)
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        images[part] = network.encode_image(features[part])
+    return images
 
 
-def _bytes_per_word(model: Network) -> int:
-    """Of a node: its shares, its states, and for each of some images what `score` holds."""
-    sizes = model.config
-    return 8 * sizes.multimodal_size + 8 * sizes.recurrent_size + 80 * IMAGES_AT_ONCE
+def _bytes_per_word(network: Network) -> int:
+    """Of a prefix: its part, its states, and for each of some images what `score` holds."""
+    language, state = network.encode_words(np.array([Vocabulary.BOS]), network.initial_state(1))
+    return 4 * language.size + 8 * state.size + 80 * IMAGES_AT_ONCE

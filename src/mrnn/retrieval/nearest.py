@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from mrnn.errors import DataError
+from mrnn.shapes import Float, Float32, Float64, Int
 
 Distance = Literal["cosine", "euclidean"]
-AT_ONCE = 100
-SAME = 1e-3
-"""A training feature nearer than this share of its length is of the photo itself."""
+PHOTOS_AT_ONCE, ROWS_AT_ONCE = 100, 256
+LEAST_DISTANCE = 1e-3
+"""A training feature nearer than this fraction of its length is of the photo itself."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,17 @@ class Neighbours:
     """Some training photos, nearest first."""
 
     places: Int[np.ndarray, " K"]
-    """Among the training photos."""
+    """Rows of the training photos."""
     distances: Float[np.ndarray, " K"] | None
     """1 - cosine, or Euclidean; None where the neighbours came from elsewhere."""
 
 
 class FeatureSpace:
-    """Where the nearest training photos are found."""
+    """Where the nearest training photos are found.
+
+    Products in float32 tell which training photos may be among the nearest; the distances of these
+    alone are then computed in float64.
+    """
 
     def __init__(
         self,
@@ -41,40 +45,82 @@ class FeatureSpace:
         self._size = training.shape[1]
         self._distance, self._project = distance, project
         self._training = self._place(training)
-        self._lengths = (self._training**2).sum(axis=1)
+        self._scales, self._squares = self._scales_and_squares(self._training)
 
     def nearest(self, features: Float[np.ndarray, "N F"], count: int) -> list[Neighbours]:
-        """For each photo its `count` nearest training photos, or all; never the photo itself."""
+        """For each photo its `count` nearest training photos, or all; never the photo itself.
+
+        Equally near ones are ordered by row. Raises DataError for features of another size.
+        """
         self.check(features.shape[1])
         found = []
-        for start in range(0, len(features), AT_ONCE):
-            ours = self._place(features[start : start + AT_ONCE])
-            lengths = (ours**2).sum(axis=1)
-            squares = lengths[:, None] + self._lengths - 2 * (ours @ self._training.T)
-            least = SAME**2 * lengths
-            found += [self._choose(*pair, count) for pair in zip(squares, least, strict=True)]
+        for start in range(0, len(features), PHOTOS_AT_ONCE):
+            photos = self._place(features[start : start + PHOTOS_AT_ONCE])
+            scales, lengths = self._scales_and_squares(photos)
+            products = photos @ self._training.T
+            for each in zip(photos, scales, lengths, products, strict=True):
+                found.append(self._choose(*each, count))
         return found
 
     def check(self, size: int) -> None:
-        """Refuse features of another size than the training photos'."""
+        """Raises DataError for features of another size than the training photos'."""
         if size != self._size:
             raise DataError(
                 f"A feature has {size} values, but those of the training photos have "
                 f"{self._size}; take both from one encoder"
             )
 
-    def _place(self, features: Float[np.ndarray, "N F"]) -> Float[np.ndarray, "N D"]:
-        places = self._project(features.astype(np.float32)).astype(np.float64)
-        if self._distance == "cosine":
-            places = places / np.maximum(np.linalg.norm(places, axis=1, keepdims=True), 1e-12)
-        return places
+    def _place(self, features: Float[np.ndarray, "N F"]) -> Float32[np.ndarray, "N D"]:
+        return self._project(features.astype(np.float32, copy=False))
 
-    def _choose(self, squares: Float[np.ndarray, " T"], least: float, count: int) -> Neighbours:
-        """Those at the least distances, given as squares of the Euclidean."""
-        others = np.flatnonzero(squares > least)
-        others = others[largest(-squares[others], count)]
-        found = squares[others]
-        return Neighbours(others, found / 2 if self._distance == "cosine" else np.sqrt(found))
+    def _scales_and_squares(
+        self, placed: Float32[np.ndarray, "N D"]
+    ) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, " N"]]:
+        """What brings each to the length at which it is compared, and the square of that length."""
+        squares = np.einsum("nd,nd->n", placed, placed, dtype=np.float64)
+        if self._distance == "euclidean":
+            return np.ones_like(squares), squares
+        return 1 / np.sqrt(np.maximum(squares, 1e-24)), np.ones_like(squares)
+
+    def _choose(
+        self,
+        photo: Float32[np.ndarray, " D"],
+        scale: float,
+        square: float,
+        products: Float32[np.ndarray, " T"],
+        count: int,
+    ) -> Neighbours:
+        """The nearest to one photo, given its products with all training photos."""
+        least = LEAST_DISTANCE**2 * square
+        sums = square + self._squares
+        squares = sums - 2 * scale * self._scales * products
+        errors = len(photo) * np.finfo(np.float32).eps * sums
+        rows = _possible(squares - errors, squares + errors, least, count)
+        exact = np.concatenate(
+            [
+                np.einsum("td,d->t", self._training[part], photo, dtype=np.float64)
+                for part in np.split(rows, range(ROWS_AT_ONCE, len(rows), ROWS_AT_ONCE))
+            ]
+        )
+        squares = sums[rows] - 2 * scale * self._scales[rows] * exact
+        others = squares > least
+        rows, squares = rows[others], squares[others]
+        best = largest(-squares, count)
+        found = squares[best]
+        return Neighbours(rows[best], found / 2 if self._distance == "cosine" else np.sqrt(found))
+
+
+def _possible(
+    low: Float64[np.ndarray, " T"], high: Float64[np.ndarray, " T"], least: float, count: int
+) -> Int[np.ndarray, " R"]:
+    """Rows that may be among the `count` nearest, given bounds of the squares of distances.
+
+    All that are no further than `least` do not count.
+    """
+    others = high[low > least]
+    if count >= len(others):
+        return np.arange(len(low))
+    return np.flatnonzero(low <= np.partition(others, count - 1)[count - 1])
 
 
 def largest(values: Float[np.ndarray, " T"], count: int) -> Int[np.ndarray, " K"]:

@@ -1,9 +1,9 @@
 """Length-bucketed, seeded batches of captions and the features of their images.
 
-Letters: B batch, T words, F image feature, N images.
+Letters: B batch, T words, F image feature.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mrnn.tokenizer import Vocabulary
+from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.network import IGNORED
 
 POOL_BATCHES = 50
@@ -36,36 +36,6 @@ class Batch:
         return int((self.targets != IGNORED).sum())
 
 
-@dataclass(frozen=True)
-class EncodedCaptions:
-    """Captions as word ids, and the row of each one's image in a feature matrix."""
-
-    sentences: Sequence[Int[np.ndarray, " _"]]
-    image_rows: Int[np.ndarray, " S"]
-
-    @classmethod
-    def of(
-        cls,
-        captions: Sequence[Sequence[Sequence[str]]],
-        vocabulary: Vocabulary,
-        rows: Int[np.ndarray, " N"] | None = None,
-    ) -> "EncodedCaptions":
-        """From the tokenized captions of each image, and its row among the features.
-
-        Without `rows` they are in one order.
-        """
-        sentences = [
-            np.array(vocabulary.encode(words), dtype=np.int32)
-            for sentences in captions
-            for words in sentences
-        ]
-        counts = [len(sentences) for sentences in captions]
-        return cls(sentences, np.repeat(np.arange(len(counts)) if rows is None else rows, counts))
-
-    def __len__(self) -> int:
-        return len(self.sentences)
-
-
 def batches(
     captions: EncodedCaptions,
     features: np.ndarray,
@@ -77,7 +47,7 @@ def batches(
     With a generator, which captions meet and the order of the batches are random; without, the
     order is by length. `features` (N x F) may be a memory map: a batch reads only its own rows.
     """
-    lengths = np.array([len(sentence) for sentence in captions.sentences])
+    lengths = captions.lengths
     if generator is None:
         order = np.argsort(lengths, kind="stable")
         starts = np.arange(0, len(order), batch_size)

@@ -18,8 +18,9 @@ from torch import Tensor
 from mrnn.errors import TrainingError
 from mrnn.files import naming, write_whole
 from mrnn.model.checkpoint import CONFIG
+from mrnn.model.epochs import METRICS
 
-METRICS, RESUME = "metrics.jsonl", Path("resume", "state.safetensors")
+RESUME = Path("resume", "state.safetensors")
 
 
 @dataclass

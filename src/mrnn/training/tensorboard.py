@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mrnn.errors import OptionsError
-from mrnn.training.events import EpochDone, Event, RunStarted, StepDone
+from mrnn.model.epochs import EpochDone
+from mrnn.training.events import Event, RunStarted, StepDone
 
 FIGURES = (
     *("train_perplexity", "dev_perplexity", "shuffled_perplexity"),

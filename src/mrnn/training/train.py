@@ -20,14 +20,15 @@ from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features, recorded_encoder
 from mrnn.errors import TrainingError
 from mrnn.evaluation.captions import score_generation
+from mrnn.evaluation.perplexity import perplexity_of
 from mrnn.model.checkpoint import FORMAT, save_checkpoint
 from mrnn.model.config import CheckpointConfig, DecodingOptions, EncoderIdentity, ModelConfig
+from mrnn.model.epochs import EpochDone
 from mrnn.model.familiarity import Familiarity, evenly_spaced
-from mrnn.retrieval.likelihood import perplexity_of
-from mrnn.tokenizer import Vocabulary
-from mrnn.training.batches import Batch, EncodedCaptions, batches
+from mrnn.tokenizer import EncodedCaptions, Vocabulary
+from mrnn.training.batches import Batch, batches
 from mrnn.training.data import TrainingData, read_training_data
-from mrnn.training.events import EpochDone, Event, RunFinished, RunStarted, StepDone
+from mrnn.training.events import Event, RunFinished, RunStarted, StepDone
 from mrnn.training.export import export_graphs
 from mrnn.training.model_card import write_model_card
 from mrnn.training.network import Network, TorchLanguageModel, network_of
@@ -88,7 +89,7 @@ class TrainedModel:
             encoder=self.encoder,
             decoding=self.recipe.decoding,
             reranking=self.recipe.reranking,
-            familiarity_median=self.familiarity.middle,
+            familiarity_median=self.familiarity.median,
             familiarity_edge=self.familiarity.edge,
         )
         weights = {name: w.detach().numpy() for name, w in self.network.named_parameters()}

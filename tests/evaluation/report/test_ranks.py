@@ -5,9 +5,9 @@ from mrnn.data.features import extract_features, load_features
 from mrnn.evaluation.evaluate import references_of
 from mrnn.evaluation.report.ranks import rank_split
 from mrnn.evaluation.retrieval import evaluate_retrieval, fast_ranking
-from mrnn.metrics.recall import ranking_scores
+from mrnn.metrics.recall import recall_scores
 from mrnn.retrieval.ranking import Ranker
-from mrnn.training.batches import EncodedCaptions
+from mrnn.tokenizer import EncodedCaptions
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def test_figures_and_ranks_are_those_of_evaluate(colours, colour_encoder, checkp
     assert 1 < scores.sentence_to_image.mean_rank < len(colours.images)
     sentences = np.array([ranks.sentence for ranks in found.ranks])
     photos = np.array([rank for ranks in found.ranks for rank in ranks.photos])
-    assert ranking_scores(sentences) == scores.image_to_sentence
-    assert ranking_scores(photos) == scores.sentence_to_image
+    assert recall_scores(sentences) == scores.image_to_sentence
+    assert recall_scores(photos) == scores.sentence_to_image
     assert [len(ranks.photos) for ranks in found.ranks] == [
         len(image.captions) for image in colours.images
     ]

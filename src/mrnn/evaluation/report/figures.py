@@ -9,12 +9,12 @@ from mrnn.evaluation.report.report import Report
 from mrnn.files import utf8
 
 LETTERS = "AB"
-PERPLEXITIES = {"perplexity": "perplexity", "perplexity_without_end": "of words alone"}
+PERPLEXITIES = {"perplexity": "perplexity", "perplexity_without_eos": "without &lt;eos&gt;"}
 DIRECTIONS = {
     "image_to_sentence": "percent of photos; {candidate_sentences:,} sentences compete",
     "sentence_to_image": "percent of sentences; {candidate_images:,} photos compete",
 }
-RANKINGS = {
+RECALLS = {
     "r@1": "R@1", "r@5": "R@5", "r@10": "R@10",
     "median_rank": "median rank", "mean_rank": "mean rank",
 }  # fmt: skip
@@ -47,7 +47,7 @@ def figures_table(report: Report) -> str:
         '<div class="scroll" role="region" aria-label="Table of figures" tabindex="0"><table>'
         f"<thead><tr>{''.join(heads)}<th>depends on</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
-        + "".join(f'<p class="soft">{escaped(line)}</p>' for line in _retrieval_told(report))
+        + "".join(f'<p class="soft">{escaped(line)}</p>' for line in _retrieval_described(report))
         + "".join(f'<p class="soft">Note: {escaped(note)}</p>' for note in notes)
         + "".join(
             f'<p class="soft">{label(report, number)} {escaped(run.name)} has not learned to rank, '
@@ -90,7 +90,7 @@ def _retrieval_rows(report: Report) -> Iterator[str]:
         return
     for direction, what in DIRECTIONS.items():
         depends = what.format_map(ranked[0].settings)
-        for key, name in RANKINGS.items():
+        for key, name in RECALLS.items():
             cells = []
             for figures in (run.figures for run in report.runs):
                 found = figures.retrieval and getattr(figures.retrieval, direction)
@@ -101,15 +101,15 @@ def _retrieval_rows(report: Report) -> Iterator[str]:
             yield _row(report, f"{name}, {direction.replace('_', ' ')}", cells, of)
 
 
-def _retrieval_told(report: Report) -> Iterator[str]:
+def _retrieval_described(report: Report) -> Iterator[str]:
     """What the ranks depend on."""
     ranked = [run.figures.settings for run in report.runs if run.figures.retrieval]
     for settings in ranked[:1]:
         yield (
-            f"Retrieval: ranking {settings['ranking']}, likelihoods {settings['likelihoods']} in "
-            f"{settings['ranking_precision']}, P(sentence) over the {settings['marginal_images']} "
-            f"nearest of the model's training photos, equal scores {settings['equal_scores']}; the "
-            "first of a photo's sentences that is found counts."
+            f"Retrieval: {settings['retrieval']}, likelihoods {settings['likelihoods']}, "
+            f"P(sentence) over the {settings['marginal_images']} nearest of the model's training "
+            f"photos, equal scores {settings['equal_scores']}; the first of a photo's sentences "
+            "that is found counts."
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from mrnn.captioning.results import Caption
-from mrnn.evaluation.evaluate import decoding_told
+from mrnn.evaluation.evaluate import describe_decoding
 from mrnn.evaluation.report.charts import Line, chart, histogram
 from mrnn.evaluation.report.figures import LETTERS, escaped, figures_table, label
 from mrnn.evaluation.report.report import Report, ScoredCaption, ShownImage
@@ -49,7 +49,7 @@ def _summary(report: Report) -> str:
         f"<li>{label(report, number)} <strong>{escaped(run.name)}</strong>: recipe "
         f"{escaped(str(run.figures.settings['recipe']))}; image features: "
         f"{escaped(str(run.figures.settings['encoder']))}; captions: "
-        f"{escaped(decoding_told(run.figures.settings))}</li>"
+        f"{escaped(describe_decoding(run.figures.settings))}</li>"
         for number, run in enumerate(report.runs)
     )
     shown = f"{len(report.images):,} photos are shown, evenly spaced"
@@ -88,7 +88,7 @@ def _charts(report: Report) -> Iterator[str]:
         for number in range(len(report.runs))
     ]
     title = "How likely the model finds its first captions"
-    yield _histograms(report, sure, title, "log P a word, in nats, the end sign counted")
+    yield _histograms(report, sure, title, "log P a word, in nats, <eos> counted")
 
 
 def _name(report: Report, run: int) -> str:
@@ -108,7 +108,7 @@ def _histograms(report: Report, values: Sequence[Sequence[float]], title: str, x
 
 
 def _surety(caption: Caption) -> float:
-    """Nats a word, the end sign counted."""
+    """Nats a word, `<eos>` counted."""
     return caption.log_probability / (len(caption.words) + 1)
 
 
@@ -119,7 +119,7 @@ def _ahead(image: ShownImage) -> float:
 
 
 def _orders(report: Report) -> list[tuple[str, str]]:
-    """Orders of the photos, the first as they come in the page: key and sign, and a name."""
+    """Orders of the photos, the first as they come in the page: key and direction, and a name."""
     orders = []
     if report.comparison:
         orders += [("ahead -1", "A furthest ahead of B first"), ("ahead 1", "B furthest ahead")]

@@ -6,28 +6,26 @@ Letters: N images, F image feature.
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float16
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.results import Caption
 from mrnn.data.dataset import CaptionedImage
 from mrnn.data.images import load_image
-from mrnn.errors import ImageError, OptionsError
+from mrnn.errors import ImageError
 from mrnn.evaluation.captions import CaptionStatistics
 from mrnn.evaluation.comparison import ComparisonReport, compare
 from mrnn.evaluation.evaluate import IMAGES_AT_ONCE, EvaluationReport, evaluate, references_of
-from mrnn.evaluation.report.ranks import Ranks, Retrieval
+from mrnn.evaluation.report.ranks import PhotoRanks, photo_ranks
+from mrnn.evaluation.retrieval import RetrievalReport
 from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.metrics.ngrams import Words
-from mrnn.model.config import DecodingOptions
-from mrnn.training.events import EpochDone
-from mrnn.training.resume import METRICS
+from mrnn.model.config import DecodingOptions, RerankingOptions
+from mrnn.model.epochs import EpochDone
+from mrnn.shapes import Float16
 
 SHOWN = 200
 """Photos that a report shows, unless asked for more or fewer."""
@@ -70,8 +68,8 @@ class ShownImage(BaseModel):
     references: tuple[str, ...]
     captions: tuple[tuple[ScoredCaption, ...], ...]
     """Of each run, best first."""
-    ranks: tuple[Ranks | None, ...]
-    """Of each run; None where it was not ranked."""
+    ranks: tuple[PhotoRanks | None, ...]
+    """Of each run; None for a model without heads."""
 
 
 class RunReport(BaseModel):
@@ -107,10 +105,11 @@ class Run:
     captioner: Captioner
     features: Float16[np.ndarray, "N F"]
     """Of the split's images, in their order."""
-    options: DecodingOptions
+    decoding: DecodingOptions
+    reranking: RerankingOptions
     epochs: tuple[EpochDone, ...] = ()
-    retrieval: Retrieval | None = None
-    """Of the split's images, if they were ranked."""
+    retrieval: RetrievalReport | None = None
+    """Of the split's images, in one fold; None for a model without heads."""
 
 
 def make_report(
@@ -132,16 +131,12 @@ def make_report(
     references = references_of(images)
     figures = [
         evaluate(
-            run.captioner,
-            images,
-            run.features,
-            options=run.options.model_copy(update={"n_best": 1}),
-            training=training,
-            with_meteor=with_meteor,
-            on_image=on_image,
+            run.captioner, images, run.features,
+            decoding=run.decoding.model_copy(update={"n_best": 1}), reranking=run.reranking,
+            training=training, with_meteor=with_meteor, on_image=on_image,
         )
         for run in runs
-    ]
+    ]  # fmt: skip
     comparison = None
     if len(runs) == 2:
         comparison = compare(
@@ -151,31 +146,19 @@ def make_report(
             [image.captions for image in images],
             with_meteor=with_meteor,
         )
-    rows = evenly_spaced(len(images), limit)
-    frequencies = DocumentFrequencies.of(references)
-    shown = [references[row] for row in rows]
-    captions = [_captions(run, rows, shown, frequencies) for run in runs]
     return Report(
         data=data,
         split=split,
         runs=tuple(_run_report(run, found) for run, found in zip(runs, figures, strict=True)),
         comparison=comparison,
-        images=tuple(
-            ShownImage(
-                **_picture(images[row]),
-                references=images[row].captions,
-                captions=tuple(of_run[place] for of_run in captions),
-                ranks=tuple(run.retrieval.ranks[row] if run.retrieval else None for run in runs),
-            )
-            for place, row in enumerate(rows)
-        ),
+        images=_shown_images(runs, images, references, evenly_spaced(len(images), limit)),
     )
 
 
-def n_best(options: DecodingOptions) -> DecodingOptions:
+def n_best(decoding: DecodingOptions) -> DecodingOptions:
     """What the beam holds at the end: the first of them stays what it is without the others."""
-    wide = 1 if options.temperature else min(options.beam_size, CAPTIONS_SHOWN)
-    return options.model_copy(update={"n_best": wide})
+    wide = 1 if decoding.temperature else min(decoding.beam_size, CAPTIONS_SHOWN)
+    return decoding.model_copy(update={"n_best": wide})
 
 
 def evenly_spaced(count: int, limit: int) -> list[int]:
@@ -184,24 +167,27 @@ def evenly_spaced(count: int, limit: int) -> list[int]:
     return [place * count // taken for place in range(taken)]
 
 
-def read_epochs(run: Path) -> tuple[EpochDone, ...]:
-    """What the run's metrics file says of its training; nothing where it has none.
-
-    Raises OptionsError for a file that is something else.
-    """
-    file = run / METRICS
-    if not file.exists():
-        return ()
-    epochs = []
-    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
-        try:
-            epochs.append(EpochDone.model_validate_json(line))
-        except ValidationError:
-            raise OptionsError(
-                f"{file}:{number} is not what mrnn train writes; move the file away for a report "
-                "without the training curve"
-            ) from None
-    return tuple(epochs)
+def _shown_images(
+    runs: Sequence[Run],
+    images: Sequence[CaptionedImage],
+    references: Sequence[Sequence[Words]],
+    rows: Sequence[int],
+) -> tuple[ShownImage, ...]:
+    """The images in these rows."""
+    frequencies = DocumentFrequencies.of(references)
+    shown = [references[row] for row in rows]
+    captions = [_captions(run, rows, shown, frequencies) for run in runs]
+    image_rows = np.repeat(np.arange(len(images)), list(map(len, references)))
+    ranks = [run.retrieval and photo_ranks(run.retrieval, image_rows) for run in runs]
+    return tuple(
+        ShownImage(
+            **_picture(images[row]),
+            references=images[row].captions,
+            captions=tuple(of_run[place] for of_run in captions),
+            ranks=tuple(of_run[row] if of_run else None for of_run in ranks),
+        )
+        for place, row in enumerate(rows)
+    )
 
 
 def _picture(image: CaptionedImage) -> dict[str, Any]:
@@ -219,12 +205,9 @@ def _picture(image: CaptionedImage) -> dict[str, Any]:
 
 def _run_report(run: Run, figures: EvaluationReport) -> RunReport:
     if found := run.retrieval:
-        changes = {
-            "retrieval": found.scores,
-            "intervals": {**figures.intervals, **found.intervals},
-            "settings": {**figures.settings, **found.settings},
-        }
-        figures = figures.model_copy(update=changes)
+        figures = figures.with_figures(
+            found.settings, found.intervals, found.notes, retrieval=found.scores
+        )
     return RunReport(name=run.name, figures=figures, epochs=run.epochs)
 
 
@@ -238,7 +221,7 @@ def _captions(
     captions = []
     for start in range(0, len(rows), IMAGES_AT_ONCE):
         block = run.features[rows[start : start + IMAGES_AT_ONCE]].astype(np.float32)
-        captions += run.captioner.describe(torch.from_numpy(block), n_best(run.options))
+        captions += run.captioner.describe(block, n_best(run.decoding), run.reranking)
     pairs = [
         ([word.word for word in caption.words], sentences)
         for found, sentences in zip(captions, references, strict=True)
