@@ -50,7 +50,8 @@ class Captioner:
         """Without an encoder it captions features alone."""
         if encoder and encoder.identity != checkpoint.encoder:
             raise CheckpointError(
-                f"The model was trained on {checkpoint.encoder}, not on {encoder.identity}"
+                f"The model was trained on {checkpoint.encoder}, not on {encoder.identity}; give "
+                "the encoder that it was trained on"
             )
         self.checkpoint, self._encoder, self.consensus = checkpoint, encoder, consensus
 
