@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.decoding_flags import BeamSize, ExpectedCider, Likeness, decoding_options
+from mrnn.cli.decoding_flags import BeamSize
+from mrnn.cli.decoding_flags import PredictedCiderWeight as ExpectedCider
+from mrnn.cli.decoding_flags import SimilarityWeight as Likeness
+from mrnn.cli.decoding_flags import options_of as decoding_options
 from mrnn.cli.retrieval import (
     Exact,
     Folds,
