@@ -24,6 +24,7 @@ from mrnn.files import first_problem, write_whole
 from mrnn.model.config import CheckpointConfig, EncoderIdentity
 from mrnn.model.familiarity import Familiarity
 from mrnn.model.heads import HEADS, Heads
+from mrnn.model.manifest import check_manifest
 from mrnn.model.network import WEIGHTS, Network
 from mrnn.model.quantization import quantize
 from mrnn.tokenizer import Vocabulary
@@ -51,6 +52,7 @@ class Checkpoint:
     def load(cls, folder: Path) -> "Checkpoint":
         """Raises CheckpointError for what is missing, damaged, of another format or model."""
         config = _read_config(folder)
+        check_manifest(folder)
         vocabulary = Vocabulary.load(folder / VOCABULARY)
         if len(vocabulary) != config.model.vocabulary_size:
             raise CheckpointError(

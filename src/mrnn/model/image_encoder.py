@@ -135,6 +135,11 @@ def shipped_encoders() -> list[str]:
     return sorted(file.stem for file in SHIPPED.glob("*.onnx"))
 
 
+def is_shipped(name: str) -> bool:
+    """Whether the package ships the encoder of that name, at whatever size."""
+    return name.partition(AT)[0] in shipped_encoders()
+
+
 def is_encoder(name: str) -> bool:
     """Whether the package ships what has that name, or can export it."""
     known = {*shipped_encoders(), *EXPORTABLE}
