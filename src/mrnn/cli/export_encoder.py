@@ -5,26 +5,36 @@ from typing import Annotated
 
 import typer
 
-from mrnn.cli.terminal import check_output, needs_torch
+from mrnn.cli.terminal import tell
+from mrnn.errors import MissingExtraError
+
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Weights of the encoder: .pth or .safetensors [default: its library's]"),
+]
 
 
 def export_encoder(
-    name: Annotated[str, typer.Argument(help="A network of torchvision, as vgg16, or timm:NAME")],
+    name: Annotated[str, typer.Argument(help="Image encoder: vgg16, resnet50@320, timm:NAME")],
     out: Annotated[Path, typer.Option(help="The ONNX file to write")],
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Its weights, .pth or .safetensors [default: the library's own]"),
-    ] = None,
+    weights: Weights = None,
 ) -> None:
-    """Export a network as an image encoder, and compare it with PyTorch."""
-    needs_torch()
-    from mrnn.training.encoders.export import export_encoder as export
+    """Write an image encoder of torchvision or timm to an ONNX file, for --encoder-file."""
+    write_encoder(name, out, weights)
+    tell(f"Next: mrnn extract DATA --encoder {name} --encoder-file {out}")
 
-    check_output("--out", out)
-    encoder = export(name, out, weights)
-    identity = encoder.identity
-    print(
-        f"{out}: {identity.name}, {identity.layer}, {identity.feature_size:,} values "
-        f"({out.stat().st_size / 1e6:.1f} MB). Next: mrnn extract DATA --encoder {name} "
-        f"--encoder-file {out}"
+
+def write_encoder(name: str, file: Path, weights: Path | None) -> None:
+    """Export, and say what was written. Raises MissingExtraError without the extra."""
+    try:
+        from mrnn.training.encoders.export import export_encoder as export
+    except ImportError:
+        raise MissingExtraError(
+            f"Exporting {name} needs PyTorch. Run: pip install 'mrnn[vision]'"
+        ) from None
+    tell(f"Exporting {name}")
+    identity = export(name, file, weights).identity
+    tell(
+        f"Wrote {file}: {identity.name} ({identity.layer}, {identity.size} px), "
+        f"{identity.feature_size:,} values a photo, {file.stat().st_size / 1e6:,.1f} MB"
     )

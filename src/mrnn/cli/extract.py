@@ -1,11 +1,13 @@
 """Extract image features."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import DataFolder, needs_torch, progress, tell
+from mrnn.cli.export_encoder import Weights, write_encoder
+from mrnn.cli.terminal import DataFolder, EncoderFile, progress, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -16,10 +18,7 @@ def extract(
     data: DataFolder,
     encoder: Annotated[
         str | None,
-        typer.Option(
-            help="Image encoder, as vgg16 or timm:NAME [default: that of --encoder-file, or of the "
-            "shipped model]"
-        ),
+        typer.Option(help="Image encoder, as vgg16 or timm:NAME [default: the shipped model's]"),
     ] = None,
     resize_mode: Annotated[
         str | None,
@@ -28,9 +27,8 @@ def extract(
             "mirror image; ten-crop [default: squash]"
         ),
     ] = None,
-    encoder_file: Annotated[
-        Path | None, typer.Option(help="The encoder's ONNX file [default: made in DATA/encoders]")
-    ] = None,
+    encoder_file: EncoderFile = None,
+    weights: Weights = None,
     source: Annotated[
         Path | None, typer.Option("--from", help="Features made elsewhere: .npy, .npz or .mat")
     ] = None,
@@ -46,32 +44,42 @@ def extract(
 
     dataset = Dataset.load(data)
     if source or ids or name:
-        if encoder or resize_mode or encoder_file:
-            raise OptionsError("--encoder, --resize-mode and --encoder-file do not go with --from")
+        if encoder or resize_mode or encoder_file or weights:
+            raise OptionsError(
+                "--encoder, --resize-mode, --encoder-file and --weights do not go with --from"
+            )
         _import_features(dataset, source, ids, name)
         return
+    if encoder_file and weights:
+        raise OptionsError("--encoder-file holds the encoder's weights: no --weights beside it")
     if not encoder_file:
         encoder = encoder or DEFAULT_ENCODER
-        encoder_file = _exported(encoder, data)
+        encoder_file = _exported(dataset, encoder, weights)
     loaded = load_encoder(encoder, resize_mode or DEFAULT_RESIZE_MODE, encoder_file)
     with progress("Extracting", len(dataset.images)) as advance:
         folder = extract_features(dataset, loaded, advance)
     print(f"{folder}: {len(dataset.images):,} features of {loaded.identity}")
 
 
-def _exported(encoder: str, data: Path) -> Path | None:
-    """The file of an encoder that does not ship, made on first use; None for one that ships."""
-    from mrnn.model.image_encoder import JOINT, is_encoder, is_shipped
+def _exported(dataset: "Dataset", name: str, weights: Path | None) -> Path | None:
+    """The file of an encoder that does not ship, in the folder of a dataset's features.
 
-    if JOINT in encoder or is_shipped(encoder) or not is_encoder(encoder):
+    It is made on first use, or anew of other weights. None for an encoder that ships, and for
+    several.
+    """
+    from mrnn.model.image_encoder import AT, JOINT, is_encoder, shipped_encoders
+
+    ships = name.partition(AT)[0] in shipped_encoders()
+    if weights and (ships or JOINT in name):
+        raise OptionsError(
+            f"--weights are of one encoder that the package does not ship, not {name}"
+        )
+    if ships or JOINT in name or not is_encoder(name):
         return None
-    file = data / "encoders" / f"{encoder.replace(':', '-')}.onnx"
-    if not file.exists():
-        needs_torch()
-        from mrnn.training.encoders.export import export_encoder
-
-        tell(f"Exporting {encoder} to {file}, once; other commands take it by --encoder-file")
-        export_encoder(encoder, file)
+    file = dataset.features_folder / (re.sub(r"[^\w.-]", "-", name) + ".onnx")
+    if weights or not file.exists():
+        write_encoder(name, file, weights)
+        tell(f"What is trained on its features captions photos with: --encoder-file {file}")
     return file
 
 

@@ -31,7 +31,7 @@ ModelFolder = Annotated[
 ]
 EncoderFile = Annotated[
     Path | None,
-    typer.Option(help="File of the model's image encoder, if it does not ship [default: its own]"),
+    typer.Option(help="The image encoder, an ONNX file [default: the one that ships]"),
 ]
 ConsensusSource = Annotated[
     str | None,

@@ -82,6 +82,7 @@ class OnnxEncoder:
     identity: EncoderIdentity
     padding: Colour
     session: Session
+    file: Path
 
     def preprocess(self, photo: Image.Image) -> Pixels:
         """The crops of an RGB photo."""
@@ -133,11 +134,6 @@ class JoinedEncoder:
 def shipped_encoders() -> list[str]:
     """The names of the encoders that ship in the package."""
     return sorted(file.stem for file in SHIPPED.glob("*.onnx"))
-
-
-def is_shipped(name: str) -> bool:
-    """Whether the package ships the encoder of that name, at whatever size."""
-    return name.partition(AT)[0] in shipped_encoders()
 
 
 def is_encoder(name: str) -> bool:
@@ -204,7 +200,7 @@ def open_encoder(file: Path, resize_mode: ResizeMode, mend: str = "") -> OnnxEnc
         size=size, feature_size=length, weights=weights,
     )  # fmt: skip
     red, green, blue = map(int, metadata.mean)
-    return OnnxEncoder(identity, (red, green, blue), session)
+    return OnnxEncoder(identity, (red, green, blue), session, file)
 
 
 def _is_shape(found: Sequence[int | str | None], wanted: Sequence[int]) -> bool:

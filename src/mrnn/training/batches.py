@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from mrnn.shapes import Float, Int
 from torch import Tensor
 
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
