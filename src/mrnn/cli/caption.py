@@ -20,6 +20,7 @@ from mrnn.errors import OptionsError
 if TYPE_CHECKING:
     from mrnn.captioning.results import ImageCaptions
 
+
 @takes_decoding_flags
 def caption(
     paths: Annotated[

@@ -17,5 +17,3 @@ def check(data: DataFolder) -> None:
         print(line)
     if report.errors:
         raise typer.Exit(1)
-
-

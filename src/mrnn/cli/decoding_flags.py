@@ -94,8 +94,6 @@ def options_of(
     """The model's defaults with what was asked for; OptionsError names what is impossible."""
     from pydantic import ValidationError
 
-    from mrnn.model.config import DecodingOptions, RerankingOptions
-
     def validated(default: "DecodingOptions | RerankingOptions") -> Any:  # noqa: ANN401
         kind = type(default)
         own = {name: value for name, value in asked.items() if name in kind.model_fields}

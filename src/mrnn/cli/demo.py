@@ -19,5 +19,3 @@ def demo() -> None:
     tell(f"The photos in {folder}. Your own: mrnn caption PHOTO...")
     for result in Captioner.load().stream(find_images([folder])):
         print(caption_text(result.model_copy(update={"image": Path(result.image).name})))
-
-

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrnn.cli.terminal import DataFolder, progress, tell
+from mrnn.cli.terminal import tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.data.dataset import CaptionedImage, Dataset
+    from mrnn.data.dataset import CaptionedImage
 
 
 class Source(StrEnum):

@@ -106,9 +106,7 @@ def rerank(
     else:
         known = asked.keys() & ConsensusOptions.model_fields
         options = ConsensusOptions.model_validate({"by": by, **{k: asked[k] for k in known}})
-        ranked = _by_neighbours(
-            lists, Path(data), model, encoder_file, options, evidence=evidence
-        )
+        ranked = _by_neighbours(lists, Path(data), model, encoder_file, options, evidence=evidence)
     for each in ranked:
         print(each.model_dump_json(exclude_unset=True) if as_json else _for_people(each))
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from mrnn.evaluation.captions import Interval, Setting
     from mrnn.evaluation.retrieval import RetrievalScores, Retrieved
     from mrnn.model.checkpoint import Checkpoint
-    from mrnn.model.cider_predictor import ExpectedCiderOptions
-    from mrnn.model.joint_embedding import JointSpaceOptions
 
 
 class Precision(StrEnum):

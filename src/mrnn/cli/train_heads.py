@@ -17,7 +17,7 @@ def train_heads(
     data: Annotated[Path, typer.Option(help="A dataset folder with its features extracted")],
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Training steps of each part of the joint embedding [default: 1000]"),
+        typer.Option(min=1, help="Steps for each part of the joint embedding [default: 1000]"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
 ) -> None:

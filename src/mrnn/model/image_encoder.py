@@ -8,6 +8,7 @@ Letters: B batch, C crops, H height, W width, F image feature.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,6 +132,11 @@ class JoinedEncoder:
         return np.concatenate([part.encode((crops,)) for part, crops in pairs])
 
 
+def encoder_file_name(name: str) -> str:
+    """Of the file that holds the encoder `name`, whatever size it sees."""
+    return re.sub(r"[^\w.-]", "-", name.partition(AT)[0]) + ".onnx"
+
+
 def shipped_encoders() -> list[str]:
     """The names of the encoders that ship in the package."""
     return sorted(file.stem for file in SHIPPED.glob("*.onnx"))
@@ -144,9 +150,14 @@ def is_encoder(name: str) -> bool:
 
 
 def load_encoder(
-    name: str | None = None, resize_mode: str = DEFAULT_RESIZE_MODE, file: Path | None = None
-) -> ImageEncoder:
+    name: str | None = None,
+    resize_mode: str = DEFAULT_RESIZE_MODE,
+    file: Path | None = None,
+    folder: Path | None = None,
+) -> OnnxEncoder | JoinedEncoder:
     """The encoder of that name: from `file`, if that is the encoder's, or from the package.
+
+    A `folder` with NAME.onnx, as a bundle has, takes the place of the package.
 
     NAME+NAME concatenates the features of both; NAME@SIZE sees squares of SIZE pixels. Without a
     name it is the one in the file, or the default. Raises OptionsError for a name, size or resize
@@ -164,7 +175,7 @@ def load_encoder(
             f"{file} is the encoder {given.identity.name}, not {name}; give the file of {name} by "
             "--encoder-file, or leave it out if the package ships it"
         )
-    parts = [_load_part(part, mode, given) for part in names]
+    parts = [_load_part(part, mode, given, folder or SHIPPED) for part in names]
     return parts[0] if len(parts) == 1 else JoinedEncoder(parts)
 
 
@@ -214,13 +225,15 @@ def _is_named(encoder: OnnxEncoder, name: str) -> bool:
     return encoder.identity.name in (name, name.partition(AT)[0])
 
 
-def _load_part(name: str, resize_mode: ResizeMode, given: OnnxEncoder | None) -> OnnxEncoder:
+def _load_part(
+    name: str, resize_mode: ResizeMode, given: OnnxEncoder | None, folder: Path
+) -> OnnxEncoder:
     own, at, size = name.partition(AT)
     if given and _is_named(given, name):
         encoder = given
-    elif own in shipped_encoders():
+    elif (folder / encoder_file_name(own)).exists():
         mend = "reinstall mrnn: pip install --force-reinstall --no-deps mrnn"
-        encoder = open_encoder(SHIPPED / f"{own}.onnx", resize_mode, mend)
+        encoder = open_encoder(folder / encoder_file_name(own), resize_mode, mend)
     else:
         shipped = f"The package ships no encoder {name!r}, only {', '.join(shipped_encoders())}"
         if is_encoder(name):
