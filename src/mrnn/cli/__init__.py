@@ -15,7 +15,7 @@ from mrnn.cli.consensus import rerank
 from mrnn.cli.data import check, extract, prepare
 from mrnn.cli.evaluation import evaluate
 from mrnn.cli.report import report
-from mrnn.cli.retrieval import train_ranking
+from mrnn.cli.retrieval import train_heads
 from mrnn.cli.scores import compare, score
 from mrnn.cli.searching import index, search
 from mrnn.cli.terminal import tell
@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    prepare, check, extract, train, train_ranking, caption, rerank, evaluate, score, compare,
+    prepare, check, extract, train, train_heads, caption, rerank, evaluate, score, compare,
     report, index, search, demo,
 ):  # fmt: skip
     app.command()(command)

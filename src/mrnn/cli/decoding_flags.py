@@ -3,34 +3,34 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.model.config import DecodingOptions
+    from mrnn.model.config import DecodingOptions, RerankingOptions
+
+    Options = TypeVar("Options", DecodingOptions, RerankingOptions)
 
 Asked = Mapping[str, Any]
 """The fields of `DecodingOptions` that the user gave."""
 BeamSize = Annotated[
     int | None, typer.Option(help="Hypotheses kept while searching; 1 is greedy search")
 ]
-Likeness = Annotated[
+SimilarityWeight = Annotated[
     float | None,
-    typer.Option(
-        help="Weight of how like its photo a caption is, as ranking tells; 0 leaves it out"
-    ),
+    typer.Option(help="Weight of the similarity of caption and photo; 0 leaves it out"),
 ]
-ExpectedCider = Annotated[
+PredictedCiderWeight = Annotated[
     float | None,
-    typer.Option(help="Weight of the CIDEr that a caption can expect; 0 leaves it out"),
+    typer.Option(help="Weight of the predicted CIDEr-D of a caption; 0 leaves it out"),
 ]
 FLAGS: dict[str, Any] = {
     "beam_size": BeamSize,
-    "likeness": Likeness,
-    "expected_cider": ExpectedCider,
+    "similarity_weight": SimilarityWeight,
+    "predicted_cider_weight": PredictedCiderWeight,
     "n_best": Annotated[int | None, typer.Option(help="Captions for each photo")],
     "minimum_words": Annotated[
         int | None, typer.Option("--min-words", help="Words that a caption has at least")
@@ -97,19 +97,29 @@ def takes_decoding_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 def decoding_options(defaults: "DecodingOptions", asked: Asked) -> "DecodingOptions":
     """The defaults with what was asked for; OptionsError names what is impossible."""
+    return _options(defaults, asked, "decoding")
+
+
+def reranking_options(defaults: "RerankingOptions", asked: Asked) -> "RerankingOptions":
+    """As `decoding_options`, of what else was asked for."""
+    return _options(defaults, asked, "reranking")
+
+
+def _options(defaults: "Options", asked: Asked, table: str) -> "Options":
     from pydantic import ValidationError
 
-    from mrnn.model.config import DecodingOptions
     from mrnn.training.recipe import options_error
 
+    form = type(defaults)
+    own = {name: value for name, value in asked.items() if name in form.model_fields}
     try:
-        return DecodingOptions.model_validate({**defaults.model_dump(), **asked})
+        return form.model_validate({**defaults.model_dump(), **own})
     except ValidationError as error:
         first = error.errors()[0]
         if first["loc"]:
             flag = _flag_of(str(first["loc"][0]))
             raise OptionsError(f"{flag}: {first['msg']}, not {first['input']!r}") from error
-        raise options_error(error, DecodingOptions, "decoding") from error
+        raise options_error(error, form, table) from error
 
 
 def _flag_of(field: str) -> str:

@@ -1,129 +1,106 @@
-"""Rank photos for sentences and sentences for photos."""
+"""Retrieval: training of a model's heads, and its figures."""
 
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mrnn.cli.terminal import progress
-from mrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import CaptionedImage, Dataset
     from mrnn.evaluation.captions import Interval, Setting
-    from mrnn.evaluation.retrieval import RetrievalScores, Retrieved
+    from mrnn.evaluation.retrieval import RetrievalReport, RetrievalScores
     from mrnn.model.checkpoint import Checkpoint
-    from mrnn.model.cider_predictor import ExpectedCiderOptions
-    from mrnn.model.joint_embedding import JointSpaceOptions
+    from mrnn.training.recipe import CiderPredictorOptions, JointEmbeddingOptions
 
-
-class Precision(StrEnum):
-    """Numbers that likelihoods are worked out in."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-Exact = Annotated[
-    bool, typer.Option("--exact", help="retrieval: by the likelihood of every pair, as the paper")
+Exhaustive = Annotated[
+    bool,
+    typer.Option("--exhaustive", help="retrieval: by the likelihood of every pair, as the paper"),
 ]
 MarginalImages = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="retrieval: training images for P(sentence) [default: the 10 nearest; exact: 200]",
+        help="retrieval: training images for P(sentence) "
+        "[default: the 10 nearest; exhaustive: 200]",
     ),
 ]
 Folds = Annotated[
     int, typer.Option("--folds", min=1, help="retrieval: means over so many parts of the split")
 ]
-RankingPrecision = Annotated[
-    Precision | None,
-    typer.Option(
-        "--precision",
-        help="retrieval: of the output layer's product [default: the faster here; exact: float32]",
-    ),
-]
 
 
-def train_ranking(
+def train_heads(
     run: Annotated[Path, typer.Argument(help="A trained model's folder")],
     data: Annotated[Path, typer.Option(help="A dataset folder with its features extracted")],
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Of training each part of the joint space [default: 1000]"),
+        typer.Option(min=1, help="Of training each part of the joint embedding [default: 1000]"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
 ) -> None:
-    """Teach a trained model to rank, and to tell which of its captions fit a photo."""
+    """Train the heads of a trained model, for retrieval and for reranking captions."""
     from mrnn.data.dataset import Dataset
-    from mrnn.model.joint_embedding import JointSpaceOptions
+    from mrnn.training.recipe import JointEmbeddingOptions
 
     asked = {"seed": seed} | ({"steps": steps} if steps else {})
-    teach_to_rank(run, Dataset.load(data), JointSpaceOptions.model_validate(asked))
+    fit_heads(run, Dataset.load(data), JointEmbeddingOptions.model_validate(asked))
 
 
-def teach_to_rank(
+def fit_heads(
     run: Path,
     dataset: "Dataset",
-    options: "JointSpaceOptions",
-    expected: "ExpectedCiderOptions | None" = None,
+    joint_embedding: "JointEmbeddingOptions",
+    cider_predictor: "CiderPredictorOptions | None" = None,
 ) -> None:
-    """Train what a model ranks by and keep it beside the model; with time left on stderr."""
+    """Train heads and keep them in the model's folder; with time left on stderr."""
     from mrnn.model.checkpoint import Checkpoint
-    from mrnn.model.heads import RANKING
-    from mrnn.training.heads import train_ranker
+    from mrnn.model.heads import HEADS
+    from mrnn.training.heads import train_heads as train
 
     checkpoint = Checkpoint.load(run)
-    with progress("Training to rank", options.parts * options.steps) as advance:
-        ranker = train_ranker(checkpoint, dataset, options, expected, advance)
-    ranker.save(run)
-    weights = ranker.weights
+    steps = joint_embedding.parts * joint_embedding.steps
+    with progress("Training heads", steps) as advance:
+        heads = train(checkpoint, dataset, joint_embedding, cider_predictor, advance)
+    heads.save(run, checkpoint.fingerprint)
+    weights = heads.weights
     print(
-        f"{run / RANKING}: likeness counts {weights.sentence_to_image:g} nats for images, "
-        f"{weights.image_to_sentence:g} for sentences"
+        f"{run / HEADS}: a unit of similarity counts {weights.sentence_to_image:g} nats for "
+        f"images, {weights.image_to_sentence:g} for sentences"
     )
 
 
 def measure_retrieval(
     checkpoint: "Checkpoint",
-    run: Path,
     dataset: "Dataset",
     images: "Sequence[CaptionedImage]",
     *,
-    exact: bool,
+    exhaustive: bool,
     marginal_images: int | None,
-    fold_count: int,
-    precision: Precision | None,
+    folds: int,
     seed: int,
-    required: bool,
-) -> "Retrieved":
-    """Figures of retrieval on some images; with time left on stderr."""
-    import torch
-
+) -> "RetrievalReport":
+    """Figures of retrieval on some images; with time left on stderr. Raises CheckpointError."""
     from mrnn.data.features import load_features
-    from mrnn.evaluation.retrieval import RankingPlan, Retrieved
-    from mrnn.training.batches import EncodedCaptions
+    from mrnn.evaluation.retrieval import evaluate_retrieval, marginal_features, pair_count
+    from mrnn.tokenizer import EncodedCaptions
 
-    try:
-        if exact:
-            plan = RankingPlan.exactly(run, checkpoint, dataset, marginal_images, seed)
-        else:
-            plan = RankingPlan.fast(run, checkpoint, marginal_images)
-    except CheckpointError as error:
-        if required:
-            raise
-        return Retrieved(None, {}, {}, [f"retrieval: {error}"])
     captions = EncodedCaptions.of([image.words for image in images], checkpoint.vocabulary)
     features = load_features(dataset, checkpoint.encoder).of(images)
-    total = plan.pairs(len(captions), len(images), fold_count)
-    with progress("Ranking", total) as advance:
-        return plan.measure(
-            captions, features,
-            fold_count=fold_count, seed=seed, on_pairs=advance,
-            precision=getattr(torch, precision) if precision else None,
+    sampled = None
+    if exhaustive:
+        sampled = marginal_features(dataset, checkpoint, marginal_images, seed)
+    total = pair_count(
+        len(captions), len(images),
+        exhaustive=exhaustive, marginal_images=marginal_images, folds=folds,
+    )  # fmt: skip
+    with progress("Retrieval", total) as advance:
+        return evaluate_retrieval(
+            checkpoint.network, captions, features,
+            heads=checkpoint.heads, sampled=sampled, marginal_images=marginal_images,
+            folds=folds, seed=seed, on_pairs=advance,
         )  # fmt: skip
 
 
@@ -143,19 +120,16 @@ def retrieval_lines(
         yield _row(direction.replace("_", " "), list(found.model_dump().values()))
         yield _row("   95 % interval, from", lows)
         yield _row("                    to", highs)
-    exact = settings["ranking"] == "exact"
     yield (
         f"candidates: {settings['candidate_images']:,} images, "
         f"{settings['candidate_sentences']:,} sentences; equal scores {settings['equal_scores']}; "
         "an image's first sentence found counts"
     )
+    photos = "random" if settings["retrieval"] == "exhaustive" else "near"
     yield (
-        f"ranking {settings['ranking']}: likelihoods {'of ' if exact else ''}"
-        f"{settings['likelihoods']}, in {settings['ranking_precision']}; P(sentence) over "
-        f"{settings['marginal_images']:,} {'random' if exact else 'near'} training images"
+        f"{settings['retrieval']} retrieval: likelihoods {settings['likelihoods']}; P(sentence) "
+        f"over {settings['marginal_images']:,} {photos} training images"
     )
-    if settings["ranking_precision"] == "bfloat16":
-        yield "bfloat16: near ranks may change places; --precision float32 is the reference"
 
 
 def _row(name: str, figures: "Sequence[float]") -> str:

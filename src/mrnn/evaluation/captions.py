@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
-from mrnn.shapes import Float, Int
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.errors import DataError, MeasureError
@@ -18,6 +17,7 @@ from mrnn.metrics.cider import DocumentFrequencies, ngram_ciders
 from mrnn.metrics.meteor import Meteor, meteor
 from mrnn.metrics.ngrams import NGrams, Words, check_pairs
 from mrnn.metrics.rouge import rouge_l
+from mrnn.shapes import Float, Int
 from mrnn.tokenizer import tokenize
 
 RESAMPLES = 1000

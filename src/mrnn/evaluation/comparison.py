@@ -6,7 +6,6 @@ Letters: R sets of images, N images, K measures.
 from collections.abc import Sequence
 
 import numpy as np
-from mrnn.shapes import Float
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.evaluation.captions import (
@@ -20,6 +19,7 @@ from mrnn.evaluation.captions import (
 )
 from mrnn.metrics.bootstrap import bootstrap
 from mrnn.metrics.cider import DocumentFrequencies
+from mrnn.shapes import Float
 from mrnn.tokenizer import tokenize
 
 TOP = 5

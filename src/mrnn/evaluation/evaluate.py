@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from mrnn.shapes import Float
 from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.captioning.captioner import Captioner
@@ -27,6 +26,7 @@ from mrnn.evaluation.perplexity import evaluate_perplexity
 from mrnn.evaluation.retrieval import RetrievalScores
 from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.model.config import DecodingOptions, RerankingOptions
+from mrnn.shapes import Float
 from mrnn.tokenizer import EncodedCaptions, join_words
 
 IMAGES_AT_ONCE = 100
@@ -48,9 +48,9 @@ class EvaluationReport(BaseModel):
     direction and figure, as `image_to_sentence.r@1`."""
     notes: list[str] = []
     """What is null, and why; what is odd."""
-    captions: tuple[str, ...] = Field((), exclude=True)
+    captions: tuple[str, ...] = Field(default=(), exclude=True)
     """The first of each image; not in the JSON."""
-    ciders: tuple[float, ...] = Field((), exclude=True)
+    ciders: tuple[float, ...] = Field(default=(), exclude=True)
     """CIDEr-D of each; not in the JSON."""
 
     def with_figures(

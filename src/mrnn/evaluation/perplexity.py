@@ -8,12 +8,12 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
-from mrnn.shapes import Float
 
 from mrnn.evaluation.captions import RESAMPLES, Interval, Setting, intervals_of
 from mrnn.metrics.bootstrap import bootstrap
 from mrnn.model.network import Network
 from mrnn.retrieval.likelihood import caption_log_likelihoods
+from mrnn.shapes import Float
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 
 MOST_NATS = math.log(sys.float_info.max)

@@ -9,10 +9,10 @@ Source: Hodosh et al., "Framing Image Description as a Ranking Task", JAIR 47, 2
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from mrnn.shapes import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.errors import DataError
+from mrnn.shapes import Float, Int
 
 
 class RecallScores(BaseModel):

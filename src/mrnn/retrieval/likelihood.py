@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from mrnn.shapes import Bool, Float, Float32, Float64, Int
 
 from mrnn.model.network import Network
+from mrnn.shapes import Bool, Float, Float32, Float64, Int
 from mrnn.tokenizer import Vocabulary
 
 MEMORY = 512_000_000
@@ -86,7 +86,7 @@ def caption_log_likelihoods(
 def log_marginals(scores: Float[np.ndarray, "S K"]) -> Float32[np.ndarray, " S"]:
     """Nats of log P(sentence), from the log-likelihoods with K sampled images."""
     sums = np.logaddexp.reduce(scores.astype(np.float64), axis=1)
-    return (sums - math.log(scores.shape[1])).astype(np.float32)
+    return np.asarray(sums - math.log(scores.shape[1]), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,5 @@ def _encode_images(
 
 def _bytes_per_word(network: Network) -> int:
     """Of a prefix: its part, its states, and for each of some images what `score` holds."""
-    language, state = network.encode_words(
-        np.array([Vocabulary.BOS]), network.initial_state(1)
-    )
+    language, state = network.encode_words(np.array([Vocabulary.BOS]), network.initial_state(1))
     return 4 * language.size + 8 * state.size + 80 * IMAGES_AT_ONCE

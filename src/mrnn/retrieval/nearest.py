@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from mrnn.shapes import Float, Float32, Float64, Int
 
 from mrnn.errors import DataError
+from mrnn.shapes import Float, Float32, Float64, Int
 
 Distance = Literal["cosine", "euclidean"]
 PHOTOS_AT_ONCE, ROWS_AT_ONCE = 100, 256
@@ -58,8 +58,8 @@ class FeatureSpace:
             photos = self._place(features[start : start + PHOTOS_AT_ONCE])
             scales, lengths = self._scales_and_squares(photos)
             products = photos @ self._training.T
-            for each in zip(photos, scales, lengths, products, strict=True):
-                found.append(self._choose(*each, count))
+            each = zip(photos, scales, lengths, products, strict=True)
+            found += [self._choose(*photo, count) for photo in each]
         return found
 
     def check(self, size: int) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from mrnn.shapes import Bool, Float, Float32
 
 from mrnn.model.heads import Heads
 from mrnn.model.network import Network
 from mrnn.retrieval.likelihood import Words, log_likelihoods, log_marginals
+from mrnn.shapes import Bool, Float, Float32
 
 CANDIDATES = 15
 """Of each query, in two-stage retrieval."""

@@ -4,10 +4,10 @@ Letters: S sentences.
 """
 
 import numpy as np
-from mrnn.shapes import Int
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.evaluation.retrieval import RetrievalReport
+from mrnn.shapes import Int
 
 
 class PhotoRanks(BaseModel):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from mrnn.shapes import Float16
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.captioning.captioner import Captioner
@@ -26,6 +25,7 @@ from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.metrics.ngrams import Words
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.model.epochs import EpochDone
+from mrnn.shapes import Float16
 
 SHOWN = 200
 """Photos that a report shows, unless asked for more or fewer."""
