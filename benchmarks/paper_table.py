@@ -28,7 +28,7 @@ from mrnn.model.config import DecodingOptions
 from mrnn.model.heads import RANKING
 from mrnn.retrieval.likelihood import log_likelihoods, log_marginals
 from mrnn.retrieval.ranking import Ranker, Rankings
-from mrnn.training.batches import EncodedCaptions
+from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.events import EpochDone
 from mrnn.training.recipe import load_recipe
 from mrnn.training.train import train

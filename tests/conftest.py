@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 from contextlib import contextmanager
 
@@ -18,49 +17,34 @@ from PIL import Image
 from mrnn.cli import main
 from mrnn.data.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.data.features import extract_features
-from mrnn.encoders import ENCODERS
 from mrnn.model.checkpoint import Checkpoint
-from mrnn.model.cider_predictor import ExpectedCiderOptions, fit_expected_cider
-from mrnn.model.config import DecodingOptions, EncoderIdentity, ModelConfig
+from mrnn.model.config import ModelConfig
 from mrnn.model.familiarity import Familiarity
-from mrnn.model.heads import Weights
-from mrnn.model.joint_embedding import JointSpace
-from mrnn.model.quantization import rounded
-from mrnn.retrieval.ranking import Ranker
-from mrnn.tokenizer import Vocabulary
-from mrnn.training.batches import EncodedCaptions
-from mrnn.training.network import MRNN
+from mrnn.model.heads import Heads, RetrievalWeights
+from mrnn.model.image_encoder import load_encoder
+from mrnn.model.joint_embedding import JointEmbedding
+from mrnn.model.quantization import dequantize, quantize, rounded
+from mrnn.tokenizer import EncodedCaptions, Vocabulary
+from mrnn.training.cider_predictor import fit_cider_predictor
+from mrnn.training.network import network_of
+from mrnn.training.recipe import CiderPredictorOptions, Recipe
+from mrnn.training.train import TrainedModel
+from tests.model.tiny_encoder import write_colour_encoder
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no fault
 settings.load_profile("patient")
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()  # no test sees what the user has kept
 torch.set_num_threads(1)  # on small tensors more threads only wait for each other
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 60, 220)}
 
 
-class ColourEncoder:
-    """A fake: the mean colour of a photo, and four numbers more."""
-
-    identity = EncoderIdentity(
-        name="colour", layer="mean", fit="squash", size=8, feature_size=7, weights="0" * 16
-    )
-
-    def preprocess(self, photo):
-        square = photo.resize((8, 8))
-        return np.asarray(square, dtype=np.float32).transpose(2, 0, 1)[None] / 255
-
-    def encode(self, pixels):
-        means = pixels.mean(axis=(1, 3, 4))
-        return np.concatenate([means, means**2, np.ones((len(means), 1), np.float32)], axis=1)
-
-
 @pytest.fixture
-def colour_encoder(monkeypatch):
-    """The fake encoder, known by its name as the real ones are."""
-    encoder = ColourEncoder()
-    monkeypatch.setitem(ENCODERS, "colour", lambda fit: encoder)
-    return encoder
+def colour_encoder(monkeypatch, tmp_path_factory):
+    """The tiny encoder, as one that ships: the mean colour of a photo, and four numbers more."""
+    folder = tmp_path_factory.mktemp("encoders")
+    write_colour_encoder(folder / "colour.onnx")
+    monkeypatch.setattr("mrnn.model.image_encoder.SHIPPED", folder)
+    return load_encoder("colour")
 
 
 @pytest.fixture
@@ -88,26 +72,30 @@ def vocabulary():
     return Vocabulary(["a", "wall", "red", "green", "blue", "is", "the"])
 
 
-@pytest.fixture
-def checkpoint(vocabulary):
-    """An untrained model of the tiny world, with fixed weights."""
+TINY = {"image_size": 7, "embedding_size": 5, "recurrent_size": 6, "multimodal_size": 8}
+
+
+def trained_model(vocabulary, encoder, **sizes):
+    """An untrained network of the tiny world, with fixed weights."""
     torch.manual_seed(0)
-    config = ModelConfig(
-        vocabulary_size=len(vocabulary),
-        image_size=7,
-        embedding_size=5,
-        recurrent_size=6,
-        multimodal_size=8,
-    )
+    config = ModelConfig(vocabulary_size=len(vocabulary), **(TINY | sizes))
     features = np.random.default_rng(0).random((20, 7), dtype=np.float32)
-    return Checkpoint(
-        recipe="tiny",
-        model=MRNN(config).eval(),
-        vocabulary=vocabulary,
-        encoder=ColourEncoder.identity,
-        decoding=DecodingOptions(maximum_words=6),
-        familiarity=Familiarity.of(features),
-    )
+    recipe = Recipe.model_validate({"name": "tiny", "decoding": {"max_length": 6}})
+    network = network_of(config).eval()
+    return TrainedModel(recipe, network, vocabulary, encoder.identity, Familiarity.of(features))
+
+
+@pytest.fixture
+def model(vocabulary, colour_encoder, tmp_path):
+    """The folder of an untrained model of colours."""
+    trained_model(vocabulary, colour_encoder).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def checkpoint(model):
+    """That model."""
+    return Checkpoint.load(model)
 
 
 @pytest.fixture
@@ -159,38 +147,45 @@ def _killed_after(seconds, function, *arguments):
     function(*arguments)
 
 
-@pytest.fixture
-def ranker(checkpoint):
-    """A model with a joint space that knows nothing."""
-    torch.manual_seed(1)
-    space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=2, parts=2).eval()
-    sampled = rounded(torch.randn(5, 7)).numpy()
-    state = space.state_dict()
-    space.load_state_dict({n: rounded(t) if t.ndim == 2 else t.half() for n, t in state.items()})
-    weights = Weights(sentence_to_image=2, image_to_sentence=3)
-    some = EncodedCaptions.of([[["a", "red", "wall"]], [["a", "wall"]]], checkpoint.vocabulary)
-    expected = fit_expected_cider(sampled[:2], some, ExpectedCiderOptions())
-    return Ranker(checkpoint, space, sampled, weights, expected)
+def tiny_heads(vocabulary, joint_embedding, sampled, weight, captions, features):
+    """Heads with that joint embedding, and a CIDEr predictor fitted to a few captions."""
+    encoded = EncodedCaptions.of(captions, vocabulary)
+    predictor = fit_cider_predictor(features, encoded, CiderPredictorOptions())
+    weights = RetrievalWeights(sentence_to_image=weight, image_to_sentence=weight)
+    return Heads(joint_embedding, rounded(sampled), weights, predictor)
 
 
 @pytest.fixture
-def ranking_run(checkpoint, colour_encoder, tmp_path):
-    """The folder of a model that can rank: its joint space knows the three colours by name."""
-    space = JointSpace(len(checkpoint.vocabulary), image_size=7, size=3)
-    with torch.no_grad():
-        for parameter in space.parameters():
-            parameter.zero_()
-        space.image.weight[:, :3] = torch.eye(3)
-        for place, name in enumerate(COLOURS):
-            space.words.weight[checkpoint.vocabulary.encode([name])[0], place] = 1
+def heads(vocabulary):
+    """Heads whose joint embedding knows nothing."""
+    random = np.random.default_rng(1)
+    words, dimensions = len(vocabulary), 4
+    shapes = {
+        "words": (words, dimensions), "image_weight": (dimensions, 7), "image_bias": (dimensions,),
+        "feature_mean": (7,), "feature_scale": (7,),
+    }  # fmt: skip
+    arrays = {name: random.normal(size=s).astype(np.float32) for name, s in shapes.items()}
+    embedding = JointEmbedding(**dequantize(quantize(arrays)), parts=2)
+    sampled = random.normal(size=(5, 7)).astype(np.float32)
+    captions = [[["a", "red", "wall"]], [["a", "wall"]]]
+    return tiny_heads(vocabulary, embedding, sampled, 2, captions, sampled[:2])
+
+
+@pytest.fixture
+def model_with_heads(model, checkpoint, vocabulary):
+    """The folder of a model with heads: its joint embedding knows the three colours by name."""
+    words = np.zeros((len(vocabulary), 3), np.float32)
+    words[vocabulary.encode(list(COLOURS)), range(3)] = 1
+    embedding = JointEmbedding(
+        words, np.eye(3, 7, dtype=np.float32), np.zeros(3, np.float32),
+        np.zeros(7, np.float32), np.ones(7, np.float32),
+    )  # fmt: skip
     sampled = np.random.default_rng(0).random((5, 7), dtype=np.float32)
-    weights = Weights(sentence_to_image=100, image_to_sentence=100)
     named = [[["a", colour, "wall"]] for colour in COLOURS]
-    captions = EncodedCaptions.of(named, checkpoint.vocabulary)
-    expected = fit_expected_cider(np.eye(3, 7, dtype=np.float32), captions, ExpectedCiderOptions())
-    checkpoint.save(tmp_path / "ranking-run")
-    Ranker(checkpoint, space, sampled, weights, expected).save(tmp_path / "ranking-run")
-    return tmp_path / "ranking-run"
+    features = np.eye(3, 7, dtype=np.float32)
+    heads = tiny_heads(vocabulary, embedding, sampled, 100, named, features)
+    heads.save(model, checkpoint.fingerprint)
+    return model
 
 
 @pytest.fixture
@@ -206,13 +201,6 @@ def mrnn(monkeypatch, capsys):
         return end.value.code or 0, out, err
 
     return run
-
-
-@pytest.fixture
-def model(checkpoint, colour_encoder, tmp_path):
-    """The folder of an untrained model of colours."""
-    checkpoint.save(tmp_path / "model")
-    return tmp_path / "model"
 
 
 @pytest.fixture
@@ -232,7 +220,7 @@ def recipe(tmp_path):
     path.write_text(
         'name = "colours"\n[encoder]\nname = "colour"\n'
         "[model]\nembedding_size = 8\nrecurrent_size = 12\nmultimodal_size = 16\n"
-        '[training]\nbatch_size = 8\nepochs = 3\nlearning_rate = 0.02\nprecision = "float32"\n'
+        "[training]\nbatch_size = 8\nepochs = 3\nlearning_rate = 0.02\n"
     )
     return path
 

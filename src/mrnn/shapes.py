@@ -21,4 +21,15 @@ if TYPE_CHECKING or "jaxtyping" not in sys.modules:
 else:
     from jaxtyping import Bool, Float, Float16, Float32, Float64, Int, Int16, Int32, Int64, UInt8
 
-__all__ = ["Bool", "Float", "Float16", "Float32", "Float64", "Int", "Int16", "Int32", "Int64", "UInt8"]
+__all__ = [
+    "Bool",
+    "Float",
+    "Float16",
+    "Float32",
+    "Float64",
+    "Int",
+    "Int16",
+    "Int32",
+    "Int64",
+    "UInt8",
+]

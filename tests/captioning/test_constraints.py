@@ -90,7 +90,9 @@ def test_words_that_are_refused(options, message):
 
 
 def test_a_vocabulary_without_words_has_no_nearest():
-    with pytest.raises(OptionsError, match=r"^force_words: the model does not know the word 'dog'$"):
+    with pytest.raises(
+        OptionsError, match=r"^force_words: the model does not know the word 'dog'$"
+    ):
         Constraints.of(DecodingOptions(force_words=("dog",)), Vocabulary([]))
 
 

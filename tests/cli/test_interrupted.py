@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from mrnn.encoders import ENCODERS
 from PIL import Image
 
 from mrnn.captioning import captioner
 from mrnn.cli import main
-from mrnn.encoders import ENCODERS
 from tests.conftest import ColourEncoder, lines_of
 
 BOOT = """

@@ -14,8 +14,8 @@ from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import cider_d
 from mrnn.model.config import DecodingOptions
 from mrnn.retrieval.likelihood import perplexity
-from mrnn.tokenizer import Vocabulary
-from mrnn.training.batches import EncodedCaptions, batches
+from mrnn.tokenizer import EncodedCaptions, Vocabulary
+from mrnn.training.batches import batches
 
 
 @pytest.fixture

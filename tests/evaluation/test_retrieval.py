@@ -20,7 +20,7 @@ from mrnn.model.heads import Weights
 from mrnn.model.joint_embedding import JointSpace
 from mrnn.retrieval.likelihood import log_likelihoods, log_marginals
 from mrnn.retrieval.ranking import Ranker, rank_exactly, rank_fast
-from mrnn.training.batches import EncodedCaptions
+from mrnn.tokenizer import EncodedCaptions
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from mrnn.metrics.recall import (
     folds,
     image_to_sentence_ranks,
     mean_scores,
-    recall_scores_of_sets,
     recall_scores,
+    recall_scores_of_sets,
     sentence_to_image_ranks,
 )
 

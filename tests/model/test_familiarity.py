@@ -64,7 +64,7 @@ def test_the_same_features_give_the_same_statistics(features, familiarity):
     again = Familiarity.of(features)
     assert (again.mean == familiarity.mean).all()
     assert (again.directions == familiarity.directions).all()
-    assert (again.middle, again.edge) == (familiarity.middle, familiarity.edge)
+    assert (again.median, again.edge) == (familiarity.median, familiarity.edge)
 
 
 def test_a_score_is_a_logistic_function_of_the_distance():

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrnn.tokenizer import Vocabulary
-from mrnn.training.batches import EncodedCaptions, batches
+from mrnn.tokenizer import EncodedCaptions, Vocabulary
+from mrnn.training.batches import batches
 from mrnn.training.network import IGNORED
 
 VOCABULARY = Vocabulary(["a", "red", "wall"])

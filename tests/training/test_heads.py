@@ -1,14 +1,18 @@
 import numpy as np
 import pytest
-import torch
 
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import extract_features, load_features
 from mrnn.errors import DataError
-from mrnn.model.joint_embedding import JointSpaceOptions
-from mrnn.training.heads import WEIGHTS, train_ranker
+from mrnn.model.quantization import rounded
+from mrnn.retrieval.likelihood import log_likelihoods
+from mrnn.retrieval.ranking import near_marginals
+from mrnn.tokenizer import EncodedCaptions
+from mrnn.training import heads as training
+from mrnn.training.heads import WEIGHTS, train_heads
+from mrnn.training.recipe import CiderPredictorOptions, JointEmbeddingOptions
 
-OPTIONS = JointSpaceOptions(size=6, steps=40, batch_size=12, learning_rate=0.02)
+OPTIONS = JointEmbeddingOptions(size=6, steps=40, batch_size=12, learning_rate=0.02)
 
 
 @pytest.fixture
@@ -17,28 +21,88 @@ def data(colours, colour_encoder):
     return colours
 
 
-def test_a_ranker_of_colours(checkpoint, data):
-    before = {name: tensor.clone() for name, tensor in checkpoint.model.state_dict().items()}
-    ranker = train_ranker(checkpoint, data, OPTIONS)
-    assert all(torch.equal(before[n], t) for n, t in checkpoint.model.state_dict().items())
-    assert {ranker.weights.sentence_to_image, ranker.weights.image_to_sentence} <= set(WEIGHTS)
-    train = load_features(data, checkpoint.encoder).of(data.split("train")).astype(np.float32)
-    assert np.sort(ranker.sampled, axis=0) == pytest.approx(np.sort(train, axis=0), abs=1 / 128)
+def features_of(checkpoint, data, split):
+    return load_features(data, checkpoint.encoder).of(data.split(split)).astype(np.float32)
+
+
+def test_heads_of_colours(checkpoint, data):
+    steps = []
+    heads = train_heads(checkpoint, data, OPTIONS, on_step=lambda: steps.append(1))
+    assert len(steps) == OPTIONS.steps * OPTIONS.parts
+    assert {heads.weights.sentence_to_image, heads.weights.image_to_sentence} <= set(WEIGHTS)
+    train = features_of(checkpoint, data, "train")
+    sampled = heads.sampled_features
+    assert np.sort(sampled, axis=0) == pytest.approx(np.sort(train, axis=0), abs=1 / 128)
     sentences = [checkpoint.vocabulary.encode([name]) for name in ("red", "green", "blue")]
-    dev = load_features(data, checkpoint.encoder).of(data.split("dev"))
-    nearest = (ranker.see(dev) @ ranker.read(sentences).T).argmax(axis=1)
+    dev = features_of(checkpoint, data, "dev")
+    nearest = (heads.embed_image(dev) @ heads.embed_text(sentences).T).argmax(axis=1)
     assert nearest.tolist() == [0, 1, 2, 0, 1, 2]
+    best = [scores.argmax() for scores in heads.predicted_cider([sentences] * 6, dev)]
+    assert best == [0, 1, 2, 0, 1, 2]
+
+
+def test_what_is_trained_is_rounded_as_stored(checkpoint, data):
+    heads = train_heads(checkpoint, data, OPTIONS)
+    joint = heads.joint_embedding
+    for matrix in (joint.words, joint.image_weight, heads.sampled_features):
+        assert (rounded(matrix) == matrix).all()
+    for vector in (joint.image_bias, joint.feature_mean, joint.feature_scale):
+        assert (vector.astype(np.float16) == vector).all()
 
 
 def test_the_same_seed_gives_the_same(checkpoint, data):
-    one, other = (train_ranker(checkpoint, data, OPTIONS) for _ in range(2))
-    assert (one.sampled == other.sampled).all()
-    assert one.weights == other.weights
-    states = one.space.state_dict(), other.space.state_dict()
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    one, other = (train_heads(checkpoint, data, OPTIONS) for _ in range(2))
+    assert one.fingerprint == other.fingerprint
+    arrays = one.cider_predictor.arrays, other.cider_predictor.arrays
+    assert all((arrays[0][name] == arrays[1][name]).all() for name in arrays[0])
+    third = train_heads(checkpoint, data, OPTIONS.model_copy(update={"seed": 1}))
+    assert third.fingerprint != one.fingerprint
+
+
+def test_options_of_the_cider_predictor_count(checkpoint, data):
+    options = CiderPredictorOptions(ngrams=3, directions=2)
+    heads = train_heads(checkpoint, data, OPTIONS, options)
+    assert heads.cider_predictor.ngram_weight.shape == (3, 2)
+
+
+@pytest.mark.parametrize("candidates", [2, 20])
+def test_weights_are_those_of_the_best_mean_reciprocal_rank(
+    checkpoint, data, candidates, monkeypatch
+):
+    """By ranking each query on its own, for every weight."""
+    monkeypatch.setattr(training, "CANDIDATES", candidates)
+    heads = train_heads(checkpoint, data, OPTIONS)
+    words = [image.words for image in data.split("dev")]
+    captions = EncodedCaptions.of(words, checkpoint.vocabulary)
+    features, owners = features_of(checkpoint, data, "dev"), captions.image_rows
+    vectors = heads.embed_text(captions.sentences)
+    similarity = vectors @ heads.embed_image(features).T
+    corrected = similarity - heads.hubness_correction(vectors)[:, None]
+    scores = log_likelihoods(checkpoint.network, captions.sentences, features)
+    distinct = scores - near_marginals(checkpoint.network, heads, captions.sentences)[:, None]
+
+    def reciprocal_rank(near, score, right, weight):
+        chosen = np.argsort(-near, kind="stable")[:candidates]
+        both = np.full(len(near), -1e9) + near
+        both[chosen] = weight * near[chosen] + score[chosen]
+        return 1 / (1 + (both > both[right].max()).sum())
+
+    sentences = [np.flatnonzero(owners == image)[0] for image in (0, 2, 4)]
+    to_image = [
+        np.mean([reciprocal_rank(similarity[s], scores[s], owners[[s]], w) for s in sentences])
+        for w in WEIGHTS
+    ]
+    to_sentence = [
+        np.mean([
+            reciprocal_rank(corrected[:, i], distinct[:, i], owners == i, w) for i in (0, 2, 4)
+        ])
+        for w in WEIGHTS
+    ]  # fmt: skip
+    assert heads.weights.sentence_to_image == WEIGHTS[int(np.argmax(to_image))]
+    assert heads.weights.image_to_sentence == WEIGHTS[int(np.argmax(to_sentence))]
 
 
 def test_a_dataset_without_dev(checkpoint, data):
     without = Dataset(data.folder, data.split("train"))
     with pytest.raises(DataError, match="no split 'dev'"):
-        train_ranker(checkpoint, without, OPTIONS)
+        train_heads(checkpoint, without, OPTIONS)

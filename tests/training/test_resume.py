@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mrnn.encoders import ENCODERS
 
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import extract_features
-from mrnn.encoders import ENCODERS
 from mrnn.errors import TrainingError
 from mrnn.training import train as training
 from mrnn.training.resume import add_metrics, cut_metrics

@@ -11,8 +11,9 @@ from mrnn.data.features import extract_features, load_features
 from mrnn.errors import DataError, TrainingError
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.retrieval.likelihood import perplexity
+from mrnn.tokenizer import EncodedCaptions
 from mrnn.training import train as training
-from mrnn.training.batches import EncodedCaptions, batches
+from mrnn.training.batches import batches
 from mrnn.training.events import EpochDone, RunFinished, RunStarted, StepDone
 from mrnn.training.recipe import Recipe, TrainingOptions
 from mrnn.training.train import chosen_precision, learning_rate, train

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.hypotheses import (
@@ -18,6 +17,7 @@ from mrnn.captioning.hypotheses import (
     choose,
 )
 from mrnn.model.config import DecodingOptions
+from mrnn.shapes import Bool, Float
 
 Finished = list[list[list[Hypothesis]]]
 """By image and group."""

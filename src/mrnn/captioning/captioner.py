@@ -10,7 +10,6 @@ from typing import overload
 from zlib import crc32
 
 import numpy as np
-from jaxtyping import Float, Float32
 
 from mrnn.captioning.consensus import Consensus
 from mrnn.captioning.constraints import Constraints
@@ -26,6 +25,7 @@ from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.model.image_encoder import ImageEncoder, load_encoder
 from mrnn.model.network import Int8Search, searches_in_int8
+from mrnn.shapes import Float, Float32
 from mrnn.tokenizer import join_words
 
 ROWS = 200

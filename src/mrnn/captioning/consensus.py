@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.data.dataset import CaptionedImage, Dataset
@@ -22,8 +21,9 @@ from mrnn.data.features import load_features
 from mrnn.errors import CheckpointError
 from mrnn.metrics.sentence_similarity import Corpus, Measure
 from mrnn.model.checkpoint import Checkpoint
-from mrnn.retrieval.nearest import Distance, FeatureSpace, Neighbours
 from mrnn.model.heads import Heads
+from mrnn.retrieval.nearest import Distance, FeatureSpace, Neighbours
+from mrnn.shapes import Float, Int
 
 SELF = "self"
 REFERENCES = {"cider": 125, "bleu": 175}

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from mrnn.captioning.hypotheses import Hypothesis
 from mrnn.errors import OptionsError
 from mrnn.model.config import DecodingOptions
+from mrnn.shapes import Bool, Float, Int
 from mrnn.tokenizer import SPECIAL_TOKENS, Vocabulary, tokenize
 
 

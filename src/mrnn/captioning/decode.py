@@ -6,13 +6,13 @@ Letters as in `mrnn.captioning.hypotheses`.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from mrnn.captioning.beam_search import beam_search
 from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.hypotheses import Hypothesis, LanguageModel
 from mrnn.captioning.sampling import sample
 from mrnn.model.config import DecodingOptions
+from mrnn.shapes import Float
 
 FREE = Constraints()
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
+from mrnn.shapes import Bool, Float, Int
 from mrnn.tokenizer import Vocabulary
 
 LANES = 128

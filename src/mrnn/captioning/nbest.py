@@ -14,8 +14,8 @@ from mrnn.captioning.consensus import (
     ConsensusScores,
     RerankResult,
     TrainingCaptions,
-    self_scores,
     rerank_results,
+    self_scores,
 )
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features

@@ -8,11 +8,11 @@ Letters: N photos, F image feature, H hypotheses of a photo.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from mrnn.captioning.hypotheses import Hypothesis
 from mrnn.model.config import RerankingOptions
 from mrnn.model.heads import Heads
+from mrnn.shapes import Float
 
 DECIMALS = 4
 """Of each term; later ones depend on the batch."""

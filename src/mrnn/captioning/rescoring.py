@@ -6,10 +6,10 @@ Letters: N photos, M multimodal, H hypotheses of all photos, T words.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, Int
 
 from mrnn.captioning.hypotheses import Hypothesis, length_normalized
 from mrnn.model.network import Network
+from mrnn.shapes import Float32, Int
 from mrnn.tokenizer import Vocabulary
 
 

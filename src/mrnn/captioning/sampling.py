@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.hypotheses import Hypothesis, LanguageModel, Unfinished, choose
 from mrnn.model.config import DecodingOptions
+from mrnn.shapes import Float, Int
 
 Found = list[list[tuple[float, Hypothesis]]]
 """For each image, finished sentences and their ranks."""

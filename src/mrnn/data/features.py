@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float16, Int
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.images import load_image
-from mrnn.encoders import Encoder, is_encoder
 from mrnn.errors import DataError, ImageError
 from mrnn.files import first_problem, write_whole
-from mrnn.model.config import EncoderIdentity, Fit
+from mrnn.model.config import EncoderIdentity, ResizeMode
+from mrnn.model.image_encoder import ImageEncoder, is_encoder
+from mrnn.shapes import Float16, Int
 
 FORMAT = 1
 BATCH = 16
@@ -65,7 +65,7 @@ def features_file(dataset: Dataset, encoder: EncoderIdentity) -> Path:
     return dataset.features_folder / f"{name}-{encoder.fit or 'imported'}.npy"
 
 
-def recorded_encoder(dataset: Dataset, name: str, fit: Fit) -> EncoderIdentity:
+def recorded_encoder(dataset: Dataset, name: str, fit: ResizeMode) -> EncoderIdentity:
     """Whose features of that name are in the dataset folder: extracted with `fit`, or imported.
 
     Loads no encoder. Raises DataError if there are none.
@@ -119,7 +119,7 @@ def load_features(dataset: Dataset, encoder: EncoderIdentity) -> Features:
 
 
 def extract_features(
-    dataset: Dataset, encoder: Encoder, on_image: Callable[[], None] = lambda: None
+    dataset: Dataset, encoder: ImageEncoder, on_image: Callable[[], None] = lambda: None
 ) -> Path:
     """The features of every photo of a dataset; an interrupted run goes on where it stopped.
 

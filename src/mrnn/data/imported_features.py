@@ -15,10 +15,10 @@ import numpy as np
 from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.features import Provenance, features_file, finish_features, new_matrix
 from mrnn.data.splits import places_by_name
-from mrnn.encoders import is_encoder
 from mrnn.errors import DataError, OptionsError
 from mrnn.files import read_lines
 from mrnn.model.config import EncoderIdentity
+from mrnn.model.image_encoder import is_encoder
 
 ROWS_AT_ONCE = 256
 NAMED = "features"

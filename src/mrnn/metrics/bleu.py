@@ -7,9 +7,9 @@ Source: Papineni et al., "BLEU", ACL 2002; Chen et al., "Microsoft COCO Captions
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from mrnn.metrics.ngrams import LONGEST, NGrams, Words
+from mrnn.shapes import Float, Int
 
 TINY, SMALL = 1e-15, 1e-9  # keep the ratios finite where nothing matches
 

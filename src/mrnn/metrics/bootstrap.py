@@ -7,7 +7,8 @@ Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
+
+from mrnn.shapes import Float
 
 CONFIDENCE = 0.95
 AT_ONCE = 5_000_000  # numbers in a block of resamples

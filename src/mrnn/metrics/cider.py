@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 from pydantic import BaseModel, Field
 
 from mrnn.errors import DataError
 from mrnn.files import read_json, write_whole
 from mrnn.metrics.ngrams import LONGEST, NGram, NGrams, Words
+from mrnn.shapes import Float
 
 SIGMA = 6.0  # width of the penalty on a difference of length, in words
 SCALE = 10.0

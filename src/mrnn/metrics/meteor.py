@@ -16,10 +16,10 @@ from pathlib import Path
 from threading import Timer
 
 import numpy as np
-from jaxtyping import Float
 
 from mrnn.errors import MeasureError
 from mrnn.metrics.ngrams import Words, check_pairs
+from mrnn.shapes import Float
 
 STATISTICS = 23
 """Words and function words (hypothesis, reference); of each of four matchers, content and function

@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from mrnn.errors import DataError
+from mrnn.shapes import Bool, Float, Int
 
 LONGEST = 4  # words in the longest n-gram
 

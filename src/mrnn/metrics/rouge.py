@@ -7,9 +7,9 @@ Source: Lin, "ROUGE", 2004, section 3; beta as in Chen et al., "Microsoft COCO C
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from mrnn.metrics.ngrams import Words, check_pairs
+from mrnn.shapes import Float
 
 BETA = 1.2  # how much more recall counts than precision
 

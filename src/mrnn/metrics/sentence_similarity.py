@@ -17,10 +17,10 @@ from itertools import chain, count
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from mrnn.metrics.cider import SCALE, SIGMA
 from mrnn.metrics.ngrams import LONGEST, ngrams
+from mrnn.shapes import Float, Int
 
 Measure = Literal["cider", "bleu"]
 

@@ -22,11 +22,11 @@ from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int32, Int64
 
 from mrnn.metrics.ngrams import LONGEST
 from mrnn.model.joint_embedding import TokenIds
 from mrnn.model.power_normalization import power_normalize
+from mrnn.shapes import Float, Float32, Float64, Int32, Int64
 
 PADDING = -1
 """Fills up the token ids of n-grams that are shorter than the longest."""
@@ -106,13 +106,12 @@ class CiderPredictor:
         longest = len(self.length_penalty) - 1
         return np.asarray(totals * self.length_penalty[np.minimum(lengths, longest)])
 
-    def _vectors(
-        self, sentences: Sequence[TokenIds], lengths: Int64[np.ndarray, " S"]
-    ) -> _Vectors:
-        """Those n-grams of one length have unit length, before a repeated one counts once.
+    def _vectors(self, sentences: Sequence[TokenIds], lengths: Int64[np.ndarray, " S"]) -> _Vectors:
+        """First scaled so that the n-grams of one length have unit length; then each counts once.
 
-        N-grams are numbered by length: the number of all words but the last, and the last word,
-        make a key. Each sentence numbers its own, and knows their numbers among the kept.
+        An n-gram's key is the number of all its words but the last, and the last word. So numbers
+        never overflow, however large the vocabulary. Each sentence numbers its own n-grams
+        (`prefix`); `kept` are their numbers in `_levels`.
         """
         words = np.fromiter(chain.from_iterable(sentences), np.int64, lengths.sum())
         left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))

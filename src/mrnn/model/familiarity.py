@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, Float32
 
 from mrnn.model.power_normalization import power_normalize
+from mrnn.shapes import Float, Float32
 
 Photo = TypeVar("Photo")
 
@@ -41,7 +41,7 @@ class Familiarity:
     """Of the power-normalized features."""
     directions: Float32[np.ndarray, "K F"]
     """Their principal directions, orthonormal but for rounding."""
-    middle: float
+    median: float
     """The median distance of the training photos."""
     edge: float
     """The 99th percentile of their distances."""
@@ -59,8 +59,8 @@ class Familiarity:
         directions = _principal_directions(normalized - mean)
         mean, directions = (x.astype(STORED).astype(np.float32) for x in (mean, directions))
         distances = cls(mean, directions, 0.0, 1.0).distance(matrix[held_out])
-        middle, edge = np.quantile(distances, [0.5, 0.99]).tolist()
-        return cls(mean, directions, middle, max(edge, middle + 1e-3))
+        median, edge = np.quantile(distances, [0.5, 0.99]).tolist()
+        return cls(mean, directions, median, max(edge, median + 1e-3))
 
     def distance(self, features: Float[np.ndarray, "N F"]) -> Float32[np.ndarray, " N"]:
         """From the mean, leaving out what lies along the directions."""
@@ -71,7 +71,7 @@ class Familiarity:
 
     def score(self, features: Float[np.ndarray, "N F"]) -> Float[np.ndarray, " N"]:
         """0..1: 0.98 at the median distance of the training photos, 0.5 at their edge."""
-        width = (self.edge - self.middle) / 4
+        width = (self.edge - self.median) / 4
         logit = (self.edge - self.distance(features).astype(np.float64)) / width
         return np.asarray(np.exp(-np.logaddexp(0, -logit)))
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -27,6 +26,7 @@ from mrnn.model.cider_predictor import PADDING, CiderPredictor
 from mrnn.model.config import ModelConfig
 from mrnn.model.joint_embedding import JointEmbedding, TokenIds
 from mrnn.model.quantization import dequantize, quantize
+from mrnn.shapes import Float, Float32, Float64, Int
 
 FORMAT = 1
 HEADS = "heads.safetensors"

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal, Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
@@ -23,6 +22,7 @@ from mrnn.files import first_problem
 from mrnn.model.config import EncoderIdentity, ResizeMode
 from mrnn.model.onnx_session import Session, open_session
 from mrnn.model.preprocessing import Colour, crops_of
+from mrnn.shapes import Float32, UInt8
 
 JOINT = "+"
 """Between the names of encoders whose features are concatenated."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
 
 from mrnn.model.power_normalization import power_normalize, unit_length
+from mrnn.shapes import Float, Float32, Int
 
 TokenIds = Sequence[int] | Int[np.ndarray, " _"]
 """Of a sentence, without `<bos>` and `<eos>`."""

@@ -15,11 +15,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
 
 from mrnn.errors import CheckpointError
 from mrnn.model.config import ModelConfig
 from mrnn.model.onnx_session import Session, open_session
+from mrnn.shapes import Float, Float32, Int
 
 WEIGHTS = "model.safetensors"
 IMAGE, WORDS, LANGUAGE = "image.onnx", "words.onnx", "language.onnx"

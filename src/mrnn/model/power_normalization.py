@@ -8,7 +8,8 @@ Classification", ECCV 2010, section 4.
 """
 
 import numpy as np
-from jaxtyping import Float
+
+from mrnn.shapes import Float
 
 SMALLEST = 1e-12
 """The least length that a vector is divided by, so that zeros stay zeros."""

@@ -4,10 +4,10 @@ Letters: C crops, H height, W width.
 """
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from mrnn.model.config import MARGIN, ResizeMode
+from mrnn.shapes import UInt8
 
 Colour = tuple[int, int, int]
 """Red, green and blue, 0..255."""

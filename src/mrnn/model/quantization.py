@@ -8,7 +8,8 @@ Letters: R rows, C columns.
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float
+
+from mrnn.shapes import Float
 
 SCALE = ".scale"
 """Ends the name of the tensor (R x 1) that holds a matrix's scales."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from mrnn.errors import OptionsError
+from mrnn.shapes import Float, Int
 
 if TYPE_CHECKING:
     from usearch.index import Index

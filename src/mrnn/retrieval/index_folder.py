@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mrnn.errors import DataError
 from mrnn.files import first_problem
 from mrnn.model.config import EncoderIdentity
 from mrnn.retrieval.ann_index import NeighbourGraph, require_usearch
+from mrnn.shapes import Float
 
 FORMAT = 1
 CONFIG = "config.json"

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Float
 
 from mrnn.errors import DataError
 from mrnn.files import SIBLING, write_whole
@@ -30,6 +29,7 @@ from mrnn.retrieval.index_folder import (
     names_of,
     read_index,
 )
+from mrnn.shapes import Float
 
 PENDING, LOCK = "pending.jsonl", "lock"
 OURS = re.compile(

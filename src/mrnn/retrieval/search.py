@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
-from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.data.images import ImageSource, load_image
@@ -29,6 +28,7 @@ from mrnn.retrieval.index_folder import IndexFiles, damaged, read_index
 from mrnn.retrieval.indexing import RankingModel, index_photos, index_sentences
 from mrnn.retrieval.likelihood import log_likelihoods
 from mrnn.retrieval.nearest import largest
+from mrnn.shapes import Float, Int
 from mrnn.tokenizer import tokenize
 
 CANDIDATES = 50

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from mrnn.errors import DataError
@@ -19,8 +18,8 @@ from mrnn.metrics.cider import SCALE, SIGMA
 from mrnn.metrics.ngrams import LONGEST, ngrams
 from mrnn.model.cider_predictor import PADDING, CiderPredictor
 from mrnn.model.quantization import dequantize, quantize
-from mrnn.tokenizer import Vocabulary
-from mrnn.training.batches import EncodedCaptions
+from mrnn.shapes import Float, Int
+from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.power_normalization import power_normalize
 from mrnn.training.recipe import CiderPredictorOptions
 

@@ -13,8 +13,7 @@ from mrnn.data.dataset import Dataset
 from mrnn.data.features import Features
 from mrnn.errors import DataError
 from mrnn.evaluation.evaluate import references_of
-from mrnn.tokenizer import SPECIAL_TOKENS, Vocabulary
-from mrnn.training.batches import EncodedCaptions
+from mrnn.tokenizer import SPECIAL_TOKENS, EncodedCaptions, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -39,19 +38,19 @@ class TrainingData:
 
 
 def read_training_data(
-    dataset: Dataset, features: Features, minimum_count: int
+    dataset: Dataset, features: Features, min_count: int
 ) -> tuple[TrainingData, Vocabulary]:
     """Refuses what there is nothing to learn from."""
     train, dev = dataset.split("train"), dataset.split("dev")
     with _no_garbage():
         references, dev_references = references_of(train), references_of(dev)
     vocabulary = Vocabulary.build(
-        (words for sentences in references for words in sentences), minimum_count
+        (words for sentences in references for words in sentences), min_count
     )
     if len(vocabulary) == len(SPECIAL_TOKENS):
         raise DataError(
-            f"No word is {minimum_count} times in the training captions of "
-            f"{dataset.folder}; lower training.minimum_count"
+            f"No word is {min_count} times in the training captions of "
+            f"{dataset.folder}; lower training.min_count"
         )
     if len(train) < 2:
         raise DataError(f"{dataset.folder} has fewer than two training images")

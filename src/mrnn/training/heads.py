@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
 
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features
@@ -21,6 +20,7 @@ from mrnn.model.network import Network
 from mrnn.model.quantization import dequantize, quantize, rounded
 from mrnn.retrieval.likelihood import log_likelihoods
 from mrnn.retrieval.ranking import best_candidates, candidates_first, near_marginals
+from mrnn.shapes import Bool, Float, Float32
 from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.cider_predictor import fit_cider_predictor
 from mrnn.training.joint_embedding import train_joint_embedding

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mrnn.model.joint_embedding import JointEmbedding
-from mrnn.training.batches import EncodedCaptions
+from mrnn.shapes import Float
+from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.power_normalization import power_normalize
 from mrnn.training.recipe import JointEmbeddingOptions
 

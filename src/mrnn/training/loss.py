@@ -6,9 +6,10 @@ Letters: V vocabulary, D input of the output layer, W words.
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
+
+from mrnn.shapes import Float, Int
 
 ROWS_AT_ONCE = 1024
 """How many rows of logits are held at a time."""

@@ -12,11 +12,11 @@ Source: Mao et al., "Deep Captioning with Multimodal Recurrent Neural Networks (
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mrnn.model.config import ModelConfig
+from mrnn.shapes import Float, Int
 from mrnn.training.loss import negative_log_likelihood
 from mrnn.training.recurrent_layers import recurrence_of
 

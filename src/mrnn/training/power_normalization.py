@@ -3,9 +3,10 @@
 Letters: N images, F image feature.
 """
 
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+
+from mrnn.shapes import Float
 
 
 def power_normalize(features: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:

@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT
 from mrnn.errors import OptionsError
-from mrnn.model.config import DecodingOptions, Fit, ModelOptions
+from mrnn.model.config import DecodingOptions, ModelOptions, RerankingOptions, ResizeMode
+from mrnn.model.image_encoder import DEFAULT_ENCODER, DEFAULT_RESIZE_MODE
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 """The recipes that ship in the package; `mrnn train` knows them by name."""
@@ -25,7 +25,7 @@ class EncoderChoice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = DEFAULT_ENCODER
-    fit: Fit = DEFAULT_FIT
+    resize_mode: ResizeMode = DEFAULT_RESIZE_MODE
 
 
 class TrainingOptions(BaseModel):
@@ -34,25 +34,25 @@ class TrainingOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(default=0, ge=0, lt=2**32)
-    minimum_count: int = Field(default=3, ge=1)
-    """How often train must hold a word for the vocabulary to know it."""
+    min_count: int = Field(default=3, ge=1)
+    """Occurrences in train that put a word into the vocabulary."""
     batch_size: int = Field(default=128, ge=1)
     epochs: int = Field(default=12, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     warm_up: float = Field(default=0.05, ge=0, lt=1)
-    """Share of all steps in which the rate rises; after it falls to 0 along a cosine."""
+    """Fraction of all steps in which the rate rises; then it falls to 0 along a cosine."""
     weight_penalty: float = Field(default=1e-8, ge=0)
     """The paper's lambda: the cost is mean bits a word + lambda x ||theta||^2."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """Apart from the cost: a step also takes this share, times the rate, off every weight."""
+    """Decoupled from the cost: each step shrinks every weight by this fraction, times the rate."""
     clip: float = Field(default=5.0, gt=0)
     """Largest norm of the gradient."""
     average: float = Field(default=0.0, ge=0, lt=1)
     """The model is a running average of the weights with this decay a step; 0 for the last."""
     patience: int = Field(default=3, ge=1)
     """Epochs without a better dev perplexity, after which training stops."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the matrix products; auto times both and takes bfloat16 where it is faster."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the matrix products; bfloat16 is faster on processors that multiply it."""
 
 
 class JointEmbeddingOptions(BaseModel):
@@ -100,6 +100,7 @@ class Recipe(BaseModel):
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
     decoding: DecodingOptions = DecodingOptions()
+    reranking: RerankingOptions = RerankingOptions()
     joint_embedding: JointEmbeddingOptions | None = None
     """Trained after the network with the other heads; None for a model that only captions."""
     cider_predictor: CiderPredictorOptions = CiderPredictorOptions()

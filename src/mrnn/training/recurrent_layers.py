@@ -10,11 +10,11 @@ Letters: B batch, T words, D input, R recurrent, S state.
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mrnn.model.config import Activation, Kind
+from mrnn.shapes import Float
 
 
 class Additive(nn.Module):

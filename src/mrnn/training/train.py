@@ -89,7 +89,7 @@ class TrainedModel:
             encoder=self.encoder,
             decoding=self.recipe.decoding,
             reranking=self.recipe.reranking,
-            familiarity_median=self.familiarity.middle,
+            familiarity_median=self.familiarity.median,
             familiarity_edge=self.familiarity.edge,
         )
         weights = {name: w.detach().numpy() for name, w in self.network.named_parameters()}

@@ -23,8 +23,7 @@ from mrnn.evaluation.report.ranks import Ranks
 from mrnn.evaluation.report.report import Report, RunReport, ScoredCaption, ShownImage, Thumbnail
 from mrnn.evaluation.retrieval import evaluate_retrieval
 from mrnn.retrieval.ranking import Rankings
-from mrnn.tokenizer import tokenize
-from mrnn.training.batches import EncodedCaptions
+from mrnn.tokenizer import EncodedCaptions, tokenize
 from mrnn.training.events import EpochDone
 
 REFERENCES = [("a red wall", "the wall is red"), ("a green wall",), ("a blue wall", "blue")]

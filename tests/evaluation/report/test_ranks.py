@@ -7,7 +7,7 @@ from mrnn.evaluation.report.ranks import rank_split
 from mrnn.evaluation.retrieval import evaluate_retrieval, fast_ranking
 from mrnn.metrics.recall import recall_scores
 from mrnn.retrieval.ranking import Ranker
-from mrnn.training.batches import EncodedCaptions
+from mrnn.tokenizer import EncodedCaptions
 
 
 @pytest.fixture

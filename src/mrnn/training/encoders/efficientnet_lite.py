@@ -10,12 +10,12 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mrnn.errors import OptionsError
+from mrnn.shapes import Float
 from mrnn.training.encoders.headless import HeadlessNetwork
 
 FEATURE_SIZE = 1280

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from jaxtyping import Float, Float32, Int16, UInt8
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
@@ -34,6 +33,7 @@ from mrnn.model.image_encoder import (
     OnnxEncoder,
     open_encoder,
 )
+from mrnn.shapes import Float, Float32, Int16, UInt8
 from mrnn.training.encoders.efficientnet_lite import WIDTH_DEPTH_SIZE, load_efficientnet_lite
 from mrnn.training.encoders.efficientnet_lite_graph import OPSET, efficientnet_lite_graph
 from mrnn.training.encoders.headless import HeadlessNetwork
