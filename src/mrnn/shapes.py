@@ -18,8 +18,21 @@ if TYPE_CHECKING or "jaxtyping" not in sys.modules:
     from typing import Annotated as Int32
     from typing import Annotated as Int64
     from typing import Annotated as UInt8
+    from typing import Annotated as UInt64
 else:
-    from jaxtyping import Bool, Float, Float16, Float32, Float64, Int, Int16, Int32, Int64, UInt8
+    from jaxtyping import (
+        Bool,
+        Float,
+        Float16,
+        Float32,
+        Float64,
+        Int,
+        Int16,
+        Int32,
+        Int64,
+        UInt8,
+        UInt64,
+    )
 
 __all__ = [
     "Bool",
@@ -32,4 +45,5 @@ __all__ = [
     "Int32",
     "Int64",
     "UInt8",
+    "UInt64",
 ]

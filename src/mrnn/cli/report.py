@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.consensus import ConsensusSource, consensus_source
-from mrnn.cli.decoding_flags import (
-    BeamSize,
-    PredictedCiderWeight,
-    SimilarityWeight,
-    decoding_options,
-    reranking_options,
+from mrnn.cli.decoding_flags import BeamSize, PredictedCiderWeight, SimilarityWeight, options_of
+from mrnn.cli.score import Meteor
+from mrnn.cli.terminal import (
+    ConsensusSource,
+    check_output,
+    consensus_source,
+    progress,
+    run_name,
+    tell,
 )
-from mrnn.cli.scores import Meteor
-from mrnn.cli.terminal import check_output, progress, run_name, tell
 from mrnn.files import write_whole
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def report(
                 f"Run: mrnn train-heads {folder} --data {data}"
             )
         features = load_features(dataset, checkpoint.encoder).of(images)
-        decoding = decoding_options(checkpoint.config.decoding, asked)
-        reranking = reranking_options(checkpoint.config.reranking, asked)
+        decoding, reranking = options_of(checkpoint.config, asked)
         epochs = read_epochs(folder)
         runs.append(Run(run_name(folder), captioner, features, decoding, reranking, epochs))
     runs = [replace(run, retrieval=_retrieval(run, images)) for run in runs]

@@ -1,7 +1,6 @@
-"""Retrieval: training of a model's heads, and its figures."""
+"""Figures of retrieval."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from mrnn.evaluation.captions import Interval, Setting
     from mrnn.evaluation.retrieval import RetrievalReport, RetrievalScores
     from mrnn.model.checkpoint import Checkpoint
-    from mrnn.training.recipe import CiderPredictorOptions, JointEmbeddingOptions
 
 Exhaustive = Annotated[
     bool,
@@ -30,46 +28,6 @@ MarginalImages = Annotated[
 Folds = Annotated[
     int, typer.Option("--folds", min=1, help="retrieval: means over so many parts of the split")
 ]
-
-
-def train_heads(
-    run: Annotated[Path, typer.Argument(help="A trained model's folder")],
-    data: Annotated[Path, typer.Option(help="A dataset folder with its features extracted")],
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of training each part of the joint embedding [default: 1000]"),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
-) -> None:
-    """Train the heads of a trained model, for retrieval and for reranking captions."""
-    from mrnn.data.dataset import Dataset
-    from mrnn.training.recipe import JointEmbeddingOptions
-
-    asked = {"seed": seed} | ({"steps": steps} if steps else {})
-    fit_heads(run, Dataset.load(data), JointEmbeddingOptions.model_validate(asked))
-
-
-def fit_heads(
-    run: Path,
-    dataset: "Dataset",
-    joint_embedding: "JointEmbeddingOptions",
-    cider_predictor: "CiderPredictorOptions | None" = None,
-) -> None:
-    """Train heads and keep them in the model's folder; with time left on stderr."""
-    from mrnn.model.checkpoint import Checkpoint
-    from mrnn.model.heads import HEADS
-    from mrnn.training.heads import train_heads as train
-
-    checkpoint = Checkpoint.load(run)
-    steps = joint_embedding.parts * joint_embedding.steps
-    with progress("Training heads", steps) as advance:
-        heads = train(checkpoint, dataset, joint_embedding, cider_predictor, advance)
-    heads.save(run, checkpoint.fingerprint)
-    weights = heads.weights
-    print(
-        f"{run / HEADS}: a unit of similarity counts {weights.sentence_to_image:g} nats for "
-        f"images, {weights.image_to_sentence:g} for sentences"
-    )
 
 
 def measure_retrieval(

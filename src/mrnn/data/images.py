@@ -58,10 +58,10 @@ def load_image(source: ImageSource, *, least_side: int | None = None) -> Image.I
     if isinstance(source, np.ndarray):
         return _decode(_image_of(source, "array"), "array", None)
     if isinstance(source, Image.Image):
-        return _decode(source, _printable(getattr(source, "filename", "") or "image"), None)
+        return _decode(source, printable(getattr(source, "filename", "") or "image"), None)
     if isinstance(source, bytes):
         return _decode(io.BytesIO(source), "image bytes", least_side)
-    name = _printable(source)
+    name = printable(source)
     with _open(Path(source), name) as stream:
         return _decode(stream, name, least_side)
 
@@ -96,13 +96,13 @@ def _photos_at(path: str) -> Iterator[str]:
         nothing = False
         yield photo
     if nothing:
-        raise ImageError(f"{_printable(path)}: {problem}")
+        raise ImageError(f"{printable(path)}: {problem}")
 
 
 def _walk(folder: str) -> Iterator[str]:
     def refuse(error: OSError) -> None:
         problem = f"cannot list this folder ({error.strerror}); change it with chmod +rx"
-        raise ImageError(f"{_printable(error.filename)}: {problem}")
+        raise ImageError(f"{printable(error.filename)}: {problem}")
 
     seen = set()  # links may lead back; what is in a folder itself goes before what they lead to
     roots = [folder]
@@ -124,7 +124,7 @@ def _is_photo(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in (*SUFFIXES, *UNREAD)
 
 
-def _printable(name: object) -> str:
+def printable(name: object) -> str:
     """A file name on one line, and fit for UTF-8."""
     controls = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
     return re.sub(controls, lambda sign: ascii(sign[0])[1:-1], str(name))
@@ -166,7 +166,7 @@ def _decode(source: OpenFile | Image.Image, name: str, least_side: int | None) -
         size = re.search(r"\d+ pixels", str(error))
         raise ImageError(f"{name}: {_too_large(size[0] if size else 'unknown')}") from error
     except Exception as error:
-        reason = _printable(error) or type(error).__name__
+        reason = printable(error) or type(error).__name__
         problem = f"damaged or cut short ({reason}); copy the photo again"
         raise ImageError(f"{name}: {problem}") from error
 

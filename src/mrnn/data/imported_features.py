@@ -13,7 +13,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from mrnn.data.dataset import CaptionedImage, Dataset
-from mrnn.data.features import Provenance, features_file, finish_features, new_matrix
+from mrnn.data.feature_manifest import Manifest
+from mrnn.data.feature_shard import UNKNOWN, Rows
+from mrnn.data.feature_store import CONFIG, StoreConfig, read_config
+from mrnn.data.feature_writer import feature_writer
+from mrnn.data.features import features_folder, mend_of, store_config
 from mrnn.data.splits import places_by_name
 from mrnn.errors import DataError, OptionsError
 from mrnn.files import read_lines
@@ -42,24 +46,25 @@ def import_features(
     matrix = _oriented(read_array(source), len(listed), source, ids)
     rows, unknown = _match(dataset.images, listed, ids)
     identity = EncoderIdentity(
-        name=name, layer="imported", fit=None, size=0, feature_size=matrix.shape[-1], weights=""
-    )
-    file = features_file(dataset, identity)
+        name=name, layer="imported", resize_mode=None, size=0, feature_size=matrix.shape[-1],
+        weights="",
+    )  # fmt: skip
+    folder = features_folder(dataset, identity)
+    manifest = Manifest(folder, store_config(identity), mend_of(dataset, identity))
     names = tuple(image.name for image in dataset.images)
-    filled = new_matrix(file.with_suffix(".partial.npy"), (len(names), matrix.shape[-1]))
-    try:
-        for start, block in _blocks(matrix, [rows[name] for name in names]):
-            _refuse_bad(block, names[start : start + len(block)], rows, source)
-            filled[start : start + len(block)] = block
-    except BaseException:
-        file.with_suffix(".partial.npy").unlink()
-        raise
-    filled.flush()
-    del filled
+    with manifest.lock():
+        if (folder / CONFIG).exists():
+            manifest.take_over(read_config(folder, StoreConfig, manifest.mend), rows=False)
+        with feature_writer(manifest, at_once=True) as writer:
+            for start, block in _blocks(matrix, [rows[name] for name in names]):
+                own = names[start : start + len(block)]
+                _refuse_bad(block, own, rows, source)
+                unknown_stamps = np.full(len(own), UNKNOWN)
+                writer.write(Rows(own, unknown_stamps, unknown_stamps, {"features": block}))
     note = None
     if unknown:
         note = f"{len(unknown):,} rows are of no photo in {dataset.folder}, as {unknown[0]}"
-    return finish_features(file, Provenance(encoder=identity, names=names)), identity, note
+    return folder, identity, note
 
 
 def read_array(file: Path) -> np.ndarray:

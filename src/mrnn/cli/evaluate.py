@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.consensus import ConsensusSource, consensus_source
-from mrnn.cli.decoding_flags import (
-    BeamSize,
-    PredictedCiderWeight,
-    SimilarityWeight,
-    decoding_options,
-    reranking_options,
-)
+from mrnn.cli.decoding_flags import BeamSize, PredictedCiderWeight, SimilarityWeight, options_of
 from mrnn.cli.retrieval import (
     Exhaustive,
     Folds,
@@ -22,7 +15,7 @@ from mrnn.cli.retrieval import (
     measure_retrieval,
     retrieval_lines,
 )
-from mrnn.cli.scores import (
+from mrnn.cli.score import (
     Draw,
     Frequencies,
     Meteor,
@@ -31,7 +24,16 @@ from mrnn.cli.scores import (
     draw_settings,
     score_table,
 )
-from mrnn.cli.terminal import Json, check_output, progress, run_name, show, tell
+from mrnn.cli.terminal import (
+    ConsensusSource,
+    Json,
+    check_output,
+    consensus_source,
+    progress,
+    run_name,
+    show,
+    tell,
+)
 from mrnn.errors import CheckpointError, OptionsError
 
 if TYPE_CHECKING:
@@ -106,8 +108,7 @@ def evaluate(
         "predicted_cider_weight": predicted_cider_weight,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
-    decoding = decoding_options(checkpoint.config.decoding, asked)
-    reranking = reranking_options(checkpoint.config.reranking, asked)
+    decoding, reranking = options_of(checkpoint.config, asked)
     with progress("Captioning", len(images)) as advance:
         report = evaluate_model(
             captioner, images, features,

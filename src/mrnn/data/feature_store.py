@@ -1,0 +1,269 @@
+"""A feature store: rows of numbers, each with the name, size and time of the photo it is of.
+
+STORE/config.json                 what the store holds, and which shards are its present ones
+STORE/shard-000001.safetensors    some of the rows; see feature_shard.py
+
+Shards never change. To rename config.json is all that it takes to add, remove or merge some, so a
+reader finds the store before that or after. What writes one is in feature_writer.py.
+
+Letters: N rows asked for, R rows of a shard, X numbers of a row.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mrnn.data.feature_shard import Column, Shard, keys_of
+from mrnn.errors import DataError
+from mrnn.files import first_problem
+from mrnn.model.config import EncoderIdentity
+from mrnn.shapes import Bool, Int, UInt64
+
+FORMAT = 2
+CONFIG = "config.json"
+SHARD = re.compile(r"shard-(\d{6,9})\.safetensors")
+ATTEMPTS = 5
+"""To open shards that a writer may be merging."""
+
+
+class ShardEntry(BaseModel):
+    """A shard that counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    file: str = Field(pattern=rf"^{SHARD.pattern}$")
+    rows: int = Field(ge=1)
+    removed: tuple[int, ...] = ()
+    """Rows that count no more, from 0."""
+
+    @model_validator(mode="after")
+    def _check_removed(self) -> "ShardEntry":
+        places = (-1, *self.removed, self.rows)
+        if any(low >= high for low, high in pairwise(places)):
+            raise ValueError(f"removed must be rising numbers below {self.rows:,}")
+        return self
+
+    @property
+    def kept(self) -> Bool[np.ndarray, " R"]:
+        """Which rows count."""
+        kept = np.ones(self.rows, dtype=bool)
+        kept[list(self.removed)] = False
+        return kept
+
+
+class StoreConfig(BaseModel):
+    """What config.json says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: int = FORMAT
+    encoder: EncoderIdentity
+    """Whose features they are, or go with."""
+    columns: dict[str, Column]
+    made: int = Field(default=0, ge=0)
+    """Shards that were ever made: a name is never used again."""
+    shards: tuple[ShardEntry, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_shards(self) -> "StoreConfig":
+        files = [shard.file for shard in self.shards]
+        for low, high in pairwise(sorted(files)):
+            if low == high:
+                raise ValueError(f"{low} is there twice")
+        return self
+
+    @property
+    def rows(self) -> int:
+        """How many count."""
+        return sum(shard.rows - len(shard.removed) for shard in self.shards)
+
+
+Config = TypeVar("Config", bound=StoreConfig)
+
+
+@dataclass(frozen=True)
+class FeatureStore(Generic[Config]):
+    """A store as it was when it was opened; a writer may go on meanwhile.
+
+    A row's number is its place among those of all shards, removed ones included. `mend` ends
+    messages: what to run to have the rows made again.
+    """
+
+    folder: Path
+    config: Config
+    shards: tuple[Shard, ...]
+    mend: str
+
+    @classmethod
+    def open(cls, folder: Path, form: type[Config], mend: str) -> "FeatureStore[Config]":
+        """Reads which shards there are, and maps them; what is in them is checked when it is read.
+
+        Raises DataError.
+        """
+        for attempt in range(ATTEMPTS):
+            config = read_config(folder, form, mend)
+            try:
+                return cls.of(folder, config, mend)
+            except FileNotFoundError as error:  # merged since its config was read, or gone
+                if attempt == ATTEMPTS - 1:
+                    raise DataError(f"{error.filename} does not exist; {mend}") from error
+        raise AssertionError
+
+    @classmethod
+    def of(cls, folder: Path, config: Config, mend: str) -> "FeatureStore[Config]":
+        """With the shards of a config that was read. Raises DataError or FileNotFoundError."""
+        shards = tuple(_open_shard(folder / s.file, s.rows, config, mend) for s in config.shards)
+        return cls(folder, config, shards, mend)
+
+    def __len__(self) -> int:
+        return self.config.rows
+
+    @cached_property
+    def starts(self) -> Int[np.ndarray, " _"]:
+        """The number of each shard's first row, and of the row after the last."""
+        return np.cumsum([0, *(entry.rows for entry in self.config.shards)])
+
+    @cached_property
+    def kept(self) -> Bool[np.ndarray, " _"]:
+        """Which rows count."""
+        return np.concatenate([np.ones(0, bool), *(entry.kept for entry in self.config.shards)])
+
+    @cached_property
+    def _table(self) -> "KeyTable":
+        keys = [np.zeros((0, 2), np.uint64), *(shard.arrays["keys"] for shard in self.shards)]
+        rows = np.flatnonzero(self.kept)
+        return KeyTable.of(np.concatenate(keys)[rows], rows)
+
+    def find(self, names: Sequence[str]) -> Int[np.ndarray, " N"]:
+        """The row of each name, -1 for one that is not there."""
+        return self._table.find(keys_of(names))
+
+    def name(self, row: int) -> str:
+        """What a row is of. Raises DataError where the shard is damaged."""
+        place, own = self._place(row)
+        try:
+            return self.shards[place].name(own)
+        except ValueError as error:
+            raise damaged(self.shards[place].file, error, self.mend) from error
+
+    def names(self) -> Iterator[tuple[int, str]]:
+        """The rows that count, and what they are of."""
+        for row in np.flatnonzero(self.kept).tolist():
+            yield row, self.name(row)
+
+    def take(self, column: str, rows: Int[np.ndarray, " N"]) -> np.ndarray:
+        """These rows of a column, in memory, in this order.
+
+        Raises DataError where a value is not finite.
+        """
+        values = self._take(column, rows)
+        if not np.isfinite(values).all():
+            bad = int(rows[np.flatnonzero(~np.isfinite(values).all(axis=1))[0]])
+            problem = f"the {column} of {self.name(bad)!r:.80} are not finite"
+            raise damaged(self.shards[self._place(bad)[0]].file, problem, self.mend)
+        return values
+
+    def stamps(self, rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, "N 2"]:
+        """Size and time of the photos that these rows are of."""
+        return np.stack([self._take("sizes", rows), self._take("times", rows)], axis=1)
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """Which shard a row is in, and where there."""
+        place = int(np.searchsorted(self.starts, row, "right")) - 1
+        return place, row - int(self.starts[place])
+
+    def _take(self, array: str, rows: Int[np.ndarray, " N"]) -> np.ndarray:
+        places = np.searchsorted(self.starts, rows, "right") - 1
+        first = self.shards[0].arrays[array]
+        values = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        for place in np.unique(places):
+            here = places == place
+            values[here] = self.shards[place].arrays[array][rows[here] - self.starts[place]]
+        return values
+
+
+def read_config(folder: Path, form: type[Config], mend: str) -> Config:
+    """Strictly, the format first. Raises DataError."""
+    file = folder / CONFIG
+    remove = f"remove {folder}, then {mend}"
+    try:
+        text = file.read_bytes()
+        content = json.loads(text)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file} is damaged ({error!s:.80}); {remove}") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if type(found) is not int or found != FORMAT:
+        raise DataError(f"{file} has format {found!r:.20}, not {FORMAT}; {remove}")
+    try:
+        return form.model_validate_json(text)
+    except ValidationError as error:
+        raise DataError(f"{file} is damaged ({first_problem(error)}); {remove}") from error
+
+
+def _open_shard(file: Path, rows: int, config: StoreConfig, mend: str) -> Shard:
+    try:
+        return Shard.open(file, rows, config.columns)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    except ValueError as error:
+        raise damaged(file, error, mend) from error
+
+
+def damaged(shard: Path, problem: object, mend: str) -> DataError:
+    """What to say of a shard whose content does not make sense."""
+    return DataError(f"{shard} is damaged ({problem}); remove it, then {mend}")
+
+
+def _unreadable(file: Path, error: OSError) -> DataError:
+    mend = "; change that with chmod +r" if isinstance(error, PermissionError) else ""
+    return DataError(f"{file} cannot be read ({error.strerror}){mend}")
+
+
+@dataclass(frozen=True)
+class KeyTable:
+    """Where keys are found, in 24 bytes a row; sorted by their first halves."""
+
+    keys: UInt64[np.ndarray, "R 2"]
+    rows: Int[np.ndarray, " R"]
+
+    @classmethod
+    def of(cls, keys: UInt64[np.ndarray, "R 2"], rows: Int[np.ndarray, " R"]) -> "KeyTable":
+        """From keys in any order."""
+        order = np.argsort(keys[:, 0], kind="stable")
+        return cls(keys[order], rows[order])
+
+    def find(self, keys: UInt64[np.ndarray, "N 2"]) -> Int[np.ndarray, " N"]:
+        """The row of each key, -1 for one that is not there."""
+        found = np.full(len(keys), -1)
+        places = np.searchsorted(self.keys[:, 0], keys[:, 0])
+        open_ = np.arange(len(keys))
+        while len(open_):
+            open_ = open_[places[open_] < len(self.keys)]
+            near = self.keys[places[open_]]
+            open_, near = (part[near[:, 0] == keys[open_, 0]] for part in (open_, near))
+            same = near[:, 1] == keys[open_, 1]
+            found[open_[same]] = self.rows[places[open_[same]]]
+            open_ = open_[~same]
+            places[open_] += 1
+        return found
+
+    def and_keys(self, keys: UInt64[np.ndarray, "N 2"], rows: Int[np.ndarray, " N"]) -> "KeyTable":
+        """A table of these too."""
+        order = np.argsort(keys[:, 0], kind="stable")
+        places = np.searchsorted(self.keys[:, 0], keys[order, 0])
+        return KeyTable(
+            np.insert(self.keys, places, keys[order], axis=0),
+            np.insert(self.rows, places, rows[order]),
+        )

@@ -1,0 +1,234 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrnn.data import feature_store
+from mrnn.data.feature_manifest import Manifest
+from mrnn.data.feature_shard import Column, Rows, keys_of
+from mrnn.data.feature_store import CONFIG, FORMAT, FeatureStore, KeyTable, StoreConfig
+from mrnn.data.feature_writer import feature_writer
+from mrnn.errors import DataError
+from mrnn.model.config import EncoderIdentity
+
+IDENTITY = EncoderIdentity(
+    name="colour", layer="mean", resize_mode="squash", size=8, feature_size=2, weights="0" * 16
+)
+MEND = "run mrnn again"
+
+
+def config_of(**changes):
+    columns = {"features": Column(dtype="float16", size=2)}
+    return StoreConfig(encoder=IDENTITY, columns=columns).model_copy(update=changes)
+
+
+def rows_of(names, value=None):
+    """A name's feature is its length, unless a value is given."""
+    values = [len(name) if value is None else value for name in names]
+    features = np.repeat(np.array(values, np.float16)[:, None], 2, axis=1)
+    counts = np.arange(len(names))
+    return Rows(tuple(names), counts, counts + 10**18, {"features": features})
+
+
+def write(folder, *shards, removed=()):
+    """A store of some shards, each of these names."""
+    manifest = Manifest(folder, config_of(), MEND)
+    folder.mkdir(exist_ok=True)
+    with feature_writer(manifest) as writer:
+        for names in shards:
+            writer.write(rows_of(names))
+    if removed:
+        manifest.take_over(manifest.config, rows=True)
+        with feature_writer(manifest) as writer:
+            writer.remove(removed)
+
+
+def open_store(folder):
+    return FeatureStore.open(folder, StoreConfig, MEND)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Of 79 rows, 2 of them removed, in three shards."""
+    many = [f"{number:04}" for number in range(40)]
+    more = [f"{number:05}" for number in range(40)]
+    write(tmp_path / "store", many, more, ["a"], removed=[1, 41])
+    return tmp_path / "store"
+
+
+def test_rows_are_found_by_name_across_shards(folder):
+    store = open_store(folder)
+    assert len(store) == 79
+    names = ["a", "0000", "0001", "00000", "00001", "d"]
+    rows = store.find(names)
+    assert rows.tolist() == [80, 0, -1, 40, -1, -1]
+    there = rows[[0, 1, 3]]
+    assert [store.name(row) for row in there.tolist()] == ["a", "0000", "00000"]
+    np.testing.assert_array_equal(store.take("features", there), [[1, 1], [4, 4], [5, 5]])
+    assert store.stamps(there).tolist() == [[0, 10**18]] * 3
+    names = dict(store.names())
+    assert len(names) == 79
+    assert names[80] == "a"
+    assert not {1, 41} & names.keys()
+
+
+def test_no_rows_at_all(tmp_path):
+    write(tmp_path / "store")
+    store = open_store(tmp_path / "store")
+    assert len(store) == 0
+    assert store.find(["a"]).tolist() == [-1]
+    assert list(store.names()) == []
+
+
+def test_the_rows_stay_on_the_disk(folder):
+    """In memory there is what is asked for, and its type is that of the disk."""
+    store = open_store(folder)
+    features = store.shards[0].arrays["features"]
+    assert isinstance(features.base.base.base, np.memmap) or not features.flags.owndata
+    taken = store.take("features", np.array([3]))
+    assert taken.dtype == np.float16
+    assert taken.flags.owndata
+
+
+def test_who_has_opened_a_store_still_has_it_when_it_is_replaced(folder):
+    store = open_store(folder)
+    manifest = Manifest(folder, config_of(), MEND)
+    manifest.take_over(store.config, rows=False)
+    with feature_writer(manifest) as writer:
+        writer.write(rows_of(["new"]))
+    assert store.name(80) == "a"
+    assert store.take("features", np.array([80])).tolist() == [[1, 1]]
+    assert [name for _, name in open_store(folder).names()] == ["new"]
+
+
+def test_a_reader_tries_again_while_shards_are_merged(folder, monkeypatch):
+    stale = feature_store.read_config(folder, StoreConfig, MEND)
+    (folder / "shard-000002.safetensors").rename(folder / "shard-000009.safetensors")
+    config = json.loads((folder / CONFIG).read_text())
+    config["shards"][1]["file"] = "shard-000009.safetensors"
+    (folder / CONFIG).write_text(json.dumps(config))
+    answers, real = iter([stale, stale]), feature_store.read_config
+    monkeypatch.setattr(feature_store, "read_config", lambda *a: next(answers, None) or real(*a))
+    assert len(open_store(folder)) == 79
+
+
+def refused(folder, message, ask=lambda store: None):
+    with pytest.raises(DataError, match=message) as raised:
+        ask(open_store(folder))
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) - len(str(folder.parent)) <= 300
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(format=1), r"config\.json has format 1, not 2; remove \S+store, then"),
+        (lambda c: c.update(format=-5), r"has format -5, not 2"),
+        (lambda c: c.update(format=True), r"has format True, not 2"),
+        (lambda c: c.update(format="x" * 9999), r"has format 'xxxxxxxxxxxxxxxxxxx, not 2"),
+        (lambda c: c.pop("format"), r"has format None, not 2"),
+        (lambda c: c.pop("columns"), r"config\.json is damaged \(columns: Field required\); rem"),
+        (lambda c: c.update(more=1), r"is damaged \(more: Extra inputs"),
+        (lambda c: c["shards"][0].update(file="../a"), r"shards\.0\.file: String should match"),
+        (lambda c: c["shards"][0].update(rows=0), r"shards\.0\.rows: Input should be greater"),
+        (lambda c: c["shards"][0].update(rows="40"), r"shards\.0\.rows: Input should be a valid"),
+        (lambda c: c["shards"][0].update(removed=[40]), r"removed must be rising numbers below 40"),
+        (lambda c: c["shards"][0].update(removed=[2, 2]), r"removed must be rising numbers"),
+        (lambda c: c["shards"][0].update(removed=[-1]), r"removed must be rising numbers"),
+        (lambda c: c["shards"].append(c["shards"][0]), r"shard-000001\.safetensors is there twice"),
+        (lambda c: c["columns"]["features"].update(size=2**60), r"less than or equal to 16777216"),
+    ],
+)
+def test_a_config_that_will_not_do(folder, change, message):
+    config = json.loads((folder / CONFIG).read_text())
+    change(config)
+    (folder / CONFIG).write_text(json.dumps(config))
+    refused(folder, message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", r"config\.json is damaged \(Expecting property name.*\); remove \S+, then run mrnn"),
+        (b"\xff", r"is damaged \('utf-8' codec can't decode"),
+        (b"[" * 100_000, r"is damaged \(maximum recursion depth"),
+        (b"9" * 5_000, r"is damaged \(Exceeds the limit"),
+        (b"[]", r"has format None, not 2"),
+    ],
+)
+def test_a_config_that_is_none(folder, content, message):
+    (folder / CONFIG).write_bytes(content)
+    refused(folder, message)
+
+
+def test_files_that_are_not_there(folder):
+    (folder / "shard-000002.safetensors").unlink()
+    refused(folder, r"shard-000002\.safetensors does not exist; run mrnn again$")
+    (folder / CONFIG).unlink()
+    refused(folder, r"config\.json cannot be read \(No such file or directory\)$")
+
+
+@pytest.mark.parametrize("name", [CONFIG, "shard-000001.safetensors"])
+def test_files_without_permission(folder, name, monkeypatch):
+    def refuse(file, *_, **__):  # root may read everything, so chmod proves nothing
+        if file.name == name:
+            raise PermissionError(13, "Permission denied", str(file))
+        return real(file, *_, **__)
+
+    real = Path.open
+    monkeypatch.setattr(Path, "open", refuse)
+    if name == CONFIG:
+        monkeypatch.setattr(Path, "read_bytes", lambda file: file.open())
+    refused(folder, rf"{name} cannot be read \(Permission denied\); change that with chmod \+r$")
+
+
+def overwrite(folder, array, values):
+    shard = open_store(folder).shards[0]
+    content = bytearray(shard.file.read_bytes())
+    start = shard.starts[array]
+    content[start : start + len(values)] = values
+    shard.file.write_bytes(content)
+
+
+def test_damaged_shards(folder):
+    told = r"shard-000001\.safetensors is damaged \({}\); remove it, then run mrnn again$"
+    overwrite(folder, "features", b"\xff\x7f")
+    rows = np.arange(10)[::-1]
+    refused(
+        folder,
+        told.format(r"the features of '0000' are not finite"),
+        lambda store: store.take("features", rows),
+    )
+    overwrite(folder, "name_ends", b"\xff" * 8)
+    refused(folder, told.format(r"the name of row 1 is not in it"), lambda store: store.name(0))
+    (folder / "shard-000001.safetensors").write_bytes(b"")
+    refused(folder, told.format(r"not a safetensors file, or cut short"))
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_keys_that_agree_in_a_half_are_told_apart(half):
+    keys = keys_of([f"{number}" for number in range(50)]).copy()
+    keys[:, half] = 7
+    table = KeyTable.of(keys[:40], np.arange(40))
+    assert table.find(keys).tolist() == [*range(40), *[-1] * 10]
+    more = table.and_keys(keys[40:], np.arange(40, 50))
+    assert more.find(keys[::-1]).tolist() == [*range(50)][::-1]
+
+
+def test_tables_grow_as_if_they_were_made_at_once():
+    keys = keys_of([f"{number}" for number in range(50)])
+    table = KeyTable.of(keys[:0], np.zeros(0, np.int64))
+    for start in range(0, 50, 7):
+        table = table.and_keys(keys[start : start + 7], np.arange(start, min(start + 7, 50)))
+    whole = KeyTable.of(keys, np.arange(50))
+    np.testing.assert_array_equal(table.keys, whole.keys)
+    np.testing.assert_array_equal(table.rows, whole.rows)
+
+
+def test_the_format_is_told(folder):
+    config = json.loads((folder / CONFIG).read_text())
+    assert config["format"] == FORMAT
+    assert re.fullmatch(r"shard-\d+\.safetensors", config["shards"][0]["file"])
+    assert list(config) == ["format", "encoder", "columns", "made", "shards"]
