@@ -167,11 +167,11 @@ class Network:
     def _look_up(self, words: Int[np.ndarray, " B"]) -> dict[str, Float32[np.ndarray, "B _"]]:
         """w(t), and V_w w(t) of a network with a multimodal layer; worked out once a word."""
         known, tables = self._tables
-        new = np.unique(words[~known[words]])
-        if len(new):
-            for table, rows in zip(
-                tables.values(), self._graph(WORDS).run({"words": new}), strict=True
-            ):
+        unknown = words[~known[words]]
+        if len(unknown):
+            new = np.flatnonzero(np.bincount(unknown))
+            found = self._graph(WORDS).run({"words": new})
+            for table, rows in zip(tables.values(), found, strict=True):
                 table[new] = rows
             known[new] = True
         return {name: table[words] for name, table in tables.items()}
