@@ -27,11 +27,13 @@ from mrnn.model.network import (
     IMAGE,
     LANGUAGE,
     LAYOUT,
+    MODEL,
     OUTPUT,
     SEARCH,
     WEIGHTS,
     WORDS,
     TensorLayout,
+    describe,
     read_layout,
     searches_in_int8,
     state_size,
@@ -55,7 +57,7 @@ def export_graphs(folder: Path, config: ModelConfig) -> None:
         graphs[SEARCH] = _search_graph
     for name, build in graphs.items():
         model = build(_Graph(tensors), config)
-        model.metadata_props.add(key=LAYOUT, value=digest)
+        helper.set_model_props(model, {LAYOUT: digest, MODEL: describe(config)})
         write_whole(folder / name, model.SerializeToString())
 
 
