@@ -10,7 +10,6 @@ import torch
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import extract_features
 from mrnn.errors import TrainingError
-from mrnn.training import train as training
 from mrnn.training.resume import add_metrics, cut_metrics
 from mrnn.training.train import train
 from tests.training.test_train import epochs_of, metrics, recipe, run, weights
@@ -30,7 +29,7 @@ def test_a_folder_that_holds_a_model_is_not_written_over(dataset, tmp_path):
     run(dataset, out, epochs=1)
     before = weights(out)
     with pytest.raises(
-        TrainingError, match=r"run already holds a model; add --resume to go on, or"
+        TrainingError, match=r"run already holds a model; add --resume to continue its training, or"
     ):
         run(dataset, out, epochs=1, seed=1)
     (out / "resume" / "state.safetensors").unlink()
@@ -45,18 +44,18 @@ def test_a_file_is_not_a_folder(dataset, tmp_path):
         run(dataset, tmp_path / "run")
 
 
-def test_another_recipe_is_not_gone_on_with(dataset, tmp_path):
+def test_another_recipe_is_not_resumed(dataset, tmp_path):
     out = tmp_path / "run"
     run(dataset, out, epochs=1)
-    message = r"run was begun with another recipe or other data \(training\.epochs\); go on"
+    message = r"run was started with another recipe or other data \(changed: training\.epochs\); resume"
     with pytest.raises(TrainingError, match=message):
         run(dataset, out, epochs=2, resume=True)
     fewer = Dataset(dataset.folder, dataset.images[3:])
-    with pytest.raises(TrainingError, match=r"another recipe or other data \(other captions\)"):
+    with pytest.raises(TrainingError, match=r"another recipe or other data \(changed: captions\)"):
         run(fewer, out, epochs=1, resume=True)
 
 
-def test_a_damaged_state_is_not_gone_on_with(dataset, tmp_path):
+def test_a_damaged_state_is_not_resumed(dataset, tmp_path):
     out = tmp_path / "run"
     run(dataset, out, epochs=1)
     state = out / "resume" / "state.safetensors"
@@ -126,14 +125,6 @@ def test_every_network_learns_and_resumes(dataset, tmp_path, sizes):
     run(dataset, left, sizes | {"dropout": 0.1}, resume=True, **options)
     assert weights(left) == weights(whole)
     assert metrics(left) == metrics(whole)
-
-
-def test_precision_stays_what_it_was(dataset, tmp_path, monkeypatch):
-    out = tmp_path / "run"
-    monkeypatch.setattr(training, "chosen_precision", lambda _: "bfloat16")
-    next(train(recipe(), dataset, out))
-    monkeypatch.setattr(training, "chosen_precision", lambda _: "float32")
-    assert next(train(recipe(), dataset, out, resume=True)).precision == "bfloat16"
 
 
 def train_until_killed(data, out, at_operation):
