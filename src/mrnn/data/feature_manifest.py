@@ -45,17 +45,27 @@ class Manifest(Generic[Config]):
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Makes the folder if there is none, and keeps other writers out."""
+        """Makes the folder if there is none, and keeps other writers out.
+
+        A folder in which there is no store in the end is removed again, if nothing else is in it.
+        """
+        file = self.folder / LOCK
         with self.naming():
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / LOCK).open("a")
+            lock = file.open("a")
         with lock:
             with self.naming():
-                alone = try_lock(lock)
+                alone = try_lock(lock) and file.exists()  # it is gone if another has just failed
             if not alone:
                 problem = "is being written by another mrnn; wait until it is done"
                 raise DataError(f"{self.folder} {problem}")
-            yield
+            try:
+                yield
+            finally:
+                if not (self.folder / CONFIG).exists():
+                    with suppress(OSError):
+                        file.unlink()
+                        self.folder.rmdir()
 
     def take_over(self, old: Config, *, rows: bool) -> None:
         """Go on from what is there, with its rows or without them."""

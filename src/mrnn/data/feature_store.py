@@ -182,8 +182,9 @@ class FeatureStore(Generic[Config]):
 
     def _take(self, array: str, rows: Int[np.ndarray, " N"]) -> np.ndarray:
         places = np.searchsorted(self.starts, rows, "right") - 1
-        first = self.shards[0].arrays[array]
-        values = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        column = self.config.columns.get(array)
+        shape = (len(rows), column.size) if column else (len(rows),)
+        values = np.empty(shape, column.dtype if column else np.int64)
         for place in np.unique(places):
             here = places == place
             values[here] = self.shards[place].arrays[array][rows[here] - self.starts[place]]

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mrnn.data.features import Features
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.network import IGNORED
 
@@ -38,14 +39,14 @@ class Batch:
 
 def batches(
     captions: EncodedCaptions,
-    features: np.ndarray,
+    features: np.ndarray | Features,
     batch_size: int,
     generator: torch.Generator | None = None,
 ) -> Iterator[Batch]:
     """All captions once, in batches of nearly one length.
 
     With a generator, which captions meet and the order of the batches are random; without, the
-    order is by length. `features` (N x F) may be a memory map: a batch reads only its own rows.
+    order is by length. `features` (N x F) may stay on the disk: a batch reads only its own rows.
     """
     lengths = captions.lengths
     if generator is None:
@@ -62,7 +63,9 @@ def batches(
         yield _batch(captions, features, order[start : start + batch_size])
 
 
-def _batch(captions: EncodedCaptions, features: np.ndarray, rows: Int[np.ndarray, " B"]) -> Batch:
+def _batch(
+    captions: EncodedCaptions, features: np.ndarray | Features, rows: Int[np.ndarray, " B"]
+) -> Batch:
     sentences = [captions.sentences[row] for row in rows]
     lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
     words = np.full((len(rows), lengths.max() + 1), Vocabulary.EOS, dtype=np.int64)

@@ -22,7 +22,7 @@ class TrainingData:
 
     train: EncodedCaptions
     """Their image rows are those of `features`."""
-    features: np.ndarray
+    features: Features
     """Of all photos, on disk: a batch reads its own."""
     names: tuple[str, ...]
     """Of the photos, in the order of `features`."""
@@ -56,7 +56,7 @@ def read_training_data(
         raise DataError(f"{dataset.folder} has fewer than two training images")
     data = TrainingData(
         EncodedCaptions.of(references, vocabulary, features.rows_of(train)),
-        features.matrix,
+        features,
         tuple(features.rows),
         EncodedCaptions.of(dev_references, vocabulary),
         features.of(dev),
