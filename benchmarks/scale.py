@@ -53,9 +53,14 @@ def make_features(data: Path) -> None:
     """What `mrnn extract` would leave, a block of rows at a time."""
     from mrnn.data.dataset import Dataset
     from mrnn.data.features import Provenance, features_file
+    from mrnn.model.config import EncoderIdentity
 
-    dataset, encoder = Dataset.load(data), SyntheticEncoder()
-    file = features_file(dataset, encoder.identity)
+    dataset = Dataset.load(data)
+    identity = EncoderIdentity(
+        name="synthetic", layer="none", resize_mode="squash", size=8,
+        feature_size=FEATURE_SIZE, weights="0" * 16,
+    )  # fmt: skip
+    file = features_file(dataset, identity)
     file.parent.mkdir(exist_ok=True)
     names = tuple(image.name for image in dataset.images)
     shape = (len(names), FEATURE_SIZE)
@@ -65,41 +70,19 @@ def make_features(data: Path) -> None:
         block = generator.random((min(ROWS_AT_ONCE, len(names) - start), FEATURE_SIZE), np.float32)
         matrix[start : start + len(block)] = block
     matrix.flush()
-    provenance = Provenance(encoder=encoder.identity, names=names)
+    provenance = Provenance(encoder=identity, names=names)
     file.with_suffix(".json").write_text(provenance.model_dump_json())
-
-
-class SyntheticEncoder:
-    """An encoder in name only."""
-
-    def __init__(self) -> None:
-        from mrnn.model.config import EncoderIdentity
-
-        self.identity = EncoderIdentity(
-            name="synthetic", layer="none", fit="squash", size=8,
-            feature_size=FEATURE_SIZE, weights="0" * 16,
-        )  # fmt: skip
-
-    def preprocess(self, photo: Image.Image) -> np.ndarray:
-        """Not needed."""
-        raise NotImplementedError
-
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """Not needed."""
-        raise NotImplementedError
 
 
 def train_some(data: Path, out: Path, steps: int, *, in_memory: bool) -> dict[str, float]:
     """Seconds to the first step, and words per second from the tenth; both by the processor too."""
     from mrnn.data import features
     from mrnn.data.dataset import Dataset
-    from mrnn.encoders import ENCODERS
     from mrnn.training.events import StepDone
     from mrnn.training.recipe import load_recipe
     from mrnn.training.train import train
 
     begin = time.perf_counter()  # what imports took is in the processor's seconds
-    ENCODERS["synthetic"] = lambda _: SyntheticEncoder()
     if in_memory:
         opened = features.np.lib.format.open_memmap
         features.np.lib.format.open_memmap = lambda *a, **k: np.array(opened(*a, **k))

@@ -5,6 +5,7 @@ MRNNError
 ├── DataError          a caption file, a dataset folder or a feature file is wrong
 ├── CheckpointError    a trained model cannot be loaded, or does not fit what it is used with
 ├── MeasureError       an optional measure cannot be taken on this computer
+├── MissingExtraError  a command needs an extra that is not installed
 ├── OptionsError       an option or a recipe has an unknown key or an impossible value
 └── TrainingError      a training run cannot go on
 
@@ -30,6 +31,10 @@ class CheckpointError(MRNNError):
 
 class MeasureError(MRNNError):
     """An optional measure cannot be taken on this computer."""
+
+
+class MissingExtraError(MRNNError):
+    """A command needs an extra that is not installed."""
 
 
 class OptionsError(MRNNError):

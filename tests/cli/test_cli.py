@@ -226,13 +226,13 @@ def test_features_made_elsewhere_train_and_are_measured_but_see_no_photo(
         ("prepare flickr {tmp} --images {tmp}/y --out {tmp}/x", "y: no such folder of images"),
         ("extract {data} --encoder vgg", "There is no encoder 'vgg'; those there are: efficien"),
         (
-            "extract {data} --encoder colour --fit wide",
-            "fitted by crop, squash, pad, .*ten-crop, not by 'wide'",
+            "extract {data} --encoder colour --resize-mode wide",
+            "--resize-mode 'wide': the modes are crop, squash, pad, .*ten-crop",
         ),
         ("extract {data} --from f.npy --name x", "need all of --from FEATURES --ids IDS"),
         (
-            "extract {data} --from f.npy --ids {tmp}/none --name x --fit pad",
-            "--encoder, --fit and --weights do not go with --from",
+            "extract {data} --from f.npy --ids {tmp}/none --name x --resize-mode pad",
+            "--encoder, --resize-mode, --encoder-file and --weights do not go with --from",
         ),
         ("extract {data} --encoder vgg16 --weights {tmp}/none.pth", r"none\.pth: No such file"),
         (
@@ -250,7 +250,7 @@ def test_features_made_elsewhere_train_and_are_measured_but_see_no_photo(
             r"training\.epochs: Input should be a valid integer.*not 'none'",
         ),
         (
-            "train {recipe} --data {data} --out {tmp}/r --set encoder.fit=pad",
+            "train {recipe} --data {data} --out {tmp}/r --set encoder.resize_mode=pad",
             r"colour-squash\.npy|Run: mrnn extract",
         ),
         (
@@ -273,8 +273,6 @@ def test_a_users_error_is_one_line(mrnn, model, dataset, recipe, tmp_path, argum
     bare.mkdir()
     for file in ("dataset.json", "captions.jsonl"):
         (bare / file).write_bytes((dataset / file).read_bytes())
-    if "fit=pad" in arguments:  # the fake has one fit, so its features are taken away instead
-        (dataset / "features" / "colour-squash.npy").unlink()
     places = {"tmp": tmp_path, "model": model, "data": dataset, "recipe": recipe, "bare": bare}
     code, out, err = mrnn(*[part.format(**places) for part in arguments.split()])
     assert (code, out) == (1, "")

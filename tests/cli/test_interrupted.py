@@ -7,32 +7,39 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from mrnn.encoders import ENCODERS
 from PIL import Image
 
 from mrnn.captioning import captioner
 from mrnn.cli import main
-from tests.conftest import ColourEncoder, lines_of
+from mrnn.model import image_encoder
+from mrnn.model.image_encoder import OnnxEncoder
+from tests.conftest import lines_of
+from tests.model.tiny_encoder import write_colour_encoder
 
 BOOT = """
-import resource, signal, sys, time
+import resource, signal, sys, tempfile, time
+from pathlib import Path
 tests, limit = sys.argv[1], int(sys.argv[2])
 del sys.argv[1:3]
 sys.path.insert(0, tests)
-from tests.conftest import ColourEncoder
+from tests.model.tiny_encoder import write_colour_encoder
 from mrnn.cli import main
-from mrnn.encoders import ENCODERS
+from mrnn.model import image_encoder
 
-class SlowEncoder(ColourEncoder):
-    def encode(self, pixels):
-        time.sleep(0.2)
-        return super().encode(pixels)
+encode = image_encoder.OnnxEncoder.encode
 
-ENCODERS["colour"] = lambda fit: SlowEncoder()
+def encode_slowly(self, pixels):
+    time.sleep(0.0125)
+    return encode(self, pixels)
+
+image_encoder.SHIPPED = Path(tempfile.mkdtemp())
+write_colour_encoder(image_encoder.SHIPPED / "colour.onnx")
+image_encoder.OnnxEncoder.encode = encode_slowly
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -98,9 +105,9 @@ def test_ctrl_c_in_captioning_keeps_what_is_finished(mrnn, model, tmp_path):
 def caption_slowly(photos, model, out):
     """In a process of its own: batches of two photos, 10 ms each."""
     captioner.BATCH = 2
-    encoder = ColourEncoder()
-    encoder.preprocess = lambda photo: time.sleep(0.005) or ColourEncoder.preprocess(encoder, photo)
-    ENCODERS["colour"] = lambda fit: encoder
+    image_encoder.SHIPPED, preprocess = Path(tempfile.mkdtemp()), OnnxEncoder.preprocess
+    write_colour_encoder(image_encoder.SHIPPED / "colour.onnx")
+    OnnxEncoder.preprocess = lambda self, photo: time.sleep(0.005) or preprocess(self, photo)
     options = ["--model", str(model), "--out", str(out), "--n-best", "2"]
     sys.argv = ["mrnn", "caption", str(photos), *options]
     sys.stderr = io.StringIO()

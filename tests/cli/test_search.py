@@ -15,7 +15,6 @@ from mrnn.retrieval.index_folder import read_index
 from mrnn.retrieval.ranking import Ranker
 from mrnn.retrieval.search_page import search_page
 from mrnn.training.network import MRNN
-from tests.conftest import ColourEncoder
 
 
 @pytest.fixture
@@ -141,8 +140,10 @@ def test_a_very_long_query_is_no_path(mrnn, photos, ranking_run, tmp_path):
     assert err == "mrnn: The query has 10,000 words; 100 are the most that can be asked\n"
 
 
-def test_a_recipe_with_a_joint_space_trains_it_after_the_model(mrnn, colours, tmp_path):
-    extract_features(colours, ColourEncoder())
+def test_a_recipe_with_a_joint_space_trains_it_after_the_model(
+    mrnn, colours, tmp_path, colour_encoder
+):
+    extract_features(colours, colour_encoder)
     settings = ["encoder.name=colour", "training.epochs=1", "training.minimum_count=1",
                 "model.recurrent_size=8", "ranking.steps=20", "ranking.size=8"]  # fmt: skip
     settings = [part for setting in settings for part in ("--set", setting)]
@@ -160,8 +161,10 @@ def test_a_recipe_with_a_joint_space_trains_it_after_the_model(mrnn, colours, tm
     assert (tmp_path / "run" / "ranking.safetensors").read_bytes() != made
 
 
-def test_a_model_is_taught_to_rank_and_measured(mrnn, colours, ranking_run, tmp_path):
-    extract_features(colours, ColourEncoder())
+def test_a_model_is_taught_to_rank_and_measured(
+    mrnn, colours, ranking_run, tmp_path, colour_encoder
+):
+    extract_features(colours, colour_encoder)
     run = tmp_path / "run"
     shutil.copytree(ranking_run, run)
     (run / "ranking.safetensors").unlink()
@@ -206,8 +209,10 @@ def test_a_model_is_taught_to_rank_and_measured(mrnn, colours, ranking_run, tmp_
     assert "bfloat16: near ranks may change places; --precision float32" in out
 
 
-def test_without_training_photos_exact_ranking_takes_those_of_the_model(mrnn, colours, ranking_run):
-    extract_features(colours, ColourEncoder())
+def test_without_training_photos_exact_ranking_takes_those_of_the_model(
+    mrnn, colours, ranking_run, colour_encoder
+):
+    extract_features(colours, colour_encoder)
     train = [i for i in colours.images if i.split == "train"]
     alone = [replace(i, split="test") for i in colours.images if i not in train]
     write_dataset(alone, colours.folder, source="test", images_root=train[0].path.parent)
@@ -217,8 +222,8 @@ def test_without_training_photos_exact_ranking_takes_those_of_the_model(mrnn, co
     assert json.loads(out)["settings"]["marginal_images"] == 5
 
 
-def test_a_model_that_sees_no_image_ranks_none(mrnn, colours, checkpoint, tmp_path):
-    extract_features(colours, ColourEncoder())
+def test_a_model_that_sees_no_image_ranks_none(mrnn, colours, checkpoint, tmp_path, colour_encoder):
+    extract_features(colours, colour_encoder)
     config = checkpoint.model.config.model_copy(update={"sees_image": False})
     replace(checkpoint, model=MRNN(config).eval()).save(tmp_path / "blind")
     measure = ("evaluate", tmp_path / "blind", "--data", colours.folder, "--split", "dev", "--json")

@@ -81,6 +81,11 @@ def test_a_feature_is_the_mean_over_the_crops(colour, photo):
     assert np.ptp(alone, axis=0).max() > 0.01
 
 
+def test_without_a_name_it_is_that_of_the_file(colour):
+    assert load_encoder(file=colour).identity.name == "colour"
+    assert load_encoder().identity.name == DEFAULT_ENCODER
+
+
 def test_another_size(colour):
     assert load_encoder("colour@64", file=colour).identity.size == 64
     encoder = load_encoder("colour@064", file=colour)

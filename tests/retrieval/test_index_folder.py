@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,12 +225,13 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from tests.conftest import ColourEncoder
+from mrnn.model.config import EncoderIdentity
 from tests.retrieval.test_index_folder import write
+identity = EncoderIdentity.model_validate_json({identity!r})
 number = 1
 while True:
     entries = [f'"{{i}}"' for i in range(number % 7 + 1)]
-    write(Path({folder!r}), ColourEncoder.identity, entries, float(number))
+    write(Path({folder!r}), identity, entries, float(number))
     number += 1
 """
 
@@ -238,7 +240,11 @@ while True:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 on this system")
 def test_whatever_moment_it_is_killed_a_reader_sees_one_whole_index(tmp_path, identity):
     folder = tmp_path / "index"
-    script = SCRIPT.format(tests=str(Path(__file__).parents[2]), folder=str(folder))
+    script = SCRIPT.format(
+        tests=str(Path(__file__).parents[2]),
+        folder=str(folder),
+        identity=identity.model_dump_json(),
+    )
     for delay in (0.1, 0.23):
         with subprocess.Popen([sys.executable, "-c", script]) as process:
             try:

@@ -49,7 +49,7 @@ def test_settings_change_a_recipe_in_order(file):
         "training.epochs=7",
         "training.learning_rate = 0.5",
         "model.sees_image=false",
-        "encoder.fit=crop",
+        "encoder.resize_mode=crop",
         'name="yours"',
         "training.epochs=8",
     ]
@@ -83,7 +83,10 @@ def test_settings_change_a_recipe_in_order(file):
         (["training.epochs=many"], "training.epochs: .*a valid integer.*, not 'many'"),
         (["training.learning_rate=nan"], "training.learning_rate: .*greater than 0, not nan"),
         (["training.precision=float16"], "training.precision: .*'bfloat16', not 'float16'$"),
-        (["encoder.fit=stretch"], "encoder.fit: .*'crop', 'squash', .* 'ten-crop', not 'stretch'$"),
+        (
+            ["encoder.resize_mode=stretch"],
+            "encoder.resize_mode: .*'crop', 'squash', .* 'ten-crop', not 'stretch'$",
+        ),
         (["model.dropout=1"], "model.dropout: Input should be less than 1, not 1$"),
         (["model.embedding_layers=1"], "model: a relu recurrence adds .*_size, 9, not 128$"),
         (["model.network=simple"], "model.network: .*'m-rnn' or 'simple-rnn', not 'simple'$"),

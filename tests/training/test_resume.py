@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mrnn.encoders import ENCODERS
 
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import extract_features
@@ -14,7 +13,6 @@ from mrnn.errors import TrainingError
 from mrnn.training import train as training
 from mrnn.training.resume import add_metrics, cut_metrics
 from mrnn.training.train import train
-from tests.conftest import ColourEncoder
 from tests.training.test_train import epochs_of, metrics, recipe, run, weights
 
 
@@ -140,7 +138,6 @@ def test_precision_stays_what_it_was(dataset, tmp_path, monkeypatch):
 
 def train_until_killed(data, out, at_operation):
     """In a process of its own: SIGKILL before the given renaming or writing, counted from 0."""
-    ENCODERS["colour"] = lambda fit: ColourEncoder()
     left = at_operation
 
     def counted(original):

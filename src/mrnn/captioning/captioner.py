@@ -23,7 +23,7 @@ from mrnn.errors import CheckpointError, ImageError, MRNNError
 from mrnn.files import utf8
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.model.config import DecodingOptions, RerankingOptions
-from mrnn.model.image_encoder import ImageEncoder, load_encoder
+from mrnn.model.image_encoder import ImageEncoder
 from mrnn.model.network import Int8Search, searches_in_int8
 from mrnn.shapes import Float, Float32
 from mrnn.tokenizer import join_words
@@ -50,9 +50,7 @@ class Captioner:
         """Without an encoder it captions features alone."""
         if encoder and encoder.identity != checkpoint.encoder:
             raise CheckpointError(
-                f"The model was trained on {checkpoint.encoder}, "
-                f"but the encoder here is {encoder.identity}; give the file of its own encoder "
-                "by --encoder-file FILE"
+                f"The model was trained on {checkpoint.encoder}, not on {encoder.identity}"
             )
         self.checkpoint, self._encoder, self.consensus = checkpoint, encoder, consensus
 
@@ -71,12 +69,10 @@ class Captioner:
         encoder, if that does not ship with the package. Raises CheckpointError.
         """
         loaded = cls.for_features(model, consensus)
-        identity = loaded.checkpoint.encoder
-        if identity.imported:
+        if loaded.checkpoint.encoder.imported:
             return loaded
-        file = Path(encoder_file) if encoder_file else find_encoder_file(Path(model))
-        encoder = load_encoder(identity.name, str(identity.resize_mode), file=file)
-        return cls(loaded.checkpoint, encoder, loaded.consensus)
+        file = Path(encoder_file) if encoder_file else None
+        return cls(loaded.checkpoint, loaded.checkpoint.load_encoder(file), loaded.consensus)
 
     @classmethod
     def for_features(
@@ -320,12 +316,6 @@ def photos_at_once(decoding: DecodingOptions) -> int:
         return max(1, ROWS // decoding.n_best)
     banks = len(decoding.force_words) + 1
     return max(1, ROWS // (decoding.group_size * decoding.beam_groups * banks))
-
-
-def find_encoder_file(model: Path) -> Path | None:
-    """The encoder that lies in the model's folder, as in an exported bundle."""
-    file = model / "encoder.onnx"
-    return file if file.exists() else None
 
 
 def image_name(source: ImageSource) -> str:

@@ -50,8 +50,8 @@ def _word_log_probabilities(
     """Nats of each word and of `<eos>`."""
     lengths = np.array([len(words) for words in sentences])
     targets = np.full((len(sentences), lengths.max() + 1), Vocabulary.EOS)
-    for row, words in enumerate(sentences):
-        targets[row, : len(words)] = words
+    for row, sentence in enumerate(sentences):
+        targets[row, : len(sentence)] = sentence
     found = np.zeros(targets.shape, np.float32)
     owners, nodes = np.unique(photos, return_inverse=True)  # a node is a prefix of some photo
     words, state = np.full(len(owners), Vocabulary.BOS), network.initial_state(len(owners))
@@ -65,5 +65,5 @@ def _word_log_probabilities(
         log_probabilities, state = network.step(words, state, images[owners])
         found[rows, step] = log_probabilities[nodes[rows], targets[rows, step]]
     return [
-        tuple(steps[: length + 1]) for steps, length in zip(found.tolist(), lengths, strict=True)
+        tuple(steps[: length + 1].tolist()) for steps, length in zip(found, lengths, strict=True)
     ]

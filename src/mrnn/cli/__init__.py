@@ -10,16 +10,21 @@ from typing import Annotated
 import typer
 
 from mrnn import __version__
-from mrnn.cli.captioning import caption, demo
-from mrnn.cli.consensus import rerank
-from mrnn.cli.data import check, extract, prepare
-from mrnn.cli.evaluation import evaluate
+from mrnn.cli.caption import caption
+from mrnn.cli.check import check
+from mrnn.cli.demo import demo
+from mrnn.cli.evaluate import evaluate
+from mrnn.cli.export import export
+from mrnn.cli.export_encoder import export_encoder
+from mrnn.cli.extract import extract
+from mrnn.cli.prepare import prepare
 from mrnn.cli.report import report
-from mrnn.cli.retrieval import train_ranking
-from mrnn.cli.scores import compare, score
-from mrnn.cli.searching import index, search
+from mrnn.cli.rerank import rerank
+from mrnn.cli.score import compare, score
+from mrnn.cli.search import index, search
 from mrnn.cli.terminal import tell
-from mrnn.cli.training import train
+from mrnn.cli.train import train
+from mrnn.cli.train_heads import train_heads
 from mrnn.errors import MRNNError
 
 app = typer.Typer(
@@ -28,8 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    prepare, check, extract, train, train_ranking, caption, rerank, evaluate, score, compare,
-    report, index, search, demo,
+    caption, demo, index, search,
+    prepare, check, extract, train, train_heads, export, export_encoder,
+    evaluate, score, compare, report, rerank,
 ):  # fmt: skip
     app.command()(command)
 

@@ -1,4 +1,4 @@
-"""The options of decoding on the command line; their defaults and checks are `DecodingOptions`'."""
+"""Options of decoding and reranking on the command line; `mrnn.model.config` has their defaults."""
 
 import functools
 import inspect
@@ -10,66 +10,59 @@ import typer
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.model.config import DecodingOptions
+    from mrnn.model.config import CheckpointConfig, DecodingOptions, RerankingOptions
 
 Asked = Mapping[str, Any]
-"""The fields of `DecodingOptions` that the user gave."""
+"""The fields of `DecodingOptions` and `RerankingOptions` that the user gave."""
 BeamSize = Annotated[
     int | None, typer.Option(help="Hypotheses kept while searching; 1 is greedy search")
 ]
-Likeness = Annotated[
+SimilarityWeight = Annotated[
     float | None,
-    typer.Option(
-        help="Weight of how like its photo a caption is, as ranking tells; 0 leaves it out"
-    ),
+    typer.Option(help="Reranking: weight of the similarity of photo and caption; 0 ignores it"),
 ]
-ExpectedCider = Annotated[
-    float | None,
-    typer.Option(help="Weight of the CIDEr that a caption can expect; 0 leaves it out"),
+PredictedCiderWeight = Annotated[
+    float | None, typer.Option(help="Reranking: weight of the predicted CIDEr; 0 ignores it")
 ]
 FLAGS: dict[str, Any] = {
     "beam_size": BeamSize,
-    "likeness": Likeness,
-    "expected_cider": ExpectedCider,
+    "similarity_weight": SimilarityWeight,
+    "predicted_cider_weight": PredictedCiderWeight,
     "n_best": Annotated[int | None, typer.Option(help="Captions for each photo")],
-    "minimum_words": Annotated[
-        int | None, typer.Option("--min-words", help="Words that a caption has at least")
-    ],
-    "maximum_words": Annotated[
-        int | None, typer.Option("--max-words", help="Words that a caption has at most")
-    ],
+    "min_length": Annotated[int | None, typer.Option(help="Least number of words")],
+    "max_length": Annotated[int | None, typer.Option(help="Greatest number of words")],
     "no_repeat_ngram": Annotated[
-        int | None, typer.Option(help="No run of so many words comes twice; 0 allows all")
+        int | None, typer.Option(help="No n-gram of this length occurs twice; 0 allows all")
     ],
-    "must": Annotated[
+    "force_words": Annotated[
         list[str] | None,
-        typer.Option(metavar="WORD", help="A word that every caption has; may be repeated"),
+        typer.Option(metavar="WORD", help="A word that every caption contains; may be repeated"),
     ],
-    "must_not": Annotated[
+    "bad_words": Annotated[
         list[str] | None,
-        typer.Option(metavar="WORD", help="A word that no caption has; may be repeated"),
+        typer.Option(metavar="WORD", help="A word that no caption contains; may be repeated"),
     ],
     "prefix": Annotated[
         str | None, typer.Option(metavar="TEXT", help="What every caption begins with")
     ],
-    "diverse_groups": Annotated[
-        int | None, typer.Option(help="Search in so many groups that differ from each other")
+    "beam_groups": Annotated[
+        int | None, typer.Option(help="Parts of the beam that differ from each other")
     ],
     "diversity_penalty": Annotated[
         float | None, typer.Option(help="How much the groups are made to differ")
     ],
     "temperature": Annotated[
         float | None,
-        typer.Option(help="Draw captions by chance: 1 as the model has it, less for safer ones"),
+        typer.Option(help="Sample captions: 1 from the model's distribution, less for safer ones"),
     ],
     "top_k": Annotated[
-        int | None, typer.Option(help="Draw from so many of the likeliest words only")
+        int | None, typer.Option(help="Sample from this many of the likeliest words only")
     ],
     "top_p": Annotated[
-        float | None, typer.Option(help="Draw from the likeliest words of this share only")
+        float | None, typer.Option(help="Sample from the likeliest words of this probability only")
     ],
     "seed": Annotated[
-        int | None, typer.Option(help="The same seed draws the same captions for a photo")
+        int | None, typer.Option(help="The same seed samples the same captions for a photo")
     ],
 }
 
@@ -95,24 +88,26 @@ def takes_decoding_flags(command: Callable[..., None]) -> Callable[..., None]:
     return with_flags
 
 
-def decoding_options(defaults: "DecodingOptions", asked: Asked) -> "DecodingOptions":
-    """The defaults with what was asked for; OptionsError names what is impossible."""
+def options_of(
+    config: "CheckpointConfig", asked: Asked
+) -> "tuple[DecodingOptions, RerankingOptions]":
+    """The model's defaults with what was asked for; OptionsError names what is impossible."""
     from pydantic import ValidationError
 
-    from mrnn.model.config import DecodingOptions
-    from mrnn.training.recipe import options_error
-
-    try:
-        return DecodingOptions.model_validate({**defaults.model_dump(), **asked})
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["loc"]:
+    def validated(default: "DecodingOptions | RerankingOptions") -> Any:  # noqa: ANN401
+        kind = type(default)
+        own = {name: value for name, value in asked.items() if name in kind.model_fields}
+        try:
+            return kind.model_validate({**default.model_dump(), **own})
+        except ValidationError as error:
+            first = error.errors()[0]
+            if not first["loc"]:  # single options are right, but do not fit together
+                raise OptionsError(f"decoding: {first['ctx']['error']}") from error
             flag = _flag_of(str(first["loc"][0]))
             raise OptionsError(f"{flag}: {first['msg']}, not {first['input']!r}") from error
-        raise options_error(error, DecodingOptions, "decoding") from error
+
+    return validated(config.decoding), validated(config.reranking)
 
 
 def _flag_of(field: str) -> str:
-    (option,) = FLAGS[field].__metadata__
-    named = isinstance(option.default, str)  # typer keeps a name of its own there
-    return option.default if named else f"--{field.replace('_', '-')}"
+    return f"--{field.replace('_', '-')}"

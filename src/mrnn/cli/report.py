@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import BeamSize, ExpectedCider, Likeness, decoding_options
-from mrnn.cli.scores import Meteor
-from mrnn.cli.terminal import check_output, progress, run_name, tell
+from mrnn.cli.score import Meteor
+from mrnn.cli.terminal import (
+    ConsensusSource,
+    check_output,
+    consensus_source,
+    progress,
+    run_name,
+    tell,
+)
 from mrnn.files import write_whole
 
 if TYPE_CHECKING:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from mrnn.evaluation.captions import Interval, Setting
     from mrnn.evaluation.retrieval import RetrievalScores, Retrieved
     from mrnn.model.checkpoint import Checkpoint
-    from mrnn.model.cider_predictor import ExpectedCiderOptions
-    from mrnn.model.joint_embedding import JointSpaceOptions
 
 
 class Precision(StrEnum):
@@ -46,45 +44,6 @@ RankingPrecision = Annotated[
         help="retrieval: of the output layer's product [default: the faster here; exact: float32]",
     ),
 ]
-
-
-def train_ranking(
-    run: Annotated[Path, typer.Argument(help="A trained model's folder")],
-    data: Annotated[Path, typer.Option(help="A dataset folder with its features extracted")],
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of training each part of the joint space [default: 1000]"),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
-) -> None:
-    """Teach a trained model to rank, and to tell which of its captions fit a photo."""
-    from mrnn.data.dataset import Dataset
-    from mrnn.model.joint_embedding import JointSpaceOptions
-
-    asked = {"seed": seed} | ({"steps": steps} if steps else {})
-    teach_to_rank(run, Dataset.load(data), JointSpaceOptions.model_validate(asked))
-
-
-def teach_to_rank(
-    run: Path,
-    dataset: "Dataset",
-    options: "JointSpaceOptions",
-    expected: "ExpectedCiderOptions | None" = None,
-) -> None:
-    """Train what a model ranks by and keep it beside the model; with time left on stderr."""
-    from mrnn.model.checkpoint import Checkpoint
-    from mrnn.model.heads import RANKING
-    from mrnn.training.heads import train_ranker
-
-    checkpoint = Checkpoint.load(run)
-    with progress("Training to rank", options.parts * options.steps) as advance:
-        ranker = train_ranker(checkpoint, dataset, options, expected, advance)
-    ranker.save(run)
-    weights = ranker.weights
-    print(
-        f"{run / RANKING}: likeness counts {weights.sentence_to_image:g} nats for images, "
-        f"{weights.image_to_sentence:g} for sentences"
-    )
 
 
 def measure_retrieval(

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from mrnn.errors import OptionsError
+from mrnn.errors import MissingExtraError, OptionsError
 from mrnn.files import check_writable
 
 if TYPE_CHECKING:
@@ -28,9 +29,16 @@ if TYPE_CHECKING:
 ModelFolder = Annotated[
     Path | None, typer.Option("--model", help="A trained model's folder [default: the shipped one]")
 ]
-EncoderWeights = Annotated[
+EncoderFile = Annotated[
     Path | None,
-    typer.Option("--weights", help="Weights of the model's image encoder [default: its own]"),
+    typer.Option(help="The image encoder, an ONNX file [default: the one that ships]"),
+]
+ConsensusSource = Annotated[
+    str | None,
+    typer.Option(
+        metavar="self|none|DATA",
+        help="Rerank by consensus: with each other, or with captions of similar photos in DATA",
+    ),
 ]
 DataFolder = Annotated[Path, typer.Argument(help="A dataset folder made by `mrnn prepare`")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]
@@ -88,3 +96,14 @@ def check_output(option: str, file: Path) -> None:
 def tell(line: str) -> None:
     """A line on stderr."""
     print(line, file=sys.stderr, flush=True)
+
+
+def consensus_source(given: str | None) -> str | None:
+    """The value of `--consensus`: nothing, "self", or a dataset folder."""
+    return None if given == "none" else given
+
+
+def needs_torch() -> None:
+    """Raises MissingExtraError where PyTorch is not installed."""
+    if find_spec("torch") is None:
+        raise MissingExtraError("Training needs PyTorch. Run: pip install 'mrnn[train]'")

@@ -24,6 +24,8 @@ from mrnn.files import first_problem, write_whole
 from mrnn.model.config import CheckpointConfig, EncoderIdentity
 from mrnn.model.familiarity import Familiarity
 from mrnn.model.heads import HEADS, Heads
+from mrnn.model.image_encoder import JoinedEncoder, OnnxEncoder, load_encoder
+from mrnn.model.manifest import check_manifest
 from mrnn.model.network import WEIGHTS, Network
 from mrnn.model.quantization import quantize
 from mrnn.tokenizer import Vocabulary
@@ -31,6 +33,8 @@ from mrnn.tokenizer import Vocabulary
 FORMAT = 4
 CONFIG, VOCABULARY = "config.json", "vocabulary.txt"
 MEAN, DIRECTIONS = "familiarity.mean", "familiarity.directions"
+ENCODERS = "encoders"
+"""The folder of a bundle that holds its encoder's files."""
 DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "flickr8k"
 """The model that ships in the package."""
 
@@ -51,6 +55,7 @@ class Checkpoint:
     def load(cls, folder: Path) -> "Checkpoint":
         """Raises CheckpointError for what is missing, damaged, of another format or model."""
         config = _read_config(folder)
+        check_manifest(folder)
         vocabulary = Vocabulary.load(folder / VOCABULARY)
         if len(vocabulary) != config.model.vocabulary_size:
             raise CheckpointError(
@@ -74,6 +79,25 @@ class Checkpoint:
     def encoder(self) -> EncoderIdentity:
         """What makes the features that the network takes."""
         return self.config.encoder
+
+    def load_encoder(self, file: Path | None = None) -> OnnxEncoder | JoinedEncoder:
+        """The image encoder: in `file`, or in the folder of a bundle, or one that ships.
+
+        Raises CheckpointError for another encoder, and where there is none.
+        """
+        folder = self.folder / ENCODERS
+        encoder = load_encoder(
+            self.encoder.name,
+            str(self.encoder.resize_mode),
+            file,
+            folder if folder.is_dir() else None,
+        )
+        if encoder.identity != self.encoder:
+            raise CheckpointError(
+                f"The model was trained on {self.encoder}, but the encoder here is "
+                f"{encoder.identity}; give the file of its own encoder by --encoder-file FILE"
+            )
+        return encoder
 
     @cached_property
     def heads(self) -> Heads | None:

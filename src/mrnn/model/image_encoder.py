@@ -8,6 +8,7 @@ Letters: B batch, C crops, H height, W width, F image feature.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,8 +49,8 @@ class EncoderMetadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: Literal["1"] = "1"
-    name: str = Field(pattern=r"^[\w.:@-]{1,80}$")
-    layer: str = Field(pattern=r"^[\w.-]{1,80}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_.:@-]{1,80}$")
+    layer: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,80}$")
     size: int = Field(ge=1)
     """Native side of the input, in pixels."""
     feature_size: int = Field(ge=1)
@@ -82,6 +83,7 @@ class OnnxEncoder:
     identity: EncoderIdentity
     padding: Colour
     session: Session
+    file: Path
 
     def preprocess(self, photo: Image.Image) -> Pixels:
         """The crops of an RGB photo."""
@@ -130,6 +132,11 @@ class JoinedEncoder:
         return np.concatenate([part.encode((crops,)) for part, crops in pairs])
 
 
+def encoder_file_name(name: str) -> str:
+    """Of the file that holds the encoder `name`, whatever size it sees."""
+    return re.sub(r"[^\w.-]", "-", name.partition(AT)[0]) + ".onnx"
+
+
 def shipped_encoders() -> list[str]:
     """The names of the encoders that ship in the package."""
     return sorted(file.stem for file in SHIPPED.glob("*.onnx"))
@@ -143,25 +150,32 @@ def is_encoder(name: str) -> bool:
 
 
 def load_encoder(
-    name: str = DEFAULT_ENCODER, resize_mode: str = DEFAULT_RESIZE_MODE, file: Path | None = None
-) -> ImageEncoder:
+    name: str | None = None,
+    resize_mode: str = DEFAULT_RESIZE_MODE,
+    file: Path | None = None,
+    folder: Path | None = None,
+) -> OnnxEncoder | JoinedEncoder:
     """The encoder of that name: from `file`, if that is the encoder's, or from the package.
 
-    NAME+NAME concatenates the features of both; NAME@SIZE sees squares of SIZE pixels. Raises
-    OptionsError for a name, size or resize mode, CheckpointError for a file.
+    A `folder` with NAME.onnx, as a bundle has, takes the place of the package.
+
+    NAME+NAME concatenates the features of both; NAME@SIZE sees squares of SIZE pixels. Without a
+    name it is the one in the file, or the default. Raises OptionsError for a name, size or resize
+    mode, CheckpointError for a file.
     """
     if resize_mode not in get_args(ResizeMode):
         known = ", ".join(get_args(ResizeMode))
         raise OptionsError(f"--resize-mode {resize_mode!r}: the modes are {known}")
     mode = cast("ResizeMode", resize_mode)
-    names = name.split(JOINT)
     given = open_encoder(file, mode) if file else None
+    name = name or (given.identity.name if given else DEFAULT_ENCODER)
+    names = name.split(JOINT)
     if given and not any(_is_named(given, part) for part in names):
         raise CheckpointError(
             f"{file} is the encoder {given.identity.name}, not {name}; give the file of {name} by "
             "--encoder-file, or leave it out if the package ships it"
         )
-    parts = [_load_part(part, mode, given) for part in names]
+    parts = [_load_part(part, mode, given, folder or SHIPPED) for part in names]
     return parts[0] if len(parts) == 1 else JoinedEncoder(parts)
 
 
@@ -197,7 +211,7 @@ def open_encoder(file: Path, resize_mode: ResizeMode, mend: str = "") -> OnnxEnc
         size=size, feature_size=length, weights=weights,
     )  # fmt: skip
     red, green, blue = map(int, metadata.mean)
-    return OnnxEncoder(identity, (red, green, blue), session)
+    return OnnxEncoder(identity, (red, green, blue), session, file)
 
 
 def _is_shape(found: Sequence[int | str | None], wanted: Sequence[int]) -> bool:
@@ -211,13 +225,15 @@ def _is_named(encoder: OnnxEncoder, name: str) -> bool:
     return encoder.identity.name in (name, name.partition(AT)[0])
 
 
-def _load_part(name: str, resize_mode: ResizeMode, given: OnnxEncoder | None) -> OnnxEncoder:
+def _load_part(
+    name: str, resize_mode: ResizeMode, given: OnnxEncoder | None, folder: Path
+) -> OnnxEncoder:
     own, at, size = name.partition(AT)
     if given and _is_named(given, name):
         encoder = given
-    elif own in shipped_encoders():
+    elif (folder / encoder_file_name(own)).exists():
         mend = "reinstall mrnn: pip install --force-reinstall --no-deps mrnn"
-        encoder = open_encoder(SHIPPED / f"{own}.onnx", resize_mode, mend)
+        encoder = open_encoder(folder / encoder_file_name(own), resize_mode, mend)
     else:
         shipped = f"The package ships no encoder {name!r}, only {', '.join(shipped_encoders())}"
         if is_encoder(name):

@@ -24,6 +24,7 @@ from mrnn.shapes import Float, Float32, Int
 WEIGHTS = "model.safetensors"
 IMAGE, WORDS, LANGUAGE = "image.onnx", "words.onnx", "language.onnx"
 OUTPUT, SEARCH = "output.onnx", "search.onnx"
+GRAPHS = (IMAGE, WORDS, LANGUAGE, OUTPUT, SEARCH)
 LAYOUT = "layout"
 """The key of a graph's metadata that tells which layout of weights it refers to."""
 ACTIVATION_STEPS = 63
@@ -171,7 +172,7 @@ class Network:
         return read_layout(self._folder / WEIGHTS)[1]
 
     def _open(self, name: str) -> Session:
-        session = open_session(self._folder / name, mend="export the model again: mrnn export")
+        session = open_session(self._folder / name, mend="copy the whole folder again")
         if session.metadata.get(LAYOUT) != self._layout:
             raise CheckpointError(
                 f"{self._folder / name} does not fit the weights beside it; copy the whole folder "

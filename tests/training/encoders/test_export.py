@@ -196,6 +196,15 @@ def test_a_network_that_does_not_take_that_size():
         export.traced_graph(network)
 
 
+def test_without_onnxscript(tiny, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'onnxscript'")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(OptionsError, match=r"^To export tiny needs: pip install 'mrnn\[vision\]'$"):
+        export_encoder("tiny", tmp_path / "a.onnx")
+
+
 class Fickle(Tiny):
     """Computes something else while it is exported."""
 

@@ -105,7 +105,7 @@ def test_a_network_that_does_not_see_squares(torchvision):
 def test_without_the_extra(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(
-        OptionsError, match=rf"^The encoder {name} needs: pip install 'mrnn\[vision\]'$"
+        OptionsError, match=rf"^To export {name} needs: pip install 'mrnn\[vision\]'$"
     ):
         load_pretrained(name)
 

@@ -1,7 +1,6 @@
 """EfficientNet-Lite as an ONNX graph for squares of any size."""
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
@@ -17,9 +16,8 @@ def efficientnet_lite_graph(headless: HeadlessNetwork) -> onnx.ModelProto:
     """The graph, normalisation included. ONNX has TensorFlow's padding for any size, SAME_UPPER."""
     graph = _Graph()
     x = graph.normalized(PIXELS, headless.mean, headless.scale)
-    assert isinstance(headless.network, nn.Sequential)
-    stages, _pooling = headless.network
-    for place, stage in enumerate(stages):
+    stages, _pooling = headless.network.children()
+    for place, stage in enumerate(stages.children()):
         if isinstance(stage, InvertedResidual):
             y = x
             for number, layer in enumerate(stage.layers):
@@ -44,18 +42,22 @@ class _Graph:
         self.initializers: list[onnx.TensorProto] = []
         self.channels = 0
         """Of the latest convolution."""
-        self.low, self.high = self.constant("low", 0.0), self.constant("high", 6.0)
+        self.low, self.high = (
+            self.constant(name, np.array(value)) for name, value in (("low", 0.0), ("high", 6.0))
+        )
 
-    def constant(self, name: str, value: npt.ArrayLike) -> str:
+    def constant(self, name: str, value: np.ndarray) -> str:
         """A float32 constant."""
-        self.initializers.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
+        self.initializers.append(numpy_helper.from_array(value.astype(np.float32), name))
         return name
 
     def add(
         self, kind: str, inputs: list[str], output: str, **attributes: int | str | list[int]
     ) -> str:
         """A node with one output."""
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        node = helper.make_node(kind, inputs, [output], name=output)
+        node.attribute.extend(helper.make_attribute(*each) for each in attributes.items())
+        self.nodes.append(node)
         return output
 
     def normalized(self, pixels: str, mean: RGB, scale: RGB) -> str:

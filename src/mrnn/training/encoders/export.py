@@ -62,15 +62,14 @@ def export_encoder(name: str, file: Path, weights: Path | None = None) -> OnnxEn
     model = efficientnet_lite_graph(headless) if is_lite else traced_graph(headless)
     strip(model)
     quantize_initializers(model)
-    pixels = _smooth_pixels(headless.size)
-    expected = _Normalized(headless)(torch.from_numpy(pixels)).numpy()
-    describe(model, headless, expected.shape[1])
+    pixels = torch.from_numpy(_smooth_pixels(headless.size))
+    describe(model, headless, feature_size=_Normalized(headless)(pixels).shape[1])
     with naming(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent, suffix=SIBLING) as folder:
             written = Path(folder, file.name)
             written.write_bytes(model.SerializeToString(deterministic=True))
-            _compare(open_encoder(written, "squash"), pixels, expected)
+            _compare(open_encoder(written, "squash"), headless)
             written.replace(file)
     return open_encoder(file, "squash")
 
@@ -99,6 +98,9 @@ def load_headless(name: str, weights: Path | None = None) -> HeadlessNetwork:
 
 class _Normalized(nn.Module):
     """The network with normalisation before it."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, headless: HeadlessNetwork) -> None:
         super().__init__()
@@ -133,6 +135,8 @@ def traced_graph(headless: HeadlessNetwork) -> onnx.ModelProto:
                 input_names=[PIXELS], output_names=[FEATURES],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )  # fmt: skip
+    except ImportError:  # of onnxscript
+        raise OptionsError(f"To export {headless.name} needs: pip install 'mrnn[vision]'") from None
     except (RuntimeError, AssertionError, ValueError) as error:
         line = str(error).splitlines()[0][:100]
         raise OptionsError(
@@ -218,14 +222,17 @@ def _smooth_pixels(size: int) -> UInt8[np.ndarray, "B H W 3"]:
     return large.permute(0, 2, 3, 1).round().to(torch.uint8).numpy()
 
 
-def _compare(
-    encoder: OnnxEncoder,
-    pixels: UInt8[np.ndarray, "B H W 3"],
-    expected: Float32[np.ndarray, "B F"],
-) -> None:
-    """Raises OptionsError if the file does not compute what PyTorch does."""
+def difference_from_torch(encoder: OnnxEncoder, headless: HeadlessNetwork) -> float:
+    """How far features of two soft photos are from PyTorch's, relative to their length."""
+    pixels = _smooth_pixels(encoder.identity.size)
+    expected = _Normalized(headless)(torch.from_numpy(pixels)).numpy()
     found = np.stack([encoder.encode((photo[None],)) for photo in pixels])
-    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def _compare(encoder: OnnxEncoder, headless: HeadlessNetwork) -> None:
+    """Raises OptionsError if the file does not compute what PyTorch does."""
+    error = difference_from_torch(encoder, headless)
     if not error <= TOLERANCE:
         raise OptionsError(
             f"The export of {encoder.identity.name} differs from PyTorch by {error:.1%}: ONNX does "

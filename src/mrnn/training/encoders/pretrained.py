@@ -49,7 +49,7 @@ def load_pretrained(name: str, weights: Path | None = None) -> HeadlessNetwork:
     try:
         found = _timm(name) if name.startswith("timm:") else _torchvision(name)
     except ImportError:
-        raise OptionsError(f"The encoder {name} needs: pip install 'mrnn[vision]'") from None
+        raise OptionsError(f"To export {name} needs: pip install 'mrnn[vision]'") from None
     if not weights:
         weights = download_weights(name, found.url, found.file_name)
         tensors = read_weights(weights)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import TaskID, TextColumn
 
-from mrnn.cli.retrieval import teach_to_rank
-from mrnn.cli.terminal import bar, tell
+from mrnn.cli.terminal import bar, needs_torch, tell
+from mrnn.cli.train_heads import save_heads
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ def train(
         bool, typer.Option("--tensorboard", help="Write the figures for TensorBoard too")
     ] = False,
 ) -> None:
-    """Train a model as a recipe says, to rank too if it says so; keep the best epoch on dev."""
+    """Train a model by a recipe, its heads included; the best epoch on dev is kept."""
+    needs_torch()
     from mrnn.data.dataset import Dataset
-    from mrnn.encoders import is_encoder
+    from mrnn.model.image_encoder import is_encoder
     from mrnn.training.recipe import load_recipe
     from mrnn.training.train import train as train_model
 
@@ -49,9 +50,8 @@ def train(
         events = log_to_tensorboard(events, folder)
         tell(f"Figures go to {folder}; look at them with: tensorboard --logdir {folder}")
     _show_training(events)
-    if loaded.ranking:
-        tell("Training what it ranks photos and sentences by")
-        teach_to_rank(out, dataset, loaded.ranking, loaded.expected_cider)
+    if loaded.joint_embedding:
+        save_heads(out, dataset, loaded.joint_embedding, loaded.cider_predictor)
     caption = f"; mrnn caption PHOTO --model {out}" if is_encoder(loaded.encoder.name) else ""
     tell(f"Next: mrnn evaluate {out} --data {data} --split dev{caption}")
 

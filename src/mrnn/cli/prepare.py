@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrnn.cli.terminal import DataFolder, progress, tell
+from mrnn.cli.terminal import tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
-    from mrnn.data.dataset import CaptionedImage, Dataset
+    from mrnn.data.dataset import CaptionedImage
 
 
 class Source(StrEnum):
@@ -102,82 +102,6 @@ def prepare(
         captions = sum(len(image.captions) for image in found)
         print(f"{split}: {len(found):,} images, {captions:,} captions")
     tell(f"Wrote {out}. Next: mrnn check {out}")
-
-
-def check(data: DataFolder) -> None:
-    """Look for what would make training wrong: broken images, leaks, odd captions."""
-    from mrnn.data.check import check_dataset
-    from mrnn.data.dataset import Dataset
-
-    dataset = Dataset.load(data)
-    with progress("Checking", len(dataset.images)) as advance:
-        report = check_dataset(dataset, on_image=advance)
-    for line in report.lines():
-        print(line)
-    if report.errors:
-        raise typer.Exit(1)
-
-
-def extract(
-    data: DataFolder,
-    encoder: Annotated[
-        str | None,
-        typer.Option(help="Image encoder, as vgg16 or timm:NAME [default: the shipped model's]"),
-    ] = None,
-    fit: Annotated[
-        str | None,
-        typer.Option(
-            help="How a photo becomes a square: crop, squash or pad; with -flip averaged with its "
-            "mirror image; ten-crop [default: squash]"
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Weights of the encoder: .pth or .safetensors [default: its own]"),
-    ] = None,
-    source: Annotated[
-        Path | None, typer.Option("--from", help="Features made elsewhere: .npy, .npz or .mat")
-    ] = None,
-    ids: Annotated[
-        Path | None, typer.Option(help="With --from: the photo of each row, one a line")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="With --from: what to call them")] = None,
-) -> None:
-    """Compute image features, going on where it stopped; or take those made elsewhere."""
-    from mrnn.data.dataset import Dataset
-    from mrnn.data.features import extract_features
-    from mrnn.encoders import DEFAULT_ENCODER, DEFAULT_FIT, load_encoder
-
-    dataset = Dataset.load(data)
-    if source or ids or name:
-        if encoder or fit or weights:
-            raise OptionsError("--encoder, --fit and --weights do not go with --from")
-        _import_features(dataset, source, ids, name)
-        return
-    loaded = load_encoder(
-        encoder or DEFAULT_ENCODER,
-        fit or DEFAULT_FIT,
-        weights=weights,
-        photos=len(dataset.images),
-    )
-    with progress("Extracting", len(dataset.images)) as advance:
-        file = extract_features(dataset, loaded, advance)
-    print(f"{file}: {len(dataset.images):,} features of {loaded.identity}")
-
-
-def _import_features(
-    dataset: "Dataset", source: Path | None, ids: Path | None, name: str | None
-) -> None:
-    from mrnn.data.imported_features import import_features
-
-    if not (source and ids and name):
-        raise OptionsError(
-            "features made elsewhere need all of --from FEATURES --ids IDS.txt --name NAME"
-        )
-    file, encoder, note = import_features(dataset, source, ids, name)
-    if note:
-        tell(note)
-    print(f"{file}: {len(dataset.images):,} features of {encoder}")
 
 
 def _read_source(

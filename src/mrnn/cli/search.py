@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mrnn.cli.terminal import EncoderWeights, Json, ModelFolder, check_output, progress, tell
+from mrnn.cli.terminal import EncoderFile, Json, ModelFolder, check_output, progress, tell
 from mrnn.errors import DataError, OptionsError
 from mrnn.files import write_whole
 
@@ -30,7 +30,7 @@ def index(
         ),
     ] = False,
     model: ModelFolder = None,
-    weights: EncoderWeights = None,
+    encoder_file: EncoderFile = None,
 ) -> None:
     """Make an index to search, or renew it: what is new is added, what is gone forgotten."""
     from mrnn.data.images import find_images
@@ -62,12 +62,17 @@ def index(
     with progress("Indexing", len(found)) as advance:
         if sentences:
             made = RetrievalIndex.build_sentences(
-                map(str, found), out, run, weights=weights, on_sentences=advance, on_problem=refuse
+                map(str, found),
+                out,
+                run,
+                encoder_file=encoder_file,
+                on_sentences=advance,
+                on_problem=refuse,
             )
         else:
             made = RetrievalIndex.build(
-                found, out, run,
-                approximate=approximate, weights=weights, on_photo=advance, on_problem=refuse,
+                found, out, run, approximate=approximate, encoder_file=encoder_file,
+                on_photo=advance, on_problem=refuse,
             )  # fmt: skip
     print(f"{out}: {len(made):,} {kind}{_change(before, made.files.entries)}")
     if problems:
@@ -109,7 +114,7 @@ def search(
         typer.Option(metavar="PATTERN", help="Only photos whose path is like '*/2024/*'"),
     ] = None,
     model: ModelFolder = None,
-    weights: EncoderWeights = None,
+    encoder_file: EncoderFile = None,
     as_json: Json = False,
     html: Annotated[Path | None, typer.Option(help="Write a page of thumbnails")] = None,
 ) -> None:
@@ -123,7 +128,7 @@ def search(
         raise OptionsError(f"{query}: no such file; give a photo that is there, or a sentence")
     if html:
         check_output("--html", html)
-    opened = RetrievalIndex.load(folder, model, weights=weights)
+    opened = RetrievalIndex.load(folder, model, encoder_file=encoder_file)
     results = opened.search(Path(query) if photo else query, top, paths=paths)
     if not photo:
         unknown = opened.unknown_words(query)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.consensus import ConsensusSource, consensus_source
 from mrnn.cli.decoding_flags import BeamSize, ExpectedCider, Likeness, decoding_options
 from mrnn.cli.retrieval import (
     Exact,
@@ -17,7 +16,7 @@ from mrnn.cli.retrieval import (
     measure_retrieval,
     retrieval_lines,
 )
-from mrnn.cli.scores import (
+from mrnn.cli.score import (
     Draw,
     Frequencies,
     Meteor,
@@ -26,7 +25,16 @@ from mrnn.cli.scores import (
     draw_settings,
     score_table,
 )
-from mrnn.cli.terminal import Json, check_output, progress, run_name, show, tell
+from mrnn.cli.terminal import (
+    ConsensusSource,
+    Json,
+    check_output,
+    consensus_source,
+    progress,
+    run_name,
+    show,
+    tell,
+)
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:

@@ -6,26 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import EncoderWeights, Json, ModelFolder, tell
+from mrnn.cli.terminal import EncoderFile, Json, ModelFolder, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
     from mrnn.captioning.consensus import ConsensusOptions
     from mrnn.captioning.nbest import NBest
+    from mrnn.model.image_encoder import ImageEncoder
 
-ConsensusSource = Annotated[
-    str | None,
-    typer.Option(
-        metavar="self|none|DATA",
-        help="Re-rank what is found by each other, or by captions of like photos in DATA's train",
-    ),
-]
 EVIDENCE_SHOWN = 3
-
-
-def consensus_source(given: str | None) -> str | None:
-    """What the option says: nothing, "self", or a dataset folder."""
-    return None if given == "none" else given
 
 
 class By(StrEnum):
@@ -88,7 +77,7 @@ def rerank(
         Distance | None, typer.Option(help="How features are compared [default: cosine]")
     ] = None,
     model: ModelFolder = None,
-    weights: EncoderWeights = None,
+    encoder_file: EncoderFile = None,
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Show the neighbours and their captions")
     ] = False,
@@ -117,7 +106,7 @@ def rerank(
     else:
         known = asked.keys() & ConsensusOptions.model_fields
         options = ConsensusOptions.model_validate({"by": by, **{k: asked[k] for k in known}})
-        ranked = _by_neighbours(lists, Path(data), model, weights, options, evidence=evidence)
+        ranked = _by_neighbours(lists, Path(data), model, encoder_file, options, evidence=evidence)
     for each in ranked:
         print(each.model_dump_json(exclude_unset=True) if as_json else _for_people(each))
 
@@ -126,7 +115,7 @@ def _by_neighbours(
     lists: "list[NBest]",
     data: Path,
     model: Path | None,
-    weights: Path | None,
+    encoder_file: Path | None,
     options: "ConsensusOptions",
     *,
     evidence: bool,
@@ -136,7 +125,6 @@ def _by_neighbours(
     from mrnn.captioning.nbest import PhotoFeatures, find_neighbours, rank_by_neighbours
     from mrnn.data.dataset import Dataset
     from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
-    from mrnn.retrieval.ranking import Ranker
 
     dataset = Dataset.load(data)
     captions = TrainingCaptions(dataset.split("train"))
@@ -145,10 +133,12 @@ def _by_neighbours(
         for note in captions.shortage(options):
             tell(f"Note: {note}")
         checkpoint = Checkpoint.load(model or DEFAULT_MODEL)
-        ranker = Ranker.find(model or DEFAULT_MODEL, checkpoint)
-        space = feature_space(dataset, captions.images, checkpoint, options, ranker)
-        encoder = lambda: Captioner.load(model or DEFAULT_MODEL, weights=weights).encoder  # noqa: E731
-        search = space, PhotoFeatures(dataset, checkpoint.encoder, encoder)
+        space = feature_space(dataset, captions.images, checkpoint, options)
+
+        def load_encoder() -> "ImageEncoder":
+            return Captioner.load(checkpoint.folder, encoder_file=encoder_file).encoder
+
+        search = space, PhotoFeatures(dataset, checkpoint.encoder, load_encoder)
     found = find_neighbours(lists, captions, options.neighbours, search)
     return list(rank_by_neighbours(lists, captions, found, options, evidence=evidence))
 

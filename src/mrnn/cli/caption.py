@@ -1,22 +1,24 @@
 """Caption photos."""
 
-from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.consensus import ConsensusSource, consensus_source
-from mrnn.cli.decoding_flags import Asked, decoding_options, takes_decoding_flags
-from mrnn.cli.terminal import EncoderWeights, Json, ModelFolder, progress, tell
+from mrnn.cli.decoding_flags import Asked, options_of, takes_decoding_flags
+from mrnn.cli.terminal import (
+    ConsensusSource,
+    EncoderFile,
+    Json,
+    ModelFolder,
+    consensus_source,
+    progress,
+    tell,
+)
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
     from mrnn.captioning.results import ImageCaptions
-
-INSTALLED = Path(__file__).parents[1] / "examples"
-CHECKOUT = Path(__file__).parents[3] / "examples"
-"""Where the example photos are: in the wheel, and in the source that it is made from."""
 
 
 @takes_decoding_flags
@@ -26,7 +28,7 @@ def caption(
     ],
     model: ModelFolder = None,
     consensus: ConsensusSource = None,
-    weights: EncoderWeights = None,
+    encoder_file: EncoderFile = None,
     as_json: Json = False,
     out: Annotated[
         Path | None, typer.Option(help="A .jsonl or .csv file; photos already in it are skipped")
@@ -50,24 +52,25 @@ def caption(
     sidecars = Sidecars(photos, overwrite=overwrite) if sidecar else None
     if sidecars and not (out or as_json):
         photos = sidecars.left_to_do(photos)
-    captioner = Captioner.load(model or DEFAULT_MODEL, consensus_source(consensus), weights=weights)
+    captioner = Captioner.load(
+        model or DEFAULT_MODEL, consensus_source(consensus), encoder_file=encoder_file
+    )
     for note in captioner.consensus.notes if captioner.consensus else ():
         tell(f"Note: {note}")
-    options = decoding_options(captioner.checkpoint.decoding, asked)
-    for name, why in captioner.left_out(options).items():
+    decoding, reranking = options_of(captioner.checkpoint.config, asked)
+    for name, why in captioner.ignored(decoding, reranking).items():
         if name in asked:
             tell(f"Note: {name}: {why}")
-    file = CaptionFile(out, options.n_best) if out else None
+    file = CaptionFile(out, decoding.n_best) if out else None
     done = frozenset(file.done) if file else frozenset()
     if done:
         tell(f"{out}: {len(done):,} photos are done already")
-        photos = _left_to_do(photos, done)
-    failed, asked_for = 0, sum(image_name(photo) not in done for photo in photos)
+        photos = [photo for photo in photos if image_name(photo) not in done]
+    failed, asked_for = 0, len(photos)
+    results = captioner.stream(photos, decoding, reranking)
     with progress("Captioning", len(photos)) as advance:
-        for photo, result in zip(photos, captioner.stream(photos, options), strict=True):
+        for photo, result in zip(photos, results, strict=True):
             advance()
-            if result.image in done:
-                continue
             if result.error:
                 failed += 1
                 tell(result.error)
@@ -81,7 +84,7 @@ def caption(
             elif as_json:
                 print(result.model_dump_json(), flush=True)
             elif not (result.error or sidecar):
-                print(_for_people(result), flush=True)
+                print(caption_text(result), flush=True)
     if file and asked_for > failed:
         tell(f"Wrote {out}: {asked_for - failed:,} photos captioned")
     for line in sidecars.summary() if sidecars else ():
@@ -92,30 +95,8 @@ def caption(
         raise typer.Exit(1)
 
 
-def _left_to_do(photos: Sequence[Path], done: Collection[str]) -> list[Path]:
-    """The batches with a photo that is not done, whole.
-
-    The last digits of a photo's probabilities depend on its company, and a run that goes on is to
-    write what it would have written.
-    """
-    from mrnn.captioning.captioner import BATCH, image_name
-
-    batches = (photos[start : start + BATCH] for start in range(0, len(photos), BATCH))
-    return [p for batch in batches if {image_name(p) for p in batch} - {*done} for p in batch]
-
-
-def demo() -> None:
-    """Caption the example photos with the model that ships, to see what it can do."""
-    from mrnn.captioning.captioner import Captioner
-    from mrnn.data.images import find_images
-
-    folder = INSTALLED if INSTALLED.is_dir() else CHECKOUT
-    tell(f"The photos in {folder}. Your own: mrnn caption PHOTO...")
-    for result in Captioner.load().stream(find_images([folder])):
-        print(_for_people(result.model_copy(update={"image": Path(result.image).name})))
-
-
-def _for_people(result: "ImageCaptions") -> str:
+def caption_text(result: "ImageCaptions") -> str:
+    """The captions of a photo, for people to read."""
     from mrnn.model.familiarity import UNFAMILIAR
 
     if len(result.captions) == 1:

@@ -1,0 +1,21 @@
+"""Caption the example photos."""
+
+from pathlib import Path
+
+from mrnn.cli.caption import caption_text
+from mrnn.cli.terminal import tell
+
+INSTALLED = Path(__file__).parents[1] / "examples"
+CHECKOUT = Path(__file__).parents[3] / "examples"
+"""Where the example photos are: in the wheel, and in the source that it is made from."""
+
+
+def demo() -> None:
+    """Caption the example photos with the model that ships, to see what it can do."""
+    from mrnn.captioning.captioner import Captioner
+    from mrnn.data.images import find_images
+
+    folder = INSTALLED if INSTALLED.is_dir() else CHECKOUT
+    tell(f"The photos in {folder}. Your own: mrnn caption PHOTO...")
+    for result in Captioner.load().stream(find_images([folder])):
+        print(caption_text(result.model_copy(update={"image": Path(result.image).name})))

@@ -1,0 +1,96 @@
+"""Extract image features."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mrnn.cli.export_encoder import Weights, write_encoder
+from mrnn.cli.terminal import DataFolder, EncoderFile, progress, tell
+from mrnn.errors import OptionsError
+
+if TYPE_CHECKING:
+    from mrnn.data.dataset import Dataset
+
+
+def extract(
+    data: DataFolder,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Image encoder, as vgg16 or timm:NAME [default: the shipped model's]"),
+    ] = None,
+    resize_mode: Annotated[
+        str | None,
+        typer.Option(
+            help="How a photo becomes a square: crop, squash or pad; with -flip averaged with its "
+            "mirror image; ten-crop [default: squash]"
+        ),
+    ] = None,
+    encoder_file: EncoderFile = None,
+    weights: Weights = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Features made elsewhere: .npy, .npz or .mat")
+    ] = None,
+    ids: Annotated[
+        Path | None, typer.Option(help="With --from: the photo of each row, one a line")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="With --from: what to call them")] = None,
+) -> None:
+    """Compute image features, only those that are missing; or import them."""
+    from mrnn.data.dataset import Dataset
+    from mrnn.data.features import extract_features
+    from mrnn.model.image_encoder import DEFAULT_ENCODER, DEFAULT_RESIZE_MODE, load_encoder
+
+    dataset = Dataset.load(data)
+    if source or ids or name:
+        if encoder or resize_mode or encoder_file or weights:
+            raise OptionsError(
+                "--encoder, --resize-mode, --encoder-file and --weights do not go with --from"
+            )
+        _import_features(dataset, source, ids, name)
+        return
+    if encoder_file and weights:
+        raise OptionsError("--encoder-file holds the encoder's weights: no --weights beside it")
+    if not encoder_file:
+        encoder = encoder or DEFAULT_ENCODER
+        encoder_file = _exported(dataset, encoder, weights)
+    loaded = load_encoder(encoder, resize_mode or DEFAULT_RESIZE_MODE, encoder_file)
+    with progress("Extracting", len(dataset.images)) as advance:
+        folder = extract_features(dataset, loaded, advance, tell)
+    print(f"{folder}: {len(dataset.images):,} features of {loaded.identity}")
+
+
+def _exported(dataset: "Dataset", name: str, weights: Path | None) -> Path | None:
+    """The file of an encoder that does not ship, in the folder of a dataset's features.
+
+    It is made on first use, or anew of other weights. None for an encoder that ships, and for
+    several.
+    """
+    from mrnn.model.image_encoder import AT, JOINT, is_encoder, shipped_encoders
+
+    ships = name.partition(AT)[0] in shipped_encoders()
+    if weights and (ships or JOINT in name):
+        raise OptionsError(
+            f"--weights are of one encoder that the package does not ship, not {name}"
+        )
+    if ships or JOINT in name or not is_encoder(name):
+        return None
+    file = dataset.features_folder / (re.sub(r"[^\w.-]", "-", name) + ".onnx")
+    if weights or not file.exists():
+        write_encoder(name, file, weights)
+        tell(f"What is trained on its features captions photos with: --encoder-file {file}")
+    return file
+
+
+def _import_features(
+    dataset: "Dataset", source: Path | None, ids: Path | None, name: str | None
+) -> None:
+    from mrnn.data.imported_features import import_features
+
+    if not (source and ids and name):
+        raise OptionsError("--from FEATURES, --ids IDS.txt and --name NAME go together; give all")
+    file, encoder, note = import_features(dataset, source, ids, name)
+    if note:
+        tell(note)
+    print(f"{file}: {len(dataset.images):,} features of {encoder}")
