@@ -324,8 +324,16 @@ def damage(folder, what):
 @pytest.mark.parametrize(
     ("what", "message", "remove"),
     [
-        ("not JSON", r"config\.json is damaged \(Expecting .*\); remove \S+-squash, then run", "."),
-        ("format", r"config\.json has format 3, not 2; remove \S+-squash, then run", "."),
+        (
+            "not JSON",
+            r"config\.json is damaged \(Expecting .*\); remove \S+-squash if mrnn made it, then",
+            ".",
+        ),
+        (
+            "format",
+            r"config\.json has format 3, not 2; remove \S+-squash if mrnn made it, then",
+            ".",
+        ),
         ("float32", r"-squash does not hold float16 features; remove it, then run", "."),
         ("shard", r"1\.safetensors is damaged \(it has .*\); remove it, then run", SHARD),
         (

@@ -236,12 +236,7 @@ class PhotoFeatures:
         with suppress(ValueError):  # a null character is in no path
             name = self._names.get(str(Path(name).resolve()), name)
         if name in self._features.rows:
-<<<<<<< HEAD
-            row: np.ndarray = self._features[np.array([self._features.rows[name]])][0]
-            return row
-=======
             return self._features[np.array([self._features.rows[name]])][0]
->>>>>>> main
         self._encoder = self._encoder or self.load_encoder()
         try:
             photo = load_image(each.image, least_side=self.identity.least_side)

@@ -5,8 +5,10 @@ Letters: R rows of a shard.
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import compress
 from pathlib import Path
 from typing import Generic
 
@@ -19,6 +21,8 @@ from mrnn.files import SIBLING, try_lock, write_whole
 from mrnn.shapes import Bool
 
 LOCK = "lock"
+OURS = re.compile(rf"(?:{re.escape(CONFIG)}|{SHARD.pattern})(?:{re.escape(SIBLING)})?|{LOCK}")
+"""The names of a store's files; others are somebody's own."""
 ALIKE = 16
 """So many shards of one order of magnitude, to this base, are merged."""
 WHOLE = ALIKE**3
@@ -140,7 +144,7 @@ def _merge(
 
 def _names(shard: Shard, kept: Bool[np.ndarray, " R"], mend: str) -> list[str]:
     try:
-        return [shard.name(row) for row in np.flatnonzero(kept).tolist()]
+        return list(compress(shard.names(), kept.tolist()))
     except ValueError as error:
         raise damaged(shard.file, error, mend) from error
 

@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 
 from mrnn.data.features import Features
-<<<<<<< HEAD
-=======
 from mrnn.shapes import Float, Int
->>>>>>> main
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.network import IGNORED
 
@@ -49,11 +46,7 @@ def batches(
     """All captions once, in batches of nearly one length.
 
     With a generator, which captions meet and the order of the batches are random; without, the
-<<<<<<< HEAD
-    order is by length. `features` (N x F) may stay on the disk: a batch reads only its own rows.
-=======
     order is by length. `features` may lie on the disk: a batch reads only its own rows.
->>>>>>> main
     """
     lengths = captions.lengths
     if generator is None:
