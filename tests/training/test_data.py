@@ -40,7 +40,9 @@ def test_each_caption_meets_the_feature_of_its_photo(dataset, colour_encoder):
 
 
 def test_a_vocabulary_without_words(dataset, tmp_path):
-    with pytest.raises(DataError, match=r"data: no word occurs 100 times in the training captions; lower"):
+    with pytest.raises(
+        DataError, match=r"data: no word occurs 100 times in the training captions; lower"
+    ):
         run(dataset, tmp_path / "run", min_count=100)
 
 

@@ -47,7 +47,9 @@ def test_a_file_is_not_a_folder(dataset, tmp_path):
 def test_another_recipe_is_not_resumed(dataset, tmp_path):
     out = tmp_path / "run"
     run(dataset, out, epochs=1)
-    message = r"run was started with another recipe or other data \(changed: training\.epochs\); resume"
+    message = (
+        r"run was started with another recipe or other data \(changed: training\.epochs\); resume"
+    )
     with pytest.raises(TrainingError, match=message):
         run(dataset, out, epochs=2, resume=True)
     fewer = Dataset(dataset.folder, dataset.images[3:])
