@@ -4,14 +4,18 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from mrnn.data.dataset import Dataset
-from mrnn.data.features import extract_features
-from mrnn.errors import TrainingError
+from mrnn.data.features import extract_features, load_features
+from mrnn.errors import CheckpointError, TrainingError
+from mrnn.model.checkpoint import Checkpoint
+from mrnn.training.network import TorchLanguageModel
 from mrnn.training.resume import add_metrics, cut_metrics
 from mrnn.training.train import train
+from tests.torch_network import torch_network
 from tests.training.test_train import epochs_of, metrics, recipe, run, weights
 
 
@@ -186,18 +190,47 @@ def test_a_run_killed_at_ten_random_moments_ends_as_one_that_was_left_alone(
     assert killed >= 10
 
 
+def check_model(out, features):
+    """Whatever the moment, a folder is no model yet, or one whose files agree with each other."""
+    if not (out / "config.json").exists():
+        with pytest.raises(
+            CheckpointError, match=r"is not a trained model: it has no config\.json"
+        ):
+            Checkpoint.load(out)
+        return False
+    checkpoint = Checkpoint.load(out)
+    network, trained = checkpoint.network, TorchLanguageModel(torch_network(checkpoint))
+    words, state = np.full(len(features), 4), network.initial_state(len(features))
+    for step in (network.step, network.search_step):
+        found, _ = step(words, state, network.encode_image(features))
+        expected, _ = trained.step(words, state, trained.encode_image(features))
+        np.testing.assert_allclose(found, expected, atol=0.05)
+    return True
+
+
+@pytest.mark.slow
 def test_a_run_killed_before_each_file_it_writes_ends_as_one_that_was_left_alone(
-    dataset, whole, processes, tmp_path
+    dataset, colour_encoder, whole, processes, tmp_path
 ):
     whole, _ = whole
-    left = tmp_path / "left"
-    for operation in [*range(14), *range(30, 4, -3), 10_000]:
+    features = load_features(dataset, colour_encoder.identity).of(dataset.split("dev"))
+    left, models, operation = tmp_path / "left", [], 0
+    while True:  # an epoch is done, and so some operations fewer follow, now and then
         process = processes.Process(
             target=train_until_killed, args=(dataset.folder, left, operation)
         )
         process.start()
         process.join()
-        assert process.exitcode in (0, -signal.SIGKILL)
-    assert process.exitcode == 0
+        models.append(check_model(left, features.astype(np.float32)))
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        operation += 1
+    assert models == sorted(models)
+    assert 20 < models.index(True) < 40 < len(models)
     assert weights(left) == weights(whole)
     assert metrics(left) == metrics(whole)
+    for file in whole.glob("*"):
+        if file.is_file() and file.name not in ("metrics.jsonl",):
+            assert (left / file.name).read_bytes() == file.read_bytes()
+    assert {file.name for file in left.iterdir()} == {file.name for file in whole.iterdir()}
