@@ -124,7 +124,10 @@ def refused(folder, message, ask=lambda store: None):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(format=1), r"config\.json has format 1, not 2; remove \S+store, then"),
+        (
+            lambda c: c.update(format=1),
+            r"config\.json has format 1, not 2; remove \S+store if mrnn",
+        ),
         (lambda c: c.update(format=-5), r"has format -5, not 2"),
         (lambda c: c.update(format=True), r"has format True, not 2"),
         (lambda c: c.update(format="x" * 9999), r"has format 'xxxxxxxxxxxxxxxxxxx, not 2"),
@@ -151,7 +154,10 @@ def test_a_config_that_will_not_do(folder, change, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", r"config\.json is damaged \(Expecting property name.*\); remove \S+, then run mrnn"),
+        (
+            b"{",
+            r"config\.json is damaged \(Expecting property name.*\); remove \S+ if mrnn made it",
+        ),
         (b"\xff", r"is damaged \('utf-8' codec can't decode"),
         (b"[" * 100_000, r"is damaged \(maximum recursion depth"),
         (b"9" * 5_000, r"is damaged \(Exceeds the limit"),

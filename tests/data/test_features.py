@@ -1,5 +1,5 @@
-import errno
 import json
+import os
 import random
 import time
 from dataclasses import replace
@@ -8,17 +8,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrnn.data import features
+from mrnn.data import feature_writer
 from mrnn.data.dataset import CaptionedImage, Dataset
-from mrnn.data.features import extract_features, features_file, load_features
-from mrnn.data.images import load_image
+from mrnn.data.extraction import encode_photo
+from mrnn.data.feature_manifest import LOCK
+from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig
+from mrnn.data.features import (
+    extract_features,
+    features_folder,
+    load_features,
+    recorded_encoder,
+)
 from mrnn.errors import DataError
-from mrnn.model.image_encoder import open_encoder
-from tests.model.tiny_encoder import write_colour_encoder
+from mrnn.model import image_encoder
+from mrnn.model.image_encoder import load_encoder
+
+SHARD = "shard-000001.safetensors"
 
 
 class CountingEncoder:
-    """A fake that counts the photos it encodes, and gives up after some of them."""
+    """Counts the photos that an encoder encodes, and gives up after some of them."""
 
     def __init__(self, inner, patience=10_000):
         self.inner, self.identity = inner, inner.identity
@@ -28,7 +37,7 @@ class CountingEncoder:
         return self.inner.preprocess(photo)
 
     def encode(self, pixels):
-        if self.encoded + 1 > self.patience:
+        if self.encoded == self.patience:
             raise KeyboardInterrupt
         self.encoded += 1
         return self.inner.encode(pixels)
@@ -36,26 +45,31 @@ class CountingEncoder:
 
 @pytest.fixture
 def dataset(colours):
-    """30 photos in 2 batches."""
+    """30 photos."""
     return colours
 
 
 @pytest.fixture
-def file(dataset, colour_encoder):
+def folder(dataset, colour_encoder):
     return extract_features(dataset, colour_encoder)
 
 
 def one_by_one(dataset, encoder):
-    photos = [load_image(image.path) for image in dataset.images]
-    return np.stack([encoder.encode(encoder.preprocess(p)) for p in photos]).astype(np.float16)
+    return np.stack([encode_photo(image.path, encoder) for image in dataset.images])
+
+
+def loaded(dataset, identity):
+    return load_features(dataset, identity).of(dataset.images)
 
 
 def refused(dataset, identity, message):
     with pytest.raises(DataError, match=message) as raised:
-        load_features(dataset, identity)
-    assert "\n" not in str(raised.value)
-    assert str(raised.value).endswith(
-        f"Run: mrnn extract {dataset.folder} --encoder colour --resize-mode {identity.resize_mode}"
+        loaded(dataset, identity)
+    told = str(raised.value)
+    assert "\n" not in told
+    assert len(told) - told.count(str(dataset.folder)) * len(str(dataset.folder)) <= 250
+    assert told.endswith(
+        f"run: mrnn extract {dataset.folder} --encoder colour --resize-mode {identity.resize_mode}"
     )
 
 
@@ -64,106 +78,123 @@ def refused(dataset, identity, message):
 
 def test_features_are_those_of_each_photo(dataset, colour_encoder):
     seen = []
-    file = extract_features(dataset, colour_encoder, lambda: seen.append(1))
+    folder = extract_features(dataset, colour_encoder, lambda: seen.append(1))
     assert len(seen) == 30
-    assert file == dataset.folder / "features" / "colour-squash.npy"
-    loaded = load_features(dataset, colour_encoder.identity)
-    np.testing.assert_array_equal(loaded.matrix, one_by_one(dataset, colour_encoder))
+    assert folder == dataset.folder / "features" / "colour-squash"
+    features, expected = (
+        load_features(dataset, colour_encoder.identity),
+        one_by_one(dataset, colour_encoder),
+    )
+    assert len(features) == 30
+    assert features.encoder == colour_encoder.identity
+    np.testing.assert_array_equal(features.of(dataset.images), expected)
+    np.testing.assert_array_equal(features[np.arange(30)], expected)
     some = [dataset.images[7], dataset.images[2]]
-    np.testing.assert_array_equal(loaded.of(some), loaded.matrix[[7, 2]])
-    assert len(np.unique(loaded.matrix, axis=0)) == 30
+    assert features.rows_of(some).tolist() == [7, 2]
+    np.testing.assert_array_equal(features.of(some), expected[[7, 2]])
+    assert len(np.unique(expected, axis=0)) == 30
 
 
-def test_provenance_says_what_made_them(file, dataset, colour_encoder):
-    provenance = json.loads(file.with_suffix(".json").read_text())
-    assert provenance == {
-        "format": 1,
+def test_what_is_on_the_disk_says_what_made_it(folder, dataset, colour_encoder):
+    config = json.loads((folder / CONFIG).read_text())
+    assert config == {
+        "format": 2,
         "encoder": colour_encoder.identity.model_dump(),
-        "names": [image.name for image in dataset.images],
+        "columns": {"features": {"dtype": "float16", "size": 7}},
+        "made": 1,
+        "shards": [{"file": SHARD, "rows": 30, "removed": []}],
     }
-    assert sorted(path.name for path in file.parent.iterdir()) == [
-        *("colour-squash.json", "colour-squash.npy")
-    ]
+    assert {path.name for path in folder.iterdir()} == {CONFIG, LOCK, SHARD}
+    store = FeatureStore.open(folder, StoreConfig, "")
+    assert [name for _, name in store.names()] == [image.name for image in dataset.images]
+    sizes = [image.path.stat().st_size for image in dataset.images]
+    assert store.stamps(np.arange(30))[:, 0].tolist() == sizes
 
 
-def test_features_that_are_there_are_not_made_again(file, dataset, colour_encoder):
-    before, seen = file.stat().st_mtime_ns, []
+def test_features_that_are_there_are_not_made_again(folder, dataset, colour_encoder):
+    before, seen = {f: f.stat().st_mtime_ns for f in folder.iterdir()}, []
     encoder = CountingEncoder(colour_encoder, patience=0)
-    assert extract_features(dataset, encoder, lambda: seen.append(1)) == file
-    assert (encoder.encoded, len(seen), file.stat().st_mtime_ns) == (0, 30, before)
+    assert extract_features(dataset, encoder, lambda: seen.append(1)) == folder
+    assert (encoder.encoded, len(seen)) == (0, 30)
+    assert {f: f.stat().st_mtime_ns for f in folder.iterdir()} == before
+
+
+def with_one_more(dataset):
+    path = dataset.folder / "new.png"
+    Image.new("RGB", (9, 9), "red").save(path)
+    more = CaptionedImage("new.png", path, "dev", ("a red wall",))
+    return replace(dataset, images=(more, *dataset.images))
+
+
+def test_a_photo_more_costs_one_call_of_the_encoder(folder, dataset, colour_encoder):
+    longer, seen = with_one_more(dataset), []
+    refused(longer, colour_encoder.identity, r"colour-squash has no feature of new\.png; run: ")
+    before = (folder / SHARD).stat().st_mtime_ns
+    encoder = CountingEncoder(colour_encoder)
+    extract_features(longer, encoder, lambda: seen.append(1))
+    assert (encoder.encoded, len(seen)) == (1, 31)
+    assert (folder / SHARD).stat().st_mtime_ns == before
+    expected = one_by_one(longer, colour_encoder)
+    np.testing.assert_array_equal(loaded(longer, colour_encoder.identity), expected)
+    np.testing.assert_array_equal(loaded(dataset, colour_encoder.identity), expected[1:])
+
+
+def test_of_several_photos_that_lack_one_the_first_is_named(dataset, colour_encoder):
+    few = Dataset(dataset.folder, dataset.images[:27])
+    extract_features(few, colour_encoder)
+    told = r"colour-squash has no feature of dev-03-red\.png and of 2 more; run: mrnn extract "
+    refused(dataset, colour_encoder.identity, told)
+
+
+def test_the_order_of_a_dataset_does_not_matter(folder, dataset, colour_encoder):
+    turned = Dataset(dataset.folder, dataset.images[::-1])
+    encoder = CountingEncoder(colour_encoder, patience=0)
+    extract_features(turned, encoder)
+    expected = one_by_one(turned, colour_encoder)
+    np.testing.assert_array_equal(loaded(turned, colour_encoder.identity), expected)
+
+
+def test_another_photo_under_an_old_name_is_seen(folder, dataset, colour_encoder):
+    """By its size where features are used; by its time too where they are made."""
+    path = dataset.images[4].path
+    Image.new("RGB", (90, 90), "red").save(path)
+    told = r"train-04-green\.png is another photo than its feature was made of; run: mrnn extract"
+    refused(dataset, colour_encoder.identity, told)
+    os.utime(dataset.images[5].path, (1, 1))
+    encoder = CountingEncoder(colour_encoder)
+    extract_features(dataset, encoder)
+    assert encoder.encoded == 2
+    expected = one_by_one(dataset, colour_encoder)
+    np.testing.assert_array_equal(loaded(dataset, colour_encoder.identity), expected)
+
+
+def test_features_outlive_the_photos(folder, dataset, colour_encoder):
+    expected = one_by_one(dataset, colour_encoder)
+    for image in dataset.images:
+        image.path.unlink()
+    extract_features(dataset, CountingEncoder(colour_encoder, patience=0))
+    np.testing.assert_array_equal(loaded(dataset, colour_encoder.identity), expected)
 
 
 # Interrupted
 
 
 def test_an_interrupted_extraction_goes_on_where_it_stopped(dataset, colour_encoder):
-    first = CountingEncoder(colour_encoder, patience=16)
+    first = CountingEncoder(colour_encoder, patience=17)
     with pytest.raises(KeyboardInterrupt):
         extract_features(dataset, first)
-    refused(dataset, colour_encoder.identity, r"colour-squash\.npy does not exist\.")
+    refused(dataset, colour_encoder.identity, r"has no feature of \S+ and of 12 more; run: mrnn")
     second, seen = CountingEncoder(colour_encoder), []
-    file = extract_features(dataset, second, lambda: seen.append(1))
-    assert (first.encoded, second.encoded, len(seen)) == (16, 14, 30)
-    np.testing.assert_array_equal(np.load(file), one_by_one(dataset, colour_encoder))
-    assert len(list(file.parent.iterdir())) == 2
+    extract_features(dataset, second, lambda: seen.append(1))
+    assert (first.encoded, second.encoded, len(seen)) == (17, 13, 30)
+    expected = one_by_one(dataset, colour_encoder)
+    np.testing.assert_array_equal(loaded(dataset, colour_encoder.identity), expected)
 
 
-@pytest.mark.parametrize("name", ["partial.npy", "partial.json", "progress"])
-@pytest.mark.parametrize("content", [None, b"", b"nonsense"])
-def test_a_damaged_beginning_is_made_anew(dataset, colour_encoder, name, content):
-    with pytest.raises(KeyboardInterrupt):
-        extract_features(dataset, CountingEncoder(colour_encoder, patience=16))
-    damaged = dataset.features_folder / f"colour-squash.{name}"
-    assert damaged.exists()
-    damaged.unlink()
-    if content is not None:
-        damaged.write_bytes(content)
-    file = extract_features(dataset, colour_encoder)
-    np.testing.assert_array_equal(np.load(file), one_by_one(dataset, colour_encoder))
-
-
-def test_the_beginning_of_another_dataset_is_not_gone_on_with(dataset, colour_encoder):
-    with pytest.raises(KeyboardInterrupt):
-        extract_features(dataset, CountingEncoder(colour_encoder, patience=16))
-    turned = Dataset(dataset.folder, dataset.images[::-1])
-    file = extract_features(turned, colour_encoder)
-    np.testing.assert_array_equal(np.load(file), one_by_one(turned, colour_encoder))
-
-
-def test_a_kill_just_before_the_end_never_leaves_old_features_under_a_new_name(
-    file, dataset, colour_encoder, monkeypatch
-):
-    """Whichever renaming is the last one, what is there is refused or right."""
-    other = CountingEncoder(colour_encoder)
-    other.identity = colour_encoder.identity.model_copy(update={"weights": "1" * 16})
-    other.encode = lambda pixels: np.full(7, 9, np.float32)
-    renamed, replace_path = [], type(file).replace
-
-    def count(path, target):
-        if len(renamed) == allowed:
-            raise KeyboardInterrupt
-        renamed.append(target)
-        return replace_path(path, target)
-
-    monkeypatch.setattr(type(file), "replace", count)
-    allowed, interrupted = 0, True
-    while interrupted:
-        renamed.clear()
-        try:
-            extract_features(dataset, other)
-            interrupted = False
-        except KeyboardInterrupt:
-            refused(dataset, other.identity, "colour-squash")
-            allowed += 1
-    assert allowed >= 3
-    assert (load_features(dataset, other.identity).matrix == 9).all()
-
-
-def extract_slowly(data):
-    """In a process of its own: fifteen batches of two photos, 10 ms each."""
-    features.BATCH = 2
-    file = write_colour_encoder(data.parent / "colour.onnx")
-    encoder = CountingEncoder(open_encoder(file, "squash"))
+def extract_slowly(data, encoder_file):
+    """In a process of its own: fifteen shards of two photos, 10 ms each."""
+    feature_writer.ROWS = 2
+    encoder = CountingEncoder(load_encoder("colour", file=encoder_file))
     encoder.preprocess = lambda photo: time.sleep(0.005) or encoder.inner.preprocess(photo)
     extract_features(Dataset.load(data), encoder)
 
@@ -171,160 +202,162 @@ def extract_slowly(data):
 def test_an_extraction_killed_at_ten_random_moments_ends_as_one_left_alone(
     dataset, colour_encoder, killed
 ):
-    file, moments, kills = features_file(dataset, colour_encoder.identity), random.Random(0), 0
+    moments, kills = random.Random(0), 0
+    folder = features_folder(dataset, colour_encoder.identity)
+    file = image_encoder.SHIPPED / "colour.onnx"
+    expected = one_by_one(dataset, colour_encoder)
     for _ in range(20):
-        while killed(moments.uniform(0, 0.2), extract_slowly, dataset.folder):
+        while killed(moments.uniform(0, 0.3), extract_slowly, dataset.folder, file):
             kills += 1
-        np.testing.assert_array_equal(np.load(file), one_by_one(dataset, colour_encoder))
-        assert len(list(file.parent.iterdir())) == 2
-        file.unlink()
+        features = load_features(dataset, colour_encoder.identity)
+        np.testing.assert_array_equal(features.of(dataset.images), expected)
+        files = {path.name for path in folder.iterdir()} - {CONFIG, LOCK}
+        assert files == {entry.file for entry in features.store.config.shards}
+        for path in folder.iterdir():
+            path.unlink()
         if kills >= 10:
             break
     assert kills >= 10
 
 
-def test_what_a_run_left_that_was_killed_at_its_very_end_is_cleared(dataset, colour_encoder):
-    file = extract_features(dataset, colour_encoder)
-    for suffix in (".partial.json", ".progress"):
-        file.with_suffix(suffix).write_text("1")
-    extract_features(dataset, colour_encoder)
-    assert sorted(file.parent.iterdir()) == [file.with_suffix(".json"), file]
-
-
-@pytest.mark.parametrize("where", ["at the header", "after it"])
-def test_a_full_disk_is_told_before_the_first_photo(dataset, colour_encoder, monkeypatch, where):
-    def full(file, *_, **__):
-        if where == "at the header":
-            file.touch()
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    if where == "at the header":
-        monkeypatch.setattr(np.lib.format, "open_memmap", full)
-    else:
-        monkeypatch.setattr(features.os, "posix_fallocate", full)
-    encoder = CountingEncoder(colour_encoder)
+def test_one_bad_photo_decides_for_no_other(dataset, colour_encoder):
+    gone, bad = dataset.images[20].path, dataset.images[3].path
+    gone.unlink()
+    bad.write_bytes(b"dust")
+    encoder, problems = CountingEncoder(colour_encoder), []
     with pytest.raises(
         DataError,
-        match=r"partial\.npy: the features cannot be written \(No space left on device\)$",
+        match=rf"^2 of 30 photos have no feature, the first: .*Run: mrnn check {dataset.folder}$",
     ):
-        extract_features(dataset, encoder)
-    assert encoder.encoded == 0
-    assert list(dataset.features_folder.iterdir()) == []
-    monkeypatch.undo()
-    np.testing.assert_array_equal(
-        np.load(extract_features(dataset, encoder)), one_by_one(dataset, colour_encoder)
-    )
-
-
-def test_a_missing_photo_is_named(dataset, colour_encoder):
-    gone = dataset.images[20].path
-    gone.unlink()
-    with pytest.raises(
-        DataError, match=rf"{gone.name}: no such file\. Run: mrnn check {dataset.folder}$"
-    ):
-        extract_features(dataset, colour_encoder)
-    Image.new("RGB", (9, 9)).save(gone)
-    encoder = CountingEncoder(colour_encoder)
+        extract_features(dataset, encoder, on_problem=problems.append)
+    assert [problem.partition(": ")[0] for problem in problems] == [str(bad), str(gone)]
+    assert encoder.encoded == 28
+    for path in (gone, bad):
+        Image.new("RGB", (9, 9), "red").save(path)
     extract_features(dataset, encoder)
-    assert encoder.encoded == 14  # the first batch was kept
+    assert encoder.encoded == 30
 
 
-# Refused, and mended by the command that the message names
+def test_a_full_disk_is_told_and_gone_on_from(dataset, colour_encoder, limited, monkeypatch):
+    monkeypatch.setattr(feature_writer, "ROWS", 10)
+    encoder = CountingEncoder(colour_encoder)
+    told = r"colour-squash cannot be written \(File too large\); mend that, then run: mrnn extract"
+    with pytest.raises(DataError, match=told), limited(300):
+        extract_features(dataset, encoder)
+    assert encoder.encoded == 10
+    extract_features(dataset, encoder)
+    expected = one_by_one(dataset, colour_encoder)
+    np.testing.assert_array_equal(loaded(dataset, colour_encoder.identity), expected)
+
+
+def test_two_extractions_at_once(dataset, colour_encoder):
+    pytest.importorskip("fcntl")
+
+    class Second(CountingEncoder):
+        def encode(self, pixels):
+            with pytest.raises(DataError, match=r"is being written by another mrnn; wait until"):
+                extract_features(dataset, colour_encoder)
+            return super().encode(pixels)
+
+    extract_features(dataset, Second(colour_encoder))
+    assert len(load_features(dataset, colour_encoder.identity)) == 30
+
+
+# Refused
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"weights": "f" * 16}, r"weights [0-9a-f]+\).*not by .*weights ffffffffffffffff"),
-        ({"size": 9}, "8 px.*not by .*9 px"),
-        ({"layer": "last"}, "mean.*not by .*last"),
+        ({"weights": "f" * 16}, r"weights \w{16}, not f{16}; run"),
+        ({"size": 9}, r"size 8, not 9; run"),
+        ({"layer": "last", "size": 9}, r"layer mean, not last, size 8, not 9; run"),
     ],
 )
-def test_features_of_another_encoder(file, dataset, colour_encoder, change, told):
+def test_features_of_another_encoder_are_made_anew(folder, dataset, colour_encoder, change, told):
     other = CountingEncoder(colour_encoder)
     other.identity = colour_encoder.identity.model_copy(update=change)
-    refused(dataset, other.identity, rf"colour-squash\.npy was made by colour .*{told}")
+    refused(dataset, other.identity, rf"colour-squash is of an encoder with {told}")
+    other.patience = 0
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(dataset, other)
+    assert len(load_features(dataset, colour_encoder.identity)) == 30  # those before still stand
+    other.patience = 100
     extract_features(dataset, other)
     assert other.encoded == 30
     load_features(dataset, other.identity)
+    assert len(list(folder.iterdir())) == 3
 
 
-def test_another_resize_mode_is_another_file(file, dataset, colour_encoder):
+def test_another_resize_mode_is_another_folder(folder, dataset, colour_encoder):
     padded = colour_encoder.identity.model_copy(update={"resize_mode": "pad"})
-    assert features_file(dataset, padded) != file
-    refused(dataset, padded, r"colour-pad\.npy does not exist\.")
+    assert features_folder(dataset, padded) != folder
+    refused(dataset, padded, r"colour-pad does not exist; run: mrnn extract")
 
 
-def test_a_photo_that_came_later(file, dataset, colour_encoder, tmp_path):
-    path = tmp_path / "new.png"
-    Image.new("RGB", (9, 9), "red").save(path)
-    longer = replace(
-        dataset, images=(*dataset.images, CaptionedImage("new.png", path, "dev", ("a red wall",)))
-    )
-    refused(longer, colour_encoder.identity, r"colour-squash\.npy has no feature of 'new\.png'\.")
-    extract_features(longer, colour_encoder)
-    assert len(load_features(longer, colour_encoder.identity).matrix) == 31
+def test_names_of_encoders_that_are_no_names_of_folders(dataset, colour_encoder):
+    odd = colour_encoder.identity.model_copy(update={"name": "timm:a/b@320+c"})
+    assert features_folder(dataset, odd).name == "timm-a-b-320-c-squash"
+    assert features_folder(dataset, odd).parent == dataset.features_folder
 
 
-def damage(file, what):
-    sidecar = file.with_suffix(".json")
-    provenance = json.loads(sidecar.read_text())
-    matrix = np.load(file)
+def damage(folder, what):
+    config = json.loads((folder / CONFIG).read_text())
     match what:
-        case "no sidecar":
-            sidecar.unlink()
         case "not JSON":
-            sidecar.write_text("{")
-        case "not an object":
-            sidecar.write_text("[]")
+            (folder / CONFIG).write_text("{")
         case "format":
-            sidecar.write_text(json.dumps(provenance | {"format": 2}))
-        case "no names":
-            sidecar.write_text(json.dumps({"format": 1, "encoder": provenance["encoder"]}))
-        case "shape":
-            np.save(file, matrix[:-1])
+            (folder / CONFIG).write_text(json.dumps(config | {"format": 3}))
         case "float32":
-            np.save(file, matrix.astype(np.float32))
-        case "cut":
-            file.write_bytes(file.read_bytes()[:-50])
-        case "header":
-            file.write_bytes(file.read_bytes().replace(b"(30", b"((3"))
-        case "empty":
-            file.write_bytes(b"")
-        case "pickle":
-            np.save(file, np.array([{}]), allow_pickle=True)
-        case "archive":
-            with file.open("wb") as stream:
-                np.savez(stream, matrix)
+            config["columns"]["features"]["dtype"] = "float32"
+            (folder / CONFIG).write_text(json.dumps(config | {"shards": []}))
+        case "shard":
+            (folder / SHARD).write_bytes((folder / SHARD).read_bytes()[:-1])
         case "not finite":
-            matrix[4, 2], matrix[4, 3] = np.inf, -np.inf
-            np.save(file, matrix)
+            content = (folder / SHARD).read_bytes()
+            place = FeatureStore.open(folder, StoreConfig, "").shards[0].starts["features"]
+            (folder / SHARD).write_bytes(content[:place] + b"\xff\x7f" + content[place + 2 :])
+        case "no shard":
+            (folder / SHARD).unlink()
 
 
 @pytest.mark.parametrize(
-    ("what", "message"),
+    ("what", "message", "remove"),
     [
-        ("no sidecar", r"colour-squash\.json cannot be read \(.*No such file"),
-        ("not JSON", r"colour-squash\.json cannot be read \(Expecting property name"),
         (
-            "not an object",
-            r"colour-squash\.json is not what `mrnn extract` writes \(Input should",
+            "not JSON",
+            r"config\.json is damaged \(Expecting .*\); remove \S+-squash if mrnn made it, then",
+            ".",
         ),
-        ("format", r"colour-squash\.json has format 2; this version reads 1\."),
-        ("no names", r"is not what `mrnn extract` writes \(names: Field required\)"),
-        ("shape", r"holds float16 of shape \(29, 7\), not float16 of \(30, 7\)\."),
-        ("float32", r"holds float32 of shape \(30, 7\), not float16 of \(30, 7\)\."),
-        ("cut", r"colour-squash\.npy cannot be read \(mmap length"),
-        ("header", r"colour-squash\.npy cannot be read \("),
-        ("empty", r"colour-squash\.npy cannot be read \("),
-        ("pickle", r"colour-squash\.npy cannot be read \(Array can't be memory-mapped"),
-        ("archive", r"colour-squash\.npy cannot be read \(the magic string"),
-        ("not finite", r"colour-squash\.npy holds no finite feature of 'train-04-green\.png'\."),
+        (
+            "format",
+            r"config\.json has format 3, not 2; remove \S+-squash if mrnn made it, then",
+            ".",
+        ),
+        ("float32", r"-squash does not hold float16 features; remove it, then run", "."),
+        ("shard", r"1\.safetensors is damaged \(it has .*\); remove it, then run", SHARD),
+        (
+            "not finite",
+            r"is damaged \(the features of 'train-00-red\.png' are not finite\); remove it, then",
+            SHARD,
+        ),
+        ("no shard", r"shard-000001\.safetensors does not exist; run", None),
     ],
 )
-def test_damage_is_named_and_mended_by_extract(file, dataset, colour_encoder, what, message):
-    damage(file, what)
+def test_damage_is_named_with_what_mends_it(folder, dataset, colour_encoder, what, message, remove):
+    damage(folder, what)
     refused(dataset, colour_encoder.identity, message)
+    if remove:
+        for path in list(folder.iterdir()) if remove == "." else [folder / remove]:
+            path.unlink()
     extract_features(dataset, colour_encoder)
-    loaded = load_features(dataset, colour_encoder.identity)
-    np.testing.assert_array_equal(loaded.matrix, one_by_one(dataset, colour_encoder))
+    expected = one_by_one(dataset, colour_encoder)
+    np.testing.assert_array_equal(loaded(dataset, colour_encoder.identity), expected)
+
+
+def test_whose_features_are_there_is_told_without_the_encoder(folder, dataset, colour_encoder):
+    assert recorded_encoder(dataset, "colour", "squash") == colour_encoder.identity
+    with pytest.raises(DataError, match=r"colour-pad does not exist; run: mrnn extract \S+ --enc"):
+        recorded_encoder(dataset, "colour", "pad")
+    with pytest.raises(DataError, match=r"'colur', and no encoder is; it has colour-squash$"):
+        recorded_encoder(dataset, "colur", "squash")

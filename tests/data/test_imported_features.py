@@ -1,12 +1,22 @@
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.io import savemat
 
 from mrnn.captioning.captioner import Captioner
+from mrnn.data import imported_features
 from mrnn.data.dataset import CaptionedImage, Dataset
-from mrnn.data.features import extract_features, load_features, recorded_encoder
+from mrnn.data.feature_manifest import LOCK
+from mrnn.data.feature_store import CONFIG
+from mrnn.data.features import (
+    extract_features,
+    features_folder,
+    load_features,
+    recorded_encoder,
+)
 from mrnn.data.imported_features import import_features
 from mrnn.errors import CheckpointError, DataError, OptionsError
 from mrnn.training.recipe import load_recipe
@@ -35,29 +45,34 @@ def matrix_of(*shape):
     return np.random.default_rng(0).random(shape, dtype=np.float32)
 
 
-def taken(walls, source, ids, name="vgg16-fc7"):
-    file, encoder, note = import_features(walls, source, ids, name)
-    assert file == walls.features_folder / f"{name}-imported.npy"
-    assert len(list(file.parent.iterdir())) == 2
+def taken(walls, source, ids, name="vgg16-fc7", *, merged=True):
+    """The features, in the order of the images, by whom, and the note."""
+    folder, encoder, note = import_features(walls, source, ids, name)
+    assert folder == walls.features_folder / f"{name}-imported"
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     assert recorded_encoder(walls, name, "squash") == encoder
-    return load_features(walls, encoder), note
+    features = load_features(walls, encoder)
+    assert features.encoder == encoder
+    assert len({path.name for path in folder.iterdir()} - {CONFIG, LOCK}) == 1 or not merged
+    return features.of(walls.images), encoder, note
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_there(walls, ids, tmp_path, limited):
     source = tmp_path / "features.npy"
     np.save(source, matrix_of(3, 5))
-    before, _ = taken(walls, source, ids)
+    before, encoder, _ = taken(walls, source, ids)
     np.save(source, matrix_of(3, 2000) + 1)
-    for size in (0, 1000):  # no room for the header, none for the rows
+    for size in (0, 1000, 12_000):
         with (
             pytest.raises(
-                DataError, match=r"partial\.npy: the features cannot be written \((no s|Fil)"
+                DataError, match=r"fc7-imported cannot be written \(File too large\); mend that, "
             ),
             limited(size),
         ):
             import_features(walls, source, ids, "vgg16-fc7")
-        assert len(list(walls.features_folder.iterdir())) == 2
-        np.testing.assert_array_equal(load_features(walls, before.encoder).matrix, before.matrix)
+        np.testing.assert_array_equal(load_features(walls, encoder).of(walls.images), before)
+    folder = features_folder(walls, encoder)
+    assert len({path.name for path in folder.iterdir()} - {CONFIG, LOCK}) == 1
 
 
 # What is taken
@@ -81,13 +96,13 @@ def test_rows_go_to_their_images(walls, ids, tmp_path, kind):
             savemat(source, {"feats": matrix})
         case "columns.mat":
             savemat(source, {"feats": matrix.T})
-    features, note = taken(walls, source, ids)
+    features, encoder, note = taken(walls, source, ids)
     assert note is None
-    np.testing.assert_array_equal(features.matrix, matrix[[1, 2, 0]].astype(np.float16))
-    assert features.encoder.model_dump() == {
+    np.testing.assert_array_equal(features, matrix[[1, 2, 0]].astype(np.float16))
+    assert encoder.model_dump() == {
         "name": "vgg16-fc7",
         "layer": "imported",
-        "fit": None,
+        "resize_mode": None,
         "size": 0,
         "feature_size": 5,
         "weights": "",
@@ -99,9 +114,9 @@ def test_objects_are_averaged_and_places_without_one_left_out(walls, ids, tmp_pa
     matrix = matrix_of(3, 4, 5)
     matrix[0, 2:] = np.nan
     np.save(tmp_path / "objects.npy", matrix)
-    features, _ = taken(walls, tmp_path / "objects.npy", ids)
+    features, *_ = taken(walls, tmp_path / "objects.npy", ids)
     expected = [matrix[1].mean(0), matrix[2].mean(0), (matrix[0, 0] + matrix[0, 1]) / 2]
-    np.testing.assert_allclose(features.matrix, expected, atol=1e-3)
+    np.testing.assert_allclose(features, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -120,18 +135,18 @@ def test_objects_are_averaged_and_places_without_one_left_out(walls, ids, tmp_pa
 def test_ids(tmp_path, names, listed):
     (tmp_path / "ids.txt").write_bytes(listed.encode())
     np.save(tmp_path / "f.npy", [[1.0, 1], [2, 2]])
-    features, _ = taken(
+    features, *_ = taken(
         dataset_of(tmp_path / "d", *names), tmp_path / "f.npy", tmp_path / "ids.txt"
     )
-    assert features.matrix.tolist() == [[2, 2], [1, 1]]
+    assert features.tolist() == [[2, 2], [1, 1]]
 
 
 def test_rows_of_other_photos_are_told_about(walls, tmp_path):
     (tmp_path / "ids.txt").write_text("c\nx\na\ny\nb\n")
     np.save(tmp_path / "f.npy", matrix_of(5, 2))
-    features, note = taken(walls, tmp_path / "f.npy", tmp_path / "ids.txt")
+    features, _, note = taken(walls, tmp_path / "f.npy", tmp_path / "ids.txt")
     assert note == f"2 rows are of no photo in {walls.folder}, as x"
-    assert features.matrix.tolist() == matrix_of(5, 2)[[2, 4, 0]].astype(np.float16).tolist()
+    assert features.tolist() == matrix_of(5, 2)[[2, 4, 0]].astype(np.float16).tolist()
 
 
 def test_many_rows(tmp_path):
@@ -139,33 +154,46 @@ def test_many_rows(tmp_path):
     (tmp_path / "ids.txt").write_text("\n".join(reversed(names)))
     np.save(tmp_path / "f.npy", np.arange(700.0)[:, None] * [1, 2])
     many = dataset_of(tmp_path / "d", *names)
-    features, _ = taken(many, tmp_path / "f.npy", tmp_path / "ids.txt")
-    np.testing.assert_array_equal(features.matrix[:, 0], np.arange(699, -1, -1))
+    features, *_ = taken(many, tmp_path / "f.npy", tmp_path / "ids.txt", merged=False)
+    np.testing.assert_array_equal(features[:, 0], np.arange(699, -1, -1))
 
 
 def test_importing_again_replaces(walls, ids, tmp_path):
     np.save(tmp_path / "f.npy", matrix_of(3, 5))
     taken(walls, tmp_path / "f.npy", ids)
     np.save(tmp_path / "f.npy", np.zeros((3, 6)))
-    features, _ = taken(walls, tmp_path / "f.npy", ids)
-    assert features.matrix.tolist() == [[0] * 6] * 3
+    features, *_ = taken(walls, tmp_path / "f.npy", ids)
+    assert features.tolist() == [[0] * 6] * 3
 
 
-def test_a_kill_before_the_sidecar_leaves_no_features_on_other_photos(
+def test_a_kill_at_any_renaming_leaves_the_old_features_or_the_new(
     walls, ids, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(imported_features, "ROWS_AT_ONCE", 1)
     np.save(tmp_path / "f.npy", matrix_of(3, 5))
-    before, _ = taken(walls, tmp_path / "f.npy", ids)
+    before, encoder, _ = taken(walls, tmp_path / "f.npy", ids, merged=False)
+    np.save(tmp_path / "f.npy", matrix_of(3, 5) + 1)
+    real, renamed, allowed, interrupted = Path.replace, 0, 0, True
 
-    def killed(file, content):
-        raise KeyboardInterrupt
+    def replace(path, target):
+        nonlocal renamed
+        if renamed == allowed:
+            raise KeyboardInterrupt
+        renamed += 1
+        return real(path, target)
 
-    monkeypatch.setattr("mrnn.data.features.write_whole", killed)
-    other = Dataset(walls.folder, walls.images[::-1])
-    with pytest.raises(KeyboardInterrupt):
-        import_features(other, tmp_path / "f.npy", ids, "vgg16-fc7")
-    with pytest.raises(DataError, match=r"Run: mrnn extract"):
-        load_features(walls, before.encoder)
+    monkeypatch.setattr(Path, "replace", replace)
+    while interrupted:
+        renamed = 0
+        try:
+            import_features(walls, tmp_path / "f.npy", ids, "vgg16-fc7")
+            interrupted = False
+        except KeyboardInterrupt:
+            np.testing.assert_array_equal(load_features(walls, encoder).of(walls.images), before)
+            allowed += 1
+    assert allowed == 4
+    after = load_features(walls, encoder).of(walls.images)
+    np.testing.assert_array_equal(after, (matrix_of(3, 5)[[1, 2, 0]] + 1).astype(np.float16))
 
 
 # What is refused, in one line, with nothing left behind
@@ -265,9 +293,9 @@ def test_names_that_will_not_do(walls, ids, tmp_path, name):
 @pytest.fixture
 def imported(colours, colour_encoder, tmp_path):
     """The colours with features made elsewhere, by a copy of what the fake encoder makes."""
-    matrix = np.load(extract_features(colours, colour_encoder))
-    for file in colours.features_folder.iterdir():
-        file.unlink()
+    extract_features(colours, colour_encoder)
+    matrix = load_features(colours, colour_encoder.identity).of(colours.images)
+    shutil.rmtree(colours.features_folder)
     np.save(tmp_path / "f.npy", matrix)
     (tmp_path / "ids.txt").write_text("\n".join(image.name for image in colours.images))
     import_features(colours, tmp_path / "f.npy", tmp_path / "ids.txt", "elsewhere")
@@ -275,9 +303,9 @@ def imported(colours, colour_encoder, tmp_path):
 
 
 def test_a_model_is_trained_on_them_and_has_no_encoder_for_photos(imported, tmp_path):
-    settings = ["encoder.name=elsewhere", "training.epochs=1", 'training.precision="float32"']
+    settings = ["encoder.name=elsewhere", "training.epochs=1"]
     settings += [f"model.{layer}_size=8" for layer in ("embedding", "recurrent", "multimodal")]
-    *_, finished = train(load_recipe("paper-lite", settings), imported, tmp_path / "run")
+    *_, finished = train(load_recipe("paper", settings), imported, tmp_path / "run")
     captioner = Captioner.load(finished.folder)
     assert captioner.checkpoint.encoder.name == "elsewhere"
     with pytest.raises(
@@ -295,12 +323,12 @@ def test_features_that_are_not_there(imported):
     ):
         recorded_encoder(imported, "elsewere", "squash")
     with pytest.raises(
-        DataError, match=r"vgg16-pad\.npy does not exist\. Run: mrnn extract \S+ --encoder vgg16 "
+        DataError, match=r"vgg16-pad does not exist; run: mrnn extract \S+ --encoder vgg16 --resiz"
     ):
         recorded_encoder(imported, "vgg16", "pad")
     encoder = recorded_encoder(imported, "elsewhere", "squash")
-    (imported.features_folder / "elsewhere-imported.npy").unlink()
+    shutil.rmtree(imported.features_folder / "elsewhere-imported")
     with pytest.raises(
-        DataError, match=r"Run: mrnn extract \S+ --from FEATURES --ids IDS --name elsewhere$"
+        DataError, match=r"run: mrnn extract \S+ --from FEATURES --ids IDS --name elsewhere$"
     ):
         load_features(imported, encoder)

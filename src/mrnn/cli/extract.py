@@ -57,7 +57,7 @@ def extract(
         encoder_file = _exported(dataset, encoder, weights)
     loaded = load_encoder(encoder, resize_mode or DEFAULT_RESIZE_MODE, encoder_file)
     with progress("Extracting", len(dataset.images)) as advance:
-        folder = extract_features(dataset, loaded, advance)
+        folder = extract_features(dataset, loaded, advance, tell)
     print(f"{folder}: {len(dataset.images):,} features of {loaded.identity}")
 
 

@@ -4,13 +4,16 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mrnn.cli.terminal import EncoderFile, Json, ModelFolder, check_output, progress, tell
-from mrnn.errors import DataError, OptionsError
+from mrnn.errors import OptionsError
 from mrnn.files import write_whole
+
+if TYPE_CHECKING:
+    from mrnn.retrieval.search import PhotoIndex
 
 
 def index(
@@ -22,13 +25,6 @@ def index(
     sentences: Annotated[
         Path | None, typer.Option(help="Index the lines of this file instead of photos")
     ] = None,
-    approximate: Annotated[
-        bool,
-        typer.Option(
-            "--approximate",
-            help="Search by a graph of near neighbours: for a million photos and more",
-        ),
-    ] = False,
     model: ModelFolder = None,
     encoder_file: EncoderFile = None,
 ) -> None:
@@ -36,15 +32,13 @@ def index(
     from mrnn.data.images import find_images
     from mrnn.files import read_lines
     from mrnn.model.checkpoint import DEFAULT_MODEL
-    from mrnn.retrieval.search import RetrievalIndex
+    from mrnn.retrieval.search import PhotoIndex
 
     if bool(photos) == bool(sentences):
         raise OptionsError("Give photos to index, or a file to --sentences")
     run = model or DEFAULT_MODEL
     found: Sequence[str | Path]
     if sentences:
-        if approximate:
-            raise OptionsError("Sentences are searched exactly; leave out --approximate")
         found = [line.strip() for _, line in read_lines(sentences)]
     else:
         for path in photos or ():
@@ -58,49 +52,30 @@ def index(
         problems.append(problem)
         tell(problem)
 
-    before = _present(out)
     with progress("Indexing", len(found)) as advance:
         if sentences:
-            made = RetrievalIndex.build_sentences(
-                map(str, found),
-                out,
-                run,
-                encoder_file=encoder_file,
-                on_sentences=advance,
-                on_problem=refuse,
-            )
-        else:
-            made = RetrievalIndex.build(
-                found, out, run, approximate=approximate, encoder_file=encoder_file,
-                on_photo=advance, on_problem=refuse,
+            made = PhotoIndex.build_sentences(
+                map(str, found), out, run,
+                encoder_file=encoder_file, on_sentence=advance, on_problem=refuse,
             )  # fmt: skip
-    print(f"{out}: {len(made):,} {kind}{_change(before, made.files.entries)}")
+        else:
+            made = PhotoIndex.build(
+                found, out, run,
+                encoder_file=encoder_file, on_photo=advance, on_problem=refuse,
+            )  # fmt: skip
+    print(f"{out}: {len(made):,} {kind}{_told(made)}")
     if problems:
         tell(f"{len(problems):,} of {len(found):,} {kind} could not be indexed")
         raise typer.Exit(1)
 
 
-def _present(folder: Path) -> list[str]:
-    """The entries of an index before it is renewed; none, where there is no index."""
-    from mrnn.retrieval.index_folder import read_index
-
-    try:
-        return read_index(folder, to_search=False).entries
-    except DataError:  # making it anew will say what is wrong
-        return []
-
-
-def _change(before: Sequence[str], after: Sequence[str]) -> str:
-    """How the entries of an index changed, if there were any; the first value names an entry."""
-    if not before:
+def _told(index: "PhotoIndex") -> str:
+    """How an index has changed, if it was there before."""
+    changes = index.changes
+    if changes is None or (changes.new == len(index) and not changes.forgotten):
         return ""
-    old, new = ({next(iter(json.loads(e).values())): e for e in each} for each in (before, after))
-    counts = {
-        "new": len(new.keys() - old.keys()),
-        "changed": sum(old[name] != new[name] for name in old.keys() & new.keys()),
-        "forgotten": len(old.keys() - new.keys()),
-    }
-    return f" ({', '.join(f'{count:,} {what}' for what, count in counts.items())})"
+    counts = vars(changes).items()
+    return f" ({', '.join(f'{count:,} {what}' for what, count in counts)})"
 
 
 def search(
@@ -120,7 +95,7 @@ def search(
 ) -> None:
     """Find photos for a sentence, sentences for a photo, or photos like a photo."""
     from mrnn.data.images import SUFFIXES, UNREAD
-    from mrnn.retrieval.search import RetrievalIndex
+    from mrnn.retrieval.search import PhotoIndex
     from mrnn.retrieval.search_page import search_page
 
     photo = os.path.isfile(query)
@@ -128,7 +103,7 @@ def search(
         raise OptionsError(f"{query}: no such file; give a photo that is there, or a sentence")
     if html:
         check_output("--html", html)
-    opened = RetrievalIndex.load(folder, model, encoder_file=encoder_file)
+    opened = PhotoIndex.load(folder, model, encoder_file=encoder_file)
     results = opened.search(Path(query) if photo else query, top, paths=paths)
     if not photo:
         unknown = opened.unknown_words(query)

@@ -5,8 +5,10 @@ Letters: R rows of a shard.
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import compress
 from pathlib import Path
 from typing import Generic
 
@@ -19,6 +21,8 @@ from mrnn.files import SIBLING, try_lock, write_whole
 from mrnn.shapes import Bool
 
 LOCK = "lock"
+OURS = re.compile(rf"(?:{re.escape(CONFIG)}|{SHARD.pattern})(?:{re.escape(SIBLING)})?|{LOCK}")
+"""The names of a store's files; others are somebody's own."""
 ALIKE = 16
 """So many shards of one order of magnitude, to this base, are merged."""
 WHOLE = ALIKE**3
@@ -45,17 +49,27 @@ class Manifest(Generic[Config]):
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Makes the folder if there is none, and keeps other writers out."""
+        """Makes the folder if there is none, and keeps other writers out.
+
+        A folder in which there is no store in the end is removed again, if nothing else is in it.
+        """
+        file = self.folder / LOCK
         with self.naming():
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / LOCK).open("a")
+            lock = file.open("a")
         with lock:
             with self.naming():
-                alone = try_lock(lock)
+                alone = try_lock(lock) and file.exists()  # it is gone if another has just failed
             if not alone:
                 problem = "is being written by another mrnn; wait until it is done"
                 raise DataError(f"{self.folder} {problem}")
-            yield
+            try:
+                yield
+            finally:
+                if not (self.folder / CONFIG).exists():
+                    with suppress(OSError):
+                        file.unlink()
+                        self.folder.rmdir()
 
     def take_over(self, old: Config, *, rows: bool) -> None:
         """Go on from what is there, with its rows or without them."""
@@ -130,7 +144,7 @@ def _merge(
 
 def _names(shard: Shard, kept: Bool[np.ndarray, " R"], mend: str) -> list[str]:
     try:
-        return [shard.name(row) for row in np.flatnonzero(kept).tolist()]
+        return list(compress(shard.names(), kept.tolist()))
     except ValueError as error:
         raise damaged(shard.file, error, mend) from error
 

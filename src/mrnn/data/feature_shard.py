@@ -109,6 +109,16 @@ class Shard:
             raise ValueError(f"the name of row {row + 1} is not in it")
         return names[start:end].tobytes().decode("utf-8", "surrogatepass")
 
+    def names(self) -> list[str]:
+        """Of all rows. Raises ValueError where the file is damaged."""
+        content, start, names = self.arrays["names"].tobytes(), 0, []
+        for row, end in enumerate(self.arrays["name_ends"].tolist(), start=1):
+            if not start <= end <= len(content):
+                raise ValueError(f"the name of row {row} is not in it")
+            names.append(content[start:end].decode("utf-8", "surrogatepass"))
+            start = end
+        return names
+
     def blocks(self, name: str) -> Iterator[tuple[slice, np.ndarray]]:
         """An array, some rows at a time, read without the map: that would fill the memory."""
         array = self.arrays[name]

@@ -155,9 +155,14 @@ class FeatureStore(Generic[Config]):
             raise damaged(self.shards[place].file, error, self.mend) from error
 
     def names(self) -> Iterator[tuple[int, str]]:
-        """The rows that count, and what they are of."""
-        for row in np.flatnonzero(self.kept).tolist():
-            yield row, self.name(row)
+        """The rows that count, and what they are of. Raises DataError."""
+        for shard, start in zip(self.shards, self.starts.tolist(), strict=False):
+            try:
+                names = shard.names()
+            except ValueError as error:
+                raise damaged(shard.file, error, self.mend) from error
+            kept = self.kept[start : start + len(names)].tolist()
+            yield from ((row, name) for row, name in enumerate(names, start) if kept[row - start])
 
     def take(self, column: str, rows: Int[np.ndarray, " N"]) -> np.ndarray:
         """These rows of a column, in memory, in this order.
@@ -182,8 +187,9 @@ class FeatureStore(Generic[Config]):
 
     def _take(self, array: str, rows: Int[np.ndarray, " N"]) -> np.ndarray:
         places = np.searchsorted(self.starts, rows, "right") - 1
-        first = self.shards[0].arrays[array]
-        values = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        column = self.config.columns.get(array)
+        shape = (len(rows), column.size) if column else (len(rows),)
+        values = np.empty(shape, column.dtype if column else np.int64)
         for place in np.unique(places):
             here = places == place
             values[here] = self.shards[place].arrays[array][rows[here] - self.starts[place]]
@@ -193,7 +199,7 @@ class FeatureStore(Generic[Config]):
 def read_config(folder: Path, form: type[Config], mend: str) -> Config:
     """Strictly, the format first. Raises DataError."""
     file = folder / CONFIG
-    remove = f"remove {folder}, then {mend}"
+    remove = f"remove {folder} if mrnn made it, then {mend}"
     try:
         text = file.read_bytes()
         content = json.loads(text)

@@ -75,6 +75,12 @@ class FeatureWriter(Generic[Config]):
         """Let count what was written, and no more what was removed. Raises DataError."""
         self._manifest.commit([*self._old_shards(), *self._new])
 
+    def keep(self) -> None:
+        """Write what is there so far, if there is anything. Raises DataError."""
+        self.flush()
+        if self._new:
+            self.commit()
+
     def _old_shards(self) -> Iterator[ShardEntry]:
         removed = np.unique(np.array(self._removed, dtype=np.int64))
         for entry, start in zip(self.store.config.shards, self.store.starts, strict=False):
@@ -100,8 +106,7 @@ def feature_writer(
     except BaseException:
         with suppress(DataError):
             if not at_once:
-                writer.flush()
-                writer.commit()
+                writer.keep()
             manifest.sweep()
         raise
     writer.flush()

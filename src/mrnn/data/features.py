@@ -112,7 +112,7 @@ def load_features(dataset: Dataset, encoder: EncoderIdentity) -> Features:
         raise DataError(f"{folder} does not exist; {mend}")
     store = FeatureStore.open(folder, StoreConfig, mend)
     if store.config.encoder != encoder:
-        raise DataError(f"{folder} was made by {store.config.encoder}, not by {encoder}; {mend}")
+        raise DataError(f"{folder} is of an encoder with {_difference(store, encoder)}; {mend}")
     if store.config.columns != store_config(encoder).columns:
         raise DataError(f"{folder} does not hold float16 features; remove it, then {mend}")
     names = [image.name for image in dataset.images]
@@ -123,6 +123,13 @@ def load_features(dataset: Dataset, encoder: EncoderIdentity) -> Features:
         raise DataError(f"{folder} has no feature of {printable(name):.80}{also}; {mend}")
     _refuse_replaced(dataset, store, places, mend)
     return Features(store, places, {name: row for row, name in enumerate(names)})
+
+
+def _difference(store: FeatureStore[StoreConfig], encoder: EncoderIdentity) -> str:
+    found, wanted = store.config.encoder.model_dump(), encoder.model_dump()
+    return ", ".join(
+        f"{key} {found[key]}, not {value}" for key, value in wanted.items() if found[key] != value
+    )
 
 
 def _refuse_replaced(

@@ -107,23 +107,11 @@ class Checkpoint:
         return Heads.load(self.folder, self.config.model, self.fingerprint)
 
 
-def save_checkpoint(
-    folder: Path,
-    config: CheckpointConfig,
-    vocabulary: Vocabulary,
-    weights: Mapping[str, np.ndarray],
-    familiarity: Familiarity,
-) -> None:
-    """Each file is written aside, then renamed; the weights, quantized, come last.
-
-    The graphs are written by `mrnn.training.export`.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    vocabulary.save(folder / VOCABULARY)
-    write_whole(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
+def save_weights(file: Path, weights: Mapping[str, np.ndarray], familiarity: Familiarity) -> None:
+    """Write model.safetensors: the weights, quantized, and the statistics for familiarity."""
     statistics = {MEAN: familiarity.mean, DIRECTIONS: familiarity.directions}
     halves = {name: array.astype(np.float16) for name, array in statistics.items()}
-    write_whole(folder / WEIGHTS, save(quantize(weights) | halves))
+    write_whole(file, save(quantize(weights) | halves))
 
 
 def _read_config(folder: Path) -> CheckpointConfig:

@@ -1,15 +1,13 @@
 """Find photos for a sentence, sentences for a photo, and photos like a photo, in an index.
 
-Candidates come from the joint space by one exact matrix product, or from a graph of near
-neighbours where the index was made `approximate`; the best of them are put in order
-by the exact likelihood and the joint space together (see `ranking.py`).
+The product of all vectors with the query's finds candidates; the network's exact likelihood and
+the similarity together put them in order (see `ranking.py`).
 
-Letters: Q queries, W entries of the index, F image feature, D joint space.
+Letters: W rows of the index, C candidates, F image feature, D joint embedding.
 """
 
 import fnmatch
 import glob
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -20,27 +18,27 @@ from typing import overload
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from mrnn.data.feature_store import damaged
 from mrnn.data.images import ImageSource, load_image
-from mrnn.errors import CheckpointError, OptionsError
+from mrnn.errors import CheckpointError, DataError, OptionsError
 from mrnn.model.checkpoint import DEFAULT_MODEL
-from mrnn.retrieval.ann_index import MOST, require_usearch
-from mrnn.retrieval.index_folder import IndexFiles, damaged, read_index
-from mrnn.retrieval.indexing import RankingModel, index_photos, index_sentences
+from mrnn.retrieval.index import MEND, Index, RetrievalModel, open_index
+from mrnn.retrieval.index_writer import IndexChanges, index_photos, index_sentences
 from mrnn.retrieval.likelihood import log_likelihoods
 from mrnn.retrieval.nearest import largest
-from mrnn.shapes import Float, Int
+from mrnn.shapes import Float32, Float64, Int
 from mrnn.tokenizer import tokenize
 
 CANDIDATES = 50
-"""For how many the likelihood is worked out; the others follow them by likeness."""
-MOST_WORDS = 100
+"""For how many the likelihood is computed; the others follow them by similarity."""
+MAX_WORDS = 100
 """Of a query."""
 
 Query = str | Path | ImageSource
 """A sentence is a plain string; anything else is a photo, a `Path` to one included."""
 
 
-class Result(BaseModel):
+class SearchResult(BaseModel):
     """One find."""
 
     model_config = ConfigDict(frozen=True)
@@ -53,11 +51,15 @@ class Result(BaseModel):
     """Compares finds of one query: nats, or for photos like a photo the cosine."""
 
 
-class RetrievalIndex:
+class PhotoIndex:
     """Photos or sentences that can be searched; its files may be renewed while it is in use."""
 
-    def __init__(self, files: IndexFiles, model: RankingModel) -> None:
-        self.files, self._model = files, model
+    def __init__(
+        self, index: Index, model: RetrievalModel, changes: IndexChanges | None = None
+    ) -> None:
+        self._index, self._model = index, model
+        self.changes = changes
+        """What `build` or `build_sentences` changed; None for an index that was loaded."""
 
     @classmethod
     def build(
@@ -66,23 +68,19 @@ class RetrievalIndex:
         folder: str | Path,
         model: str | Path = DEFAULT_MODEL,
         *,
-        approximate: bool = False,
-        weights: str | Path | None = None,
+        encoder_file: str | Path | None = None,
         on_photo: Callable[[], None] = lambda: None,
         on_problem: Callable[[str], None] = lambda _: None,
-    ) -> "RetrievalIndex":
+    ) -> "PhotoIndex":
         """An index of just these photos. What it holds of them already is not made again.
 
-        A photo that cannot be read is left out and told to `on_problem`. `approximate` adds a graph
-        of near neighbours, quicker beyond a million photos; `weights` is the weights file of the
-        model's encoder, if that does not come with the package. Raises DataError where no photo is
-        left or where the folder holds something else, OptionsError where the graph needs an extra.
+        A photo that cannot be encoded is left out and told to `on_problem`. `encoder_file` is the
+        model's encoder, if that does not ship with the package. Raises DataError where no photo is
+        left, the folder holds something else, or cannot be written; CheckpointError for the model.
         """
-        if approximate:
-            require_usearch()
-        loaded = RankingModel.load(Path(model), weights)
-        index_photos(photos, Path(folder), loaded, on_photo, on_problem, approximate=approximate)
-        return cls(read_index(Path(folder)), loaded)
+        loaded = RetrievalModel.load(Path(model), encoder_file)
+        changes = index_photos(photos, Path(folder), loaded, on_photo, on_problem)
+        return cls(open_index(Path(folder)), loaded, changes)
 
     @classmethod
     def build_sentences(
@@ -91,17 +89,18 @@ class RetrievalIndex:
         folder: str | Path,
         model: str | Path = DEFAULT_MODEL,
         *,
-        weights: str | Path | None = None,
-        on_sentences: Callable[[int], None] = lambda _: None,
+        encoder_file: str | Path | None = None,
+        on_sentence: Callable[[], None] = lambda: None,
         on_problem: Callable[[str], None] = lambda _: None,
-    ) -> "RetrievalIndex":
-        """An index of just these sentences; log P(sentence) of new ones is worked out here.
+    ) -> "PhotoIndex":
+        """An index of just these sentences; log P(sentence) of new ones is computed here.
 
-        One without a word that the model knows is left out and told to `on_problem`.
+        One without a word that the model knows is left out and told to `on_problem`. Raises as
+        `build`.
         """
-        loaded = RankingModel.load(Path(model), weights)
-        index_sentences(sentences, Path(folder), loaded, on_sentences, on_problem)
-        return cls(read_index(Path(folder)), loaded)
+        loaded = RetrievalModel.load(Path(model), encoder_file)
+        changes = index_sentences(sentences, Path(folder), loaded, on_sentence, on_problem)
+        return cls(open_index(Path(folder)), loaded, changes)
 
     @classmethod
     def load(
@@ -109,170 +108,161 @@ class RetrievalIndex:
         folder: str | Path,
         model: str | Path | None = None,
         *,
-        weights: str | Path | None = None,
-    ) -> "RetrievalIndex":
+        encoder_file: str | Path | None = None,
+    ) -> "PhotoIndex":
         """An index, with the model that made it, or that of another folder if it is the same.
 
-        Where its folder is gone, the model that ships is tried. Raises CheckpointError if the model
-        is another than the index was made with.
+        Where its folder is gone, the model that ships is tried. Raises DataError for the index, and
+        CheckpointError if the model is another than the index was made with.
         """
-        files = read_index(Path(folder))
-        run = Path(model or files.config.run)
+        index = open_index(Path(folder))
+        made = index.config
+        run = Path(model or made.run)
         gone = model is None and not run.is_dir()
-        loaded = RankingModel.load(DEFAULT_MODEL if gone else run, weights)
-        now = loaded.config(files.config.holds)
-        made = files.config
-        if (made.model, made.ranking, made.encoder) != (now.model, now.ranking, now.encoder):
-            mend = "run mrnn index again"
-            if gone:
-                mend = f"say by --model where {run} is now, or {mend}"
+        loaded = RetrievalModel.load(DEFAULT_MODEL if gone else run, encoder_file)
+        now = loaded.config(made.holds)
+        if (made.model, made.heads, made.encoder) != (now.model, now.heads, now.encoder):
+            mend = f"say by --model where {run} is now, or {MEND}" if gone else MEND
+            run = loaded.checkpoint.folder
             raise CheckpointError(
-                f"{folder} was made with another model than {loaded.run} holds now; {mend}"
+                f"{folder} was made with another model than {run} holds now; {mend}"
             )
-        widths = files.values.shape[1], files.vectors.shape[1]
-        values = 2 if made.holds == "sentences" else made.encoder.feature_size
-        if widths != (values, loaded.ranker.space.image.out_features):
-            raise damaged(Path(folder), f"rows of {widths[0]} and {widths[1]} numbers")
-        return cls(files, loaded)
+        if made.columns != now.columns:
+            raise DataError(f"{folder} has other columns than its model; remove it, then {MEND}")
+        return cls(index, loaded)
 
     def __len__(self) -> int:
-        return len(self.files.entries)
+        return len(self._index)
 
     def unknown_words(self, sentence: str) -> list[str]:
         """Words of a query that the model does not know; they are left out of the search."""
-        vocabulary = self._model.captioner.checkpoint.vocabulary
+        vocabulary = self._model.checkpoint.vocabulary
         return list(dict.fromkeys(word for word in tokenize(sentence) if word not in vocabulary))
 
     @overload
     def search(  # type: ignore[overload-overlap]  # a string is a sequence, but of no queries
         self, queries: Query, top: int = 10, *, paths: str | None = None
-    ) -> list[Result]: ...
+    ) -> list[SearchResult]: ...
     @overload
     def search(
         self, queries: Sequence[Query], top: int = 10, *, paths: str | None = None
-    ) -> list[list[Result]]: ...
+    ) -> list[list[SearchResult]]: ...
     def search(
         self, queries: Query | Sequence[Query], top: int = 10, *, paths: str | None = None
-    ) -> list[Result] | list[list[Result]]:
+    ) -> list[SearchResult] | list[list[SearchResult]]:
         """The best `top` finds, best first, for one query or for each of a list; ties by index.
 
         With `paths`, a pattern such as "*/2024/*" or "holiday/*", only photos whose path, from the
         root or from the working folder, matches it. Raises OptionsError for a query without known
-        words or a `top` below 1, ImageError for a photo that cannot be read.
+        words or a `top` below 1, ImageError for a photo that cannot be read, DataError for a
+        damaged index.
         """
         if top < 1:
             raise OptionsError(f"top is {top}; ask for one find at least")
         if not isinstance(queries, list | tuple):
             return self.search([queries], top, paths=paths)[0]  # type: ignore[list-item]
         asked = [self._prepare(query) for query in queries]
-        rows = self._rows(paths)
-        return [self._rank(query, rows, top) for query in asked]
+        rows = np.flatnonzero(self._index.kept) if paths is None else self._matching(paths)
+        return [self._ranked(query, rows, top) for query in asked]
 
     def _prepare(self, query: Query) -> "_Asked":
-        ranker = self._model.ranker
+        heads = self._model.heads
         if isinstance(query, str):
             words = self._known_words(query)
-            return _Asked(ranker.read([words])[0], words, None)
-        encoder = self._model.captioner.encoder
+            return _Asked(heads.embed_text([words])[0], words, None)
+        encoder = self._model.encoder
         photo = load_image(query, least_side=encoder.identity.least_side)
-        feature = encoder.encode(encoder.preprocess(photo)[None])
-        return _Asked(ranker.see(feature)[0], None, feature)
+        feature = encoder.encode(encoder.preprocess(photo))[None]
+        return _Asked(heads.embed_image(feature)[0], None, feature)
 
     def _known_words(self, query: str) -> list[int]:
         words = tokenize(query)
         if not words:
             raise OptionsError("The query is empty; give a sentence, or the path of a photo")
-        if len(words) > MOST_WORDS:
+        if len(words) > MAX_WORDS:
             raise OptionsError(
-                f"The query has {len(words):,} words; {MOST_WORDS} are the most that can be asked"
+                f"The query has {len(words):,} words; {MAX_WORDS} are the most that can be asked"
             )
         unknown = self.unknown_words(query)
         known = [word for word in words if word not in unknown]
         if not known:
             listed = ", ".join(map(repr, unknown[:5]))
             raise OptionsError(f"The model knows no word of the query ({listed}); try others")
-        return self._model.captioner.checkpoint.vocabulary.encode(known)
+        return self._model.checkpoint.vocabulary.encode(known)
 
-    def _rows(self, paths: str | None) -> Int[np.ndarray, " _"] | None:
-        if paths is None:
-            return None
-        if self.files.config.holds != "photos":
+    def _matching(self, paths: str) -> Int[np.ndarray, " C"]:
+        """The rows whose paths match a pattern."""
+        if self._index.config.holds != "photos":
             raise OptionsError("Sentences have no paths to choose by; leave out the pattern")
         pattern = paths
         if not (paths.startswith("*") or os.path.isabs(paths)):
             pattern = os.path.normpath(os.path.join(glob.escape(os.getcwd()), paths))
         matches = re.compile(fnmatch.translate(pattern)).match
-        rows = [row for row in range(len(self)) if matches(self._entry(row, "path"))]
+        rows = [row for row, name in self._index.names() if matches(name)]
         if not rows:
-            raise OptionsError(f"No photo of the index has a path like {paths!r}")
+            raise OptionsError(f"No photo of the index has a path like {paths!r:.100}")
         return np.array(rows)
 
-    def _rank(
-        self,
-        query: "_Asked",
-        rows: Int[np.ndarray, " _"] | None,
-        top: int,
-    ) -> list[Result]:
-        crossed = (query.feature is None) == (self.files.config.holds == "photos")
-        count = max(top, CANDIDATES)
-        if rows is None and self.files.graph and count <= MOST:
-            rows = self.files.graph.nearest(query.vector, count)
-        vectors = self.files.vectors if rows is None else self.files.vectors[rows]
-        likeness = vectors @ query.vector
-        if crossed and query.feature is not None:
-            likeness = likeness - self.files.values[:, 1]
-        if not np.isfinite(likeness).all():
-            raise damaged(self.files.folder, "a vector or value is not finite")
-        near = largest(likeness, count)
-        own = near if rows is None else rows[near]
-        scores = likeness[near].astype(np.float64)
+    def _ranked(self, query: "_Asked", rows: Int[np.ndarray, " C"], top: int) -> list[SearchResult]:
+        """The best of these rows."""
+        holds = self._index.config.holds
+        crossed = (query.feature is None) == (holds == "photos")
+        similarity = self._similarity(query, hubness=crossed and holds == "sentences")[rows]
+        best = largest(similarity, max(top, CANDIDATES))
+        rows, scores = rows[best], similarity[best].astype(np.float64)
         if crossed:
-            both = self._likelihoods(query, own[:CANDIDATES], scores[:CANDIDATES])
-            if not np.isfinite(both).all():
-                raise damaged(self.files.folder, "a value is not finite")
+            both = self._likelihoods(query, rows[:CANDIDATES], scores[:CANDIDATES])
             rest = both.min() - 3 + scores[CANDIDATES:]  # a cosine: 1 at most
             scores = np.concatenate([both, rest])
         order = np.argsort(-scores, kind="stable")[:top]
-        name = "path" if self.files.config.holds == "photos" else "sentence"
+        name = "path" if holds == "photos" else "sentence"
         return [
-            Result(
+            SearchResult(
                 rank=rank,
                 score=round(float(scores[place]), 4),
-                **{name: self._entry(own[place], name)},
+                **{name: self._index.name(int(rows[place]))},
             )
             for rank, place in enumerate(order, start=1)
         ]
 
-    def _entry(self, row: int | np.integer, name: str) -> str:
-        """The path or the sentence of an entry."""
-        try:
-            found = json.loads(self.files.entries[row])[name]
-        except (ValueError, TypeError, KeyError):
-            found = None
-        if not isinstance(found, str):
-            raise damaged(self.files.folder, f"entry {row + 1} has no {name}")
-        return found
+    def _similarity(self, query: "_Asked", *, hubness: bool) -> Float32[np.ndarray, " W"]:
+        """Of all rows with the query, less the hubness correction if that is asked for.
+
+        Raises DataError where one is not finite.
+        """
+        found = []
+        for shard in self._index.shards:
+            similarity = shard.arrays["vectors"] @ query.vector
+            if hubness:
+                similarity = similarity - shard.arrays["hubness"][:, 0]
+            if not np.isfinite(similarity).all():
+                raise damaged(shard.file, "a vector is not finite", MEND)
+            found.append(similarity)
+        return np.concatenate(found) if found else np.zeros(0, np.float32)
 
     def _likelihoods(
-        self, query: "_Asked", rows: Int[np.ndarray, " _"], likeness: Float[np.ndarray, " _"]
-    ) -> Float[np.ndarray, " _"]:
-        """Likelihood and likeness together, of the entries in these rows."""
-        model, weights = self._model.ranker.checkpoint.model, self._model.ranker.weights
-        values = np.asarray(self.files.values[rows])
+        self,
+        query: "_Asked",
+        rows: Int[np.ndarray, " C"],
+        similarity: Float64[np.ndarray, " C"],
+    ) -> Float64[np.ndarray, " C"]:
+        """Log-likelihood and weighed similarity together, of these rows."""
+        network, weights = self._model.checkpoint.network, self._model.heads.weights
         if query.words is not None:
-            likelihoods = log_likelihoods(model, [query.words], values)[0]
-            return np.asarray(weights.sentence_to_image * likeness + likelihoods)
-        sentences = [self._entry(row, "sentence") for row in rows]
-        words = [self._model.words(sentence) for sentence in sentences]
+            features = self._index.take("features", rows)
+            likelihoods = log_likelihoods(network, [query.words], features)[0]
+            return np.asarray(weights.sentence_to_image * similarity + likelihoods)
         assert query.feature is not None
-        likelihoods = log_likelihoods(model, words, query.feature)[:, 0] - values[:, 0]
-        return np.asarray(weights.image_to_sentence * likeness + likelihoods)
+        ids = [self._model.token_ids(self._index.name(row)) for row in rows.tolist()]
+        marginals = self._index.take("marginals", rows)[:, 0]
+        likelihoods = log_likelihoods(network, ids, query.feature)[:, 0] - marginals
+        return np.asarray(weights.image_to_sentence * similarity + likelihoods)
 
 
 @dataclass(frozen=True)
 class _Asked:
     """A query: its vector, and its words or its feature."""
 
-    vector: Float[np.ndarray, " D"]
+    vector: Float32[np.ndarray, " D"]
     words: list[int] | None
-    feature: Float[np.ndarray, "1 F"] | None
+    feature: Float32[np.ndarray, "1 F"] | None

@@ -9,7 +9,7 @@ from pathlib import Path
 from mrnn.data.images import load_image
 from mrnn.errors import ImageError
 from mrnn.files import utf8
-from mrnn.retrieval.search import Result
+from mrnn.retrieval.search import SearchResult
 
 SIDE = 320
 """Longest side of a thumbnail, in pixels."""
@@ -33,12 +33,12 @@ p {{ margin: .3rem 0; overflow-wrap: anywhere }}
 """
 
 
-def search_page(query: str, results: Sequence[Result]) -> str:
+def search_page(query: str, results: Sequence[SearchResult]) -> str:
     """The page. A photo that is no longer there is said to be gone."""
     return _PAGE.format(title=html.escape(utf8(query)), items="\n".join(map(_item, results)))
 
 
-def _item(result: Result) -> str:
+def _item(result: SearchResult) -> str:
     score = f'<p class="score">{result.rank}. score {result.score:.2f}</p>'
     if result.path is None:
         return f"<li><p>{html.escape(utf8(result.sentence or ''))}</p>{score}</li>"

@@ -1,0 +1,107 @@
+"""INDEX/: a feature store of photos or sentences with their vectors in the joint embedding.
+
+A row of photos has its `features` (float16) and its `vectors` (float32); one of sentences its
+`vectors`, log P(sentence) in `marginals` and the hubness correction in `hubness` (float32). A photo
+is named by its absolute path, a sentence by its text. What makes one is in index_writer.py.
+
+Letters: D joint embedding.
+"""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from mrnn.data.feature_shard import Column
+from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig, read_config
+from mrnn.errors import DataError
+from mrnn.model.checkpoint import Checkpoint
+from mrnn.model.heads import Heads
+from mrnn.model.image_encoder import ImageEncoder
+from mrnn.tokenizer import tokenize
+
+MEND = "run mrnn index again"
+
+Kind = Literal["photos", "sentences"]
+
+
+class IndexConfig(StoreConfig):
+    """What config.json says."""
+
+    holds: Kind
+    run: str
+    """The folder of the model that made it."""
+    model: str
+    """Fingerprint of that model."""
+    heads: str
+    """Fingerprint of its heads."""
+
+
+Index = FeatureStore[IndexConfig]
+
+
+@dataclass(frozen=True)
+class RetrievalModel:
+    """A model with heads."""
+
+    checkpoint: Checkpoint
+    heads: Heads
+    encoder_file: Path | None = None
+    """Of its image encoder, if that does not ship with the package."""
+
+    @classmethod
+    def load(cls, folder: Path, encoder_file: str | Path | None = None) -> "RetrievalModel":
+        """Raises CheckpointError, as for a model without heads."""
+        checkpoint = Checkpoint.load(folder)
+        heads = checkpoint.heads or Heads.load(  # says what is missing
+            folder, checkpoint.config.model, checkpoint.fingerprint
+        )
+        return cls(checkpoint, heads, Path(encoder_file) if encoder_file else None)
+
+    @cached_property
+    def encoder(self) -> ImageEncoder:
+        """Loaded when the first photo must be encoded."""
+        return self.checkpoint.load_encoder(self.encoder_file)
+
+    def config(self, holds: Kind) -> IndexConfig:
+        """Of an index made by it."""
+        identity = self.checkpoint.encoder
+        columns = {
+            "vectors": Column(dtype="float32", size=len(self.heads.joint_embedding.image_bias))
+        }
+        if holds == "photos":
+            columns["features"] = Column(dtype="float16", size=identity.feature_size)
+        else:
+            columns |= dict.fromkeys(("marginals", "hubness"), Column(dtype="float32", size=1))
+        return IndexConfig(
+            encoder=identity,
+            columns=columns,
+            holds=holds,
+            run=os.path.abspath(self.checkpoint.folder),
+            model=self.checkpoint.fingerprint,
+            heads=self.heads.fingerprint,
+        )
+
+    def token_ids(self, sentence: str) -> list[int]:
+        """Of its words; unknown ones included."""
+        return self.checkpoint.vocabulary.encode(tokenize(sentence))
+
+
+def read_index_config(folder: Path) -> IndexConfig:
+    """Raises DataError if the folder is no index, or a damaged one."""
+    file = folder / CONFIG
+    if not file.exists():
+        raise DataError(f"{folder} is not an index; make one with mrnn index")
+    with suppress(OSError, ValueError, RecursionError):  # told about below
+        if "holds" not in json.loads(file.read_bytes()):
+            raise DataError(f"{folder} is not an index; make one in another folder with mrnn index")
+    return read_config(folder, IndexConfig, MEND)
+
+
+def open_index(folder: Path) -> Index:
+    """The rows that are there now, on the disk. Raises DataError."""
+    read_index_config(folder)
+    return FeatureStore.open(folder, IndexConfig, MEND)
