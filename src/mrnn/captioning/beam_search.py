@@ -154,5 +154,6 @@ class _Beam:
         if len(group) < width or not self.constraints.needed:
             return len(group) >= width
         kept = sorted((h.score for h in group), reverse=True)[:width]
-        # The total of what is unfinished, divided by this, bounds the score that it ends with.
-        return kept[-1] >= best_total / (self.options.max_length + 1) ** self.options.length_penalty
+        # No unfinished hypothesis ends with a higher score than this.
+        bound: float = best_total / (self.options.max_length + 1) ** self.options.length_penalty
+        return kept[-1] >= bound
