@@ -5,7 +5,9 @@ import re
 
 import pytest
 
+from mrnn.data.dataset import write_dataset
 from mrnn.data.features import extract_features
+from tests.conftest import trained_model
 
 
 @pytest.fixture
@@ -119,3 +121,34 @@ def test_a_model_without_heads_is_told_of_or_refused(evaluate, model):
     assert code == 0
     assert json.loads(out)["retrieval"] is None
     assert f"Note: retrieval: {problem}\n" in err
+
+
+@pytest.mark.parametrize("exhaustive", [[], ["--exhaustive"]])
+def test_figures_of_retrieval_have_intervals_in_both_directions(evaluate, exhaustive):
+    options = ("--task", "retrieval", "--marginal-images", "4", "--folds", "2", "--json")
+    code, out, err = evaluate(*options, *exhaustive)
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["perplexity"] is report["generation"] is None
+    for direction in ("image_to_sentence", "sentence_to_image"):
+        assert {"r@1", "r@5", "r@10", "median_rank"} <= set(report["retrieval"][direction])
+    assert report["settings"]["marginal_images"] == 4
+    assert report["settings"]["candidate_images"] == 3
+    assert {"sentence_to_image.r@1", "image_to_sentence.median_rank"} <= set(report["intervals"])
+
+
+def test_without_a_train_split_exhaustive_retrieval_takes_the_models_photos(evaluate, colours):
+    dev = [image for image in colours.images if image.split == "dev"]
+    write_dataset(dev, colours.folder, source="test", images_root=dev[0].path.parent)
+    code, out, _ = evaluate("--task", "retrieval", "--exhaustive", "--json")
+    assert code == 0
+    assert json.loads(out)["settings"]["marginal_images"] == 5
+
+
+def test_a_model_that_sees_no_image_retrieves_none(evaluate, vocabulary, colour_encoder, tmp_path):
+    trained_model(vocabulary, colour_encoder, sees_image=False).save(tmp_path / "blind")
+    code, out, err = evaluate("--exhaustive", "--json", model="blind")
+    problem = "This model sees no image, so it cannot tell images apart"
+    assert (code, json.loads(out)["retrieval"]) == (0, None)
+    assert f"Note: retrieval: {problem}\n" in err
+    assert evaluate("--task", "retrieval", model="blind") == (1, "", f"mrnn: {problem}\n")
