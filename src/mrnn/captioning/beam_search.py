@@ -154,6 +154,6 @@ class _Beam:
         if len(group) < width or not self.constraints.needed:
             return len(group) >= width
         kept = sorted((h.score for h in group), reverse=True)[:width]
-        # No unfinished hypothesis ends with a higher score than this.
-        bound: float = best_total / (self.options.max_length + 1) ** self.options.length_penalty
-        return kept[-1] >= bound
+        # The total of what is unfinished, divided by this, bounds the score that it ends with.
+        longest = self.options.max_length + 1
+        return kept[-1] >= best_total / float(longest**self.options.length_penalty)

@@ -52,7 +52,7 @@ def _word_log_probabilities(
     targets = np.full((len(sentences), lengths.max() + 1), Vocabulary.EOS)
     for row, sentence in enumerate(sentences):
         targets[row, : len(sentence)] = sentence
-    found: Float32[np.ndarray, "H T"] = np.zeros(targets.shape, np.float32)
+    found = np.zeros(targets.shape, np.float32)
     owners, nodes = np.unique(photos, return_inverse=True)  # a node is a prefix of some photo
     words, state = np.full(len(owners), Vocabulary.BOS), network.initial_state(len(owners))
     for step in range(targets.shape[1]):
@@ -64,7 +64,4 @@ def _word_log_probabilities(
             owners, state, nodes[rows] = owners[parents], state[parents], places
         log_probabilities, state = network.step(words, state, images[owners])
         found[rows, step] = log_probabilities[nodes[rows], targets[rows, step]]
-    return [
-        tuple(map(float, steps[: length + 1]))
-        for steps, length in zip(found, lengths.tolist(), strict=True)
-    ]
+    return [tuple(found[row, : length + 1].tolist()) for row, length in enumerate(lengths.tolist())]
