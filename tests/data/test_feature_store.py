@@ -204,7 +204,7 @@ def test_damaged_shards(folder):
     rows = np.arange(10)[::-1]
     refused(
         folder,
-        told.format(r"the features of '0000' are not finite"),
+        told.format(r"the features of row 1 are not finite"),
         lambda store: store.take("features", rows),
     )
     overwrite(folder, "name_ends", b"\xff" * 8)

@@ -96,7 +96,6 @@ def search(
     """Find photos for a sentence, sentences for a photo, or photos like a photo."""
     from mrnn.data.images import SUFFIXES, UNREAD
     from mrnn.retrieval.search import PhotoIndex
-    from mrnn.retrieval.search_page import search_page
 
     photo = os.path.isfile(query)
     if not photo and query.lower().endswith((*SUFFIXES, *UNREAD)):
@@ -114,6 +113,8 @@ def search(
     if gone:
         tell(f"{gone[0]} is no longer there; run mrnn index again")
     if html:
+        from mrnn.retrieval.search_page import search_page
+
         write_whole(html, search_page(query, results))
         tell(f"Wrote {html}")
     for result in results:

@@ -170,10 +170,11 @@ class FeatureStore(Generic[Config]):
         Raises DataError where a value is not finite.
         """
         values = self._take(column, rows)
-        if not np.isfinite(values).all():
-            bad = int(rows[np.flatnonzero(~np.isfinite(values).all(axis=1))[0]])
-            problem = f"the {column} of {self.name(bad)!r:.80} are not finite"
-            raise damaged(self.shards[self._place(bad)[0]].file, problem, self.mend)
+        finite = np.isfinite(values)
+        if not finite.all():
+            place, own = self._place(int(rows[np.flatnonzero(~finite.all(axis=1))[0]]))
+            problem = f"the {column} of row {own + 1} are not finite"
+            raise damaged(self.shards[place].file, problem, self.mend)
         return values
 
     def stamps(self, rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, "N 2"]:
@@ -190,7 +191,7 @@ class FeatureStore(Generic[Config]):
         column = self.config.columns.get(array)
         shape = (len(rows), column.size) if column else (len(rows),)
         values = np.empty(shape, column.dtype if column else np.int64)
-        for place in np.unique(places):
+        for place in sorted(set(places.tolist())):
             here = places == place
             values[here] = self.shards[place].arrays[array][rows[here] - self.starts[place]]
         return values
