@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,9 @@ _UNSPACED = (
 _MARKS = r"[\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece"
 _MARKS += r"\u102b-\u103e\u1056-\u1059\u1062-\u1064\u1067-\u106d\u1071-\u1074\u1082-\u108d"
 _MARKS += r"\u17b4-\u17d3\u3099\u309a\U000e0100-\U000e01ef]"
-_CHARACTER = re.compile(rf"{_UNSPACED}{_MARKS}*")
-_UNSPACED_STOP = re.compile(r"[、。，．！？：；「」『』]")
-_TOKEN = re.compile(
-    rf"""
+_CHARACTER = rf"{_UNSPACED}{_MARKS}*"
+_UNSPACED_STOP = r"[、。，．！？：；「」『』]"
+_TOKEN = rf"""
 \s?(
       [a-z]+(?=,?(?:\s|$)) | [.,;"](?=\s|$) | [¼½¾⅓⅔]  # the most common first, for speed
     | https?://[^\s"<>|(){{}}\[\]]+[^\s"'<>|.!?(){{}},;:&\[\]-]
@@ -76,9 +76,8 @@ _TOKEN = re.compile(
     | [<>]?[:;=][-o*']?[()dp\\{{@|\[\]](?!{_LETTER})  # smileys
     | \#{_LETTER}+ | @[a-z_]\w* | -{{5,}} | [?!]{{2,}} | \*+ | _+ | @+ | \#+ | << | >>
     | [][(){{}}<>=%&+/\\|~^¡-ª¬-º¿×÷‚†-‣‰-‸※⁰-₎€℀-⯿、-〆،؛؟・！-･]
-    )""",
-    re.IGNORECASE | re.VERBOSE,
-)
+    )"""
+_FLAGS = re.IGNORECASE | re.VERBOSE
 _BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]", "-lcb-": "{", "-rcb-": "}"}
 _SPELLING = (
     {bracket: sign for sign, bracket in _BRACKETS.items()}
@@ -89,12 +88,18 @@ _SPELLING = (
     | {"£": "#", "€": "$", "¢": "cents", "&amp;": "&", "&lt;": "<", "&gt;": ">"}
     | dict.fromkeys((".", ",", ";", '"', "&quot;", "&apos;", "&nbsp;"), "")
 )
-_JOIN = re.compile(
+_JOIN = (
     r" (?=(?:'(?:[smd]|re|ve|ll)|n't)(?: |$))|(?<=\by') (?=all|know)|(?<=\bcan) (?=not(?: |$))"
     r"|(?<=\b(?:gon|wan)) (?=na(?: |$))|(?<=\bgot) (?=ta(?: |$))|(?<=\b(?:lem|gim)) (?=me(?: |$))"
     r"|(?<=[(\[{]) | (?=[)\]}])"
-    rf"|(?<={_UNSPACED}) (?={_UNSPACED})"
 )
+_JOIN_UNSPACED = rf"(?<={_UNSPACED}) (?={_UNSPACED})"
+
+
+@cache
+def _compiled(pattern: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
+    """Compiled on first use: that takes longer than all else here."""
+    return re.compile(pattern, flags)
 
 
 def tokenize(caption: str) -> list[str]:
@@ -102,10 +107,13 @@ def tokenize(caption: str) -> list[str]:
 
     Unlike the reference, letters beyond U+FFFF are kept, and "一只狗。" is ["一", "只", "狗"].
     """
-    caption = caption.replace("\xad", "")
+    caption = caption.replace("\xad", "").strip()
+    if not caption:
+        return []
     if not caption.isascii():
-        caption = _CHARACTER.sub(r" \g<0> ", _UNSPACED_STOP.sub(" ", caption))
-    words = [word.lower() for word in _TOKEN.findall(caption)]
+        stops = _compiled(_UNSPACED_STOP)
+        caption = _compiled(_CHARACTER).sub(r" \g<0> ", stops.sub(" ", caption))
+    words = [word.lower() for word in _compiled(_TOKEN, _FLAGS).findall(caption)]
     text = " ".join([_SPELLING.get(word, word) for word in words])
     words = text.replace("(", "-lrb-").replace(")", "-rrb-").split()
     return [sys.intern(word) for word in words]  # or millions of them would fill the memory
@@ -113,7 +121,10 @@ def tokenize(caption: str) -> list[str]:
 
 def join_words(words: Sequence[str]) -> str:
     """Words as readable text: ["a", "man", "'s"] is "a man's", and ["一", "只"] is "一只"."""
-    return _JOIN.sub("", " ".join([_BRACKETS.get(word, word) for word in words]))
+    text = " ".join([_BRACKETS.get(word, word) for word in words])
+    if not text.isascii():
+        text = _compiled(_JOIN_UNSPACED).sub("", text)
+    return _compiled(_JOIN).sub("", text)
 
 
 SPECIAL_TOKENS = ("<bos>", "<eos>", "<unk>")

@@ -39,7 +39,8 @@ def test_an_encoder_is_exported(mrnn, exports, tmp_path):
 def test_without_pytorch(mrnn, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "mrnn.training.encoders.export", None)
     code, out, err = mrnn("export-encoder", "vgg16", "--out", tmp_path / "a.onnx")
-    assert (code, out, err) == (1, "", "mrnn: To export vgg16 needs: pip install 'mrnn[vision]'\n")
+    told = "mrnn: Exporting vgg16 needs PyTorch. Run: pip install 'mrnn[vision]'\n"
+    assert (code, out, err) == (1, "", told)
 
 
 def test_extract_exports_once_into_the_dataset_folder(mrnn, colours, exports):

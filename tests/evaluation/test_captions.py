@@ -6,9 +6,16 @@ import pytest
 
 from mrnn.errors import DataError, MeasureError
 from mrnn.evaluation import captions as caption_scores
-from mrnn.evaluation.captions import CaptionStatistics, measure, score, score_generation
+from mrnn.evaluation.captions import (
+    CaptionStatistics,
+    measure,
+    score,
+    score_captions,
+    score_generation,
+)
 from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import DocumentFrequencies, cider_d
+from mrnn.tokenizer import tokenize
 
 FILE = Path(__file__).parents[1] / "metrics" / "golden.json"
 GOLDEN = json.loads(FILE.read_text(encoding="utf-8"))
@@ -133,3 +140,33 @@ def test_perfect_captions_score_perfectly():
 def test_refuses_what_does_not_belong_together():
     with pytest.raises(DataError, match=r"^Image 0 has no references; expected at least one$"):
         score([["a"]], [[]], with_meteor=False)
+
+
+def test_texts_are_tokenized_and_scored(monkeypatch):
+    hypotheses = ["A dog runs.", "A red bus in a street."]
+    references = [["A dog is running.", "The brown dog runs."], ["A bus!", "A red bus, parked."]]
+    monkeypatch.setattr(caption_scores, "Meteor", FakeMeteor)
+    report = score_captions(hypotheses, references, resamples=5, seed=3)
+    words = [[tokenize(text) for text in texts] for texts in references]
+    expected, _ = score([tokenize(text) for text in hypotheses], words, resamples=5, seed=3)
+    assert report == expected
+    assert report.generation.meteor is not None
+    frequencies = DocumentFrequencies.of([[["a"]], [["dog"]], [["runs"]]])
+    other = score_captions(hypotheses, references, frequencies=frequencies, with_meteor=False)
+    assert other.generation.meteor is None
+    assert other.generation.cider != report.generation.cider
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "message"),
+    [
+        ([], [], r"^There are no captions to score$"),
+        (["a dog"], [["a dog"], ["a cat"]], r"^1 hypotheses for the references of 2 images; exp"),
+        (["a dog"], [[]], r"^Image 0 has no references; expected at least one$"),
+        (["a dog"], ["a dog"], r"^A text where a list was expected; give a list of captions, and"),
+        ("a dog", [["a"]] * 5, r"^A text where a list was expected; give a list of captions, and"),
+    ],
+)
+def test_texts_that_do_not_belong_together_are_refused(hypotheses, references, message):
+    with pytest.raises(DataError, match=message):
+        score_captions(hypotheses, references)

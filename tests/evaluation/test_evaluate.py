@@ -2,20 +2,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.consensus import Consensus
 from mrnn.data.dataset import CaptionedImage
-from mrnn.data.features import extract_features, load_features
+from mrnn.data.images import load_image
 from mrnn.errors import DataError
-from mrnn.evaluation.evaluate import decoding_told, evaluate, generate, references_of
+from mrnn.evaluation.evaluate import describe_decoding, evaluate, generate, references_of
+from mrnn.evaluation.perplexity import evaluate_perplexity
 from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import cider_d
-from mrnn.model.config import DecodingOptions
-from mrnn.retrieval.likelihood import perplexity
-from mrnn.tokenizer import EncodedCaptions, Vocabulary
-from mrnn.training.batches import batches
+from mrnn.model.config import DecodingOptions, RerankingOptions
+from mrnn.tokenizer import EncodedCaptions
 
 
 @pytest.fixture
@@ -29,17 +27,14 @@ def images(colours):
 
 
 @pytest.fixture
-def features(colours, colour_encoder):
-    extract_features(colours, colour_encoder)
-    return load_features(colours, colour_encoder.identity).of(colours.images)
+def features(images, colour_encoder):
+    photos = [load_image(image.path) for image in images]
+    return np.stack([colour_encoder.encode(colour_encoder.preprocess(p)) for p in photos])
 
 
-def by_hand(model, words, feature):
-    """log2 of the probability of each word of a sentence, its end sign left out."""
-    inputs = torch.from_numpy(np.concatenate([[Vocabulary.BOS], words]))[None]
-    with torch.inference_mode():
-        logits = model(inputs, torch.from_numpy(feature.astype(np.float32))[None])[0]
-    return [float(logits[i].log_softmax(-1)[word]) / np.log(2) for i, word in enumerate(words)]
+def options_of(captioner):
+    config = captioner.checkpoint.config
+    return config.decoding, config.reranking
 
 
 def test_figures_are_those_of_the_parts(captioner, images, features):
@@ -48,17 +43,9 @@ def test_figures_are_those_of_the_parts(captioner, images, features):
         [caption.lower().replace(".", "").split() for caption in image.captions] for image in images
     ]
     captions = EncodedCaptions.of(references, captioner.checkpoint.vocabulary)
-    model = captioner.checkpoint.model
-    assert report.perplexity == pytest.approx(perplexity(model, batches(captions, features, 7)))
-    words = report.settings["words"]
-    assert words == sum(len(sentence) for sentences in references for sentence in sentences)
-    by_word = [
-        by_hand(model, np.array(captioner.checkpoint.vocabulary.encode(sentence)), feature)
-        for sentences, feature in zip(references, features, strict=True)
-        for sentence in sentences
-    ]
-    bits = -sum(map(sum, by_word)) / words
-    assert report.perplexity_without_end == pytest.approx(2**bits, rel=1e-5)
+    found = evaluate_perplexity(captioner.checkpoint.network, captions, features)
+    assert report.perplexity == found.perplexity
+    assert report.perplexity_without_eos == found.perplexity_without_eos
     said = [captioner.caption(image.path).captions[0].text.split() for image in images]
     generation = report.generation
     assert (
@@ -74,8 +61,8 @@ def test_figures_are_those_of_the_parts(captioner, images, features):
 
 
 def test_settings_say_what_was_measured(captioner, images, features):
-    options = DecodingOptions(beam_size=2, maximum_words=4)
-    report = evaluate(captioner, images[:5], features[:5], options=options, with_meteor=False)
+    options = DecodingOptions(beam_size=2, max_length=4)
+    report = evaluate(captioner, images[:5], features[:5], decoding=options, with_meteor=False)
     assert report.settings == {
         "recipe": "tiny",
         "encoder": str(captioner.encoder.identity),
@@ -84,8 +71,8 @@ def test_settings_say_what_was_measured(captioner, images, features):
         "words": 35,
         "unknown_words": 0,
         "vocabulary_words": len(captioner.checkpoint.vocabulary),
-        "perplexity": "words, unknown ones as one sign, and end signs",
-        "perplexity_without_end": "the same, without end signs",
+        "perplexity": "words, <unk> and <eos> counted",
+        "perplexity_without_eos": "the same without <eos>",
         "protocol": "c2",
         "tokenizer": "PTB, lower case, without punctuation",
         "document_frequencies_of": "these references",
@@ -99,6 +86,7 @@ def test_settings_say_what_was_measured(captioner, images, features):
         "resamples": 1000,
         "resampling_seed": 0,
         **options.model_dump(),
+        **RerankingOptions().model_dump(),
     }
 
 
@@ -110,41 +98,51 @@ def test_settings_of_perplexity_alone_say_nothing_of_captions(captioner, images,
     assert not {"beam_size", "bleu", "document_frequencies_of"} & report.settings.keys()
 
 
-def test_likeness_that_cannot_count_is_not_said_to(captioner, images, features):
-    options = DecodingOptions(beam_size=2, maximum_words=4, likeness=2, expected_cider=1)
-    report = evaluate(captioner, images[:2], features[:2], options=options, with_meteor=False)
-    assert report.settings["likeness"] == report.settings["expected_cider"] == 0
+def test_weights_without_effect_are_said_to_have_none(captioner, images, features):
+    decoding = DecodingOptions(beam_size=2, max_length=4)
+    reranking = RerankingOptions(similarity_weight=2, predicted_cider_weight=1)
+    report = evaluate(
+        captioner, images[:2], features[:2],
+        decoding=decoding, reranking=reranking, with_meteor=False,
+    )  # fmt: skip
+    settings = report.settings
+    assert settings["similarity_weight"] == settings["predicted_cider_weight"] == 0
     assert report.notes[:2] == [
-        "likeness: left out, as the model has not learned to rank; run mrnn train-ranking",
-        "expected_cider: left out, as the model has not learned to rank; run mrnn train-ranking",
+        "similarity_weight: ignored: this model has no heads; run mrnn train-heads",
+        "predicted_cider_weight: ignored: this model has no heads; run mrnn train-heads",
     ]
 
 
-def test_the_options_of_decoding_are_told(captioner):
-    settings = DecodingOptions(beam_size=2, n_best=5, must=("red",)).model_dump()
-    plain = "beam_size 2, length_exponent 0.7, must ('red',)"
-    assert decoding_told(settings) == plain
-    settings |= Consensus().settings(12, judged=True)
-    assert decoding_told(settings) == (
-        f"{plain}, re-ranked by consensus (self; by cider, 12 hypotheses, "
-        "likelihood and expected CIDEr 0.5 times)"
+def test_weights_of_a_model_with_heads_take_effect(model_with_heads, images, features):
+    captioner = Captioner.for_features(model_with_heads)
+    report = evaluate(
+        captioner, images, features,
+        tasks=["generation"], decoding=DecodingOptions(beam_size=50, max_length=4),
+        reranking=RerankingOptions(similarity_weight=50), with_meteor=False,
+    )  # fmt: skip
+    assert report.settings["similarity_weight"] == 50
+    for image, caption in zip(images, report.captions, strict=True):
+        colour = image.name.removesuffix(".png").split("-")[2]
+        assert colour in caption  # the heads know colours, the network does not
+    assert report.notes[-1] == "meteor: not asked for"
+
+
+def test_consensus_is_among_the_settings(checkpoint, images, features):
+    captioner = Captioner(checkpoint, consensus=Consensus())
+    report = evaluate(captioner, images, features, tasks=["generation"], with_meteor=False)
+    expected = Consensus().settings(10, reranked=False)
+    assert expected.items() <= report.settings.items()
+
+
+def test_decoding_is_described():
+    settings = DecodingOptions(beam_size=2, n_best=5, force_words=("red",)).model_dump()
+    settings |= RerankingOptions(similarity_weight=3).model_dump()
+    plain = "beam_size 2, length_penalty 0.7, force_words ('red',), similarity_weight 3.0"
+    assert describe_decoding(settings) == plain
+    settings |= Consensus().settings(12, reranked=True)
+    assert describe_decoding(settings) == (
+        f"{plain}, re-ranked by consensus (self; by cider, 12 hypotheses, model_weight 0.5)"
     )
-
-
-def test_intervals_of_perplexity_are_over_images(captioner, images, features):
-    def intervals(count, seed=0):
-        report = evaluate(
-            captioner, images[:count], features[:count], tasks=["perplexity"], seed=seed
-        )
-        return report, report.intervals
-
-    report, found = intervals(len(images))
-    for key in ("perplexity", "perplexity_without_end"):
-        low, high = found[key]
-        assert low < getattr(report, key) < high
-    assert found == intervals(len(images))[1] != intervals(len(images), seed=1)[1]
-    report, found = intervals(1)  # drawn again and again, one image is itself
-    assert found["perplexity"] == pytest.approx((report.perplexity, report.perplexity))
 
 
 def test_captions_that_training_had_are_not_new(captioner, images, features):
@@ -178,16 +176,17 @@ def test_photos_are_counted_as_they_are_done(captioner, images, features, monkey
 
 
 def test_blocks_do_not_change_what_is_said(captioner, features, monkeypatch):
-    at_once = generate(captioner, features, captioner.checkpoint.decoding)
+    at_once = generate(captioner, features, *options_of(captioner))
     monkeypatch.setattr("mrnn.evaluation.evaluate.IMAGES_AT_ONCE", 1)
-    assert generate(captioner, features, captioner.checkpoint.decoding) == at_once
+    assert generate(captioner, features, *options_of(captioner)) == at_once
     assert len(at_once) == len(features)
 
 
-def test_memory_mapped_features_give_the_same(captioner, colours, colour_encoder, features):
-    mapped = np.load(extract_features(colours, colour_encoder), mmap_mode="r")
-    options = captioner.checkpoint.decoding
-    assert generate(captioner, mapped, options) == generate(captioner, features, options)
+def test_memory_mapped_features_give_the_same(captioner, features, tmp_path):
+    np.save(tmp_path / "features.npy", features.astype(np.float16))
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+    options = options_of(captioner)
+    assert generate(captioner, mapped, *options) == generate(captioner, features, *options)
 
 
 def test_references_are_tokenized(images):

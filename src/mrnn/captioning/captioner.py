@@ -6,12 +6,11 @@ Letters: N photos, F image feature, M multimodal.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 from zlib import crc32
 
 import numpy as np
 
-from mrnn.captioning.consensus import Consensus
 from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.decode import decode
 from mrnn.captioning.hypotheses import Hypothesis
@@ -27,6 +26,9 @@ from mrnn.model.image_encoder import ImageEncoder
 from mrnn.model.network import Int8Search, searches_in_int8
 from mrnn.shapes import Float, Float32
 from mrnn.tokenizer import join_words
+
+if TYPE_CHECKING:
+    from mrnn.captioning.consensus import Consensus
 
 ROWS = 200
 """Hypotheses that go through the network together, of several photos where beams are small."""
@@ -45,7 +47,7 @@ class Captioner:
         self,
         checkpoint: Checkpoint,
         encoder: ImageEncoder | None = None,
-        consensus: Consensus | None = None,
+        consensus: "Consensus | None" = None,
     ) -> None:
         """Without an encoder it captions features alone."""
         if encoder and encoder.identity != checkpoint.encoder:
@@ -80,8 +82,11 @@ class Captioner:
     ) -> "Captioner":
         """As `load`, without the encoder: for photos whose features are at hand."""
         checkpoint = Checkpoint.load(Path(model))
-        others = None if consensus is None else Consensus.load(consensus, checkpoint)
-        return cls(checkpoint, consensus=others)
+        if consensus is None:
+            return cls(checkpoint)
+        from mrnn.captioning.consensus import Consensus  # datasets are for this alone
+
+        return cls(checkpoint, consensus=Consensus.load(consensus, checkpoint))
 
     @property
     def encoder(self) -> ImageEncoder:
@@ -239,7 +244,7 @@ class Captioner:
 
     def _ranked_by_consensus(
         self,
-        consensus: Consensus,
+        consensus: "Consensus",
         hypotheses: list[list[Hypothesis]],
         features: Float[np.ndarray, "N F"],
         count: int,

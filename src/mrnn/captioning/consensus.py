@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from mrnn.captioning.results import RerankResult
 from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.features import load_features
 from mrnn.errors import CheckpointError
@@ -71,19 +72,6 @@ class ConsensusOptions(BaseModel):
             )
         features = self.features or ("joint" if heads else "raw")
         return self.model_copy(update={"features": features})
-
-
-class RerankResult(BaseModel):
-    """The place of a hypothesis among those of its photo."""
-
-    model_config = ConfigDict(frozen=True)
-
-    score: float
-    """Its consensus score: the mean similarity, 0 to 10 by CIDEr-D, 0 to 1 by BLEU; a captioner
-    adds the reranking scores of a model with heads."""
-    rank: int
-    """From 1."""
-    rank_before: int
 
 
 @dataclass(frozen=True)

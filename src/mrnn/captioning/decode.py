@@ -10,7 +10,6 @@ import numpy as np
 from mrnn.captioning.beam_search import beam_search
 from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.hypotheses import Hypothesis, LanguageModel
-from mrnn.captioning.sampling import sample
 from mrnn.model.config import DecodingOptions
 from mrnn.shapes import Float
 
@@ -36,6 +35,8 @@ def decode(
     """
     constraints.check(options)
     if options.temperature:
+        from mrnn.captioning.sampling import sample  # numpy.random takes a while to import
+
         keys = range(len(images)) if keys is None else keys
         found = sample(model, images, options, constraints, keys)
     else:

@@ -129,7 +129,7 @@ def _lower_bounds(
     maxima += totals[:, None]
     starts = np.flatnonzero(np.diff(images, prepend=-1))
     sizes = np.diff(starts, append=len(images))
-    for size in np.unique(sizes):
+    for size in set(sizes.tolist()):
         if size * lanes < count:
             continue
         rows = starts[sizes == size][:, None] + np.arange(size)

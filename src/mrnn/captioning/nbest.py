@@ -12,11 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, Valida
 from mrnn.captioning.consensus import (
     ConsensusOptions,
     ConsensusScores,
-    RerankResult,
     TrainingCaptions,
     rerank_results,
     self_scores,
 )
+from mrnn.captioning.results import RerankResult
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features
 from mrnn.data.images import load_image

@@ -5,7 +5,18 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_serializer
 
-from mrnn.captioning.consensus import RerankResult
+
+class RerankResult(BaseModel):
+    """The place of a hypothesis among those of its photo."""
+
+    model_config = ConfigDict(frozen=True)
+
+    score: float
+    """Its consensus score: the mean similarity, 0 to 10 by CIDEr-D, 0 to 1 by BLEU; a captioner
+    adds the reranking scores of a model with heads."""
+    rank: int
+    """From 1."""
+    rank_before: int
 
 
 class Word(BaseModel):

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.decoding_flags import BeamSize, ExpectedCider, Likeness, decoding_options
+from mrnn.cli.decoding_flags import BeamSize, PredictedCiderWeight, SimilarityWeight, options_of
 from mrnn.cli.retrieval import (
-    Exact,
+    Exhaustive,
     Folds,
     MarginalImages,
-    RankingPrecision,
     measure_retrieval,
     retrieval_lines,
 )
@@ -35,7 +34,7 @@ from mrnn.cli.terminal import (
     show,
     tell,
 )
-from mrnn.errors import OptionsError
+from mrnn.errors import CheckpointError, OptionsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from mrnn.data.dataset import CaptionedImage
     from mrnn.evaluation.captions import Setting
     from mrnn.evaluation.evaluate import EvaluationReport
-    from mrnn.evaluation.retrieval import Retrieved
 
 
 class Task(StrEnum):
@@ -62,13 +60,12 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which split to measure on")] = "test",
     task: Annotated[Task, typer.Option(help="What to measure")] = Task.all,
     beam_size: BeamSize = None,
-    likeness: Likeness = None,
-    expected_cider: ExpectedCider = None,
+    similarity_weight: SimilarityWeight = None,
+    predicted_cider_weight: PredictedCiderWeight = None,
     consensus: ConsensusSource = None,
-    exact: Exact = False,
+    exhaustive: Exhaustive = False,
     marginal_images: MarginalImages = None,
-    precision: RankingPrecision = None,
-    fold_count: Folds = 1,
+    folds: Folds = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images")] = None,
     references: Draw = None,
     seed: Seed = 0,
@@ -95,7 +92,7 @@ def evaluate(
     dataset = Dataset.load(data)
     images, notes, draw = _drawn(dataset.split(split)[:limit], references, seed)
     if Task.retrieval in tasks:
-        notes += _folded(len(images), fold_count)
+        notes += _folded(len(images), folds)
     results = _results_file(coco_results, split, tasks) if coco_results else None
     ids = coco_ids([image.name for image in images]) if results else []
     captioner = Captioner.for_features(model, consensus_source(consensus))
@@ -104,18 +101,19 @@ def evaluate(
     if not training and Task.generation in tasks:
         notes.append(f"novel: {data} has no train split, whose captions would tell what is new")
     features = load_features(dataset, checkpoint.encoder).of(images)
-    given_flags = {
+    asked = {
+        "n_best": 1,
         "beam_size": beam_size,
-        "likeness": likeness,
-        "expected_cider": expected_cider,
+        "similarity_weight": similarity_weight,
+        "predicted_cider_weight": predicted_cider_weight,
     }
-    asked = {"n_best": 1} | {k: value for k, value in given_flags.items() if value is not None}
-    options = decoding_options(checkpoint.decoding, asked)
+    asked = {name: value for name, value in asked.items() if value is not None}
+    decoding, reranking = options_of(checkpoint.config, asked)
     with progress("Captioning", len(images)) as advance:
         report = evaluate_model(
             captioner, images, features,
-            tasks=tasks, options=options, training=training, frequencies=given,
-            with_meteor=meteor, seed=seed, on_image=advance,
+            tasks=tasks, decoding=decoding, reranking=reranking, training=training,
+            frequencies=given, with_meteor=meteor, seed=seed, on_image=advance,
         )  # fmt: skip
     if results:
         write_coco_results(results, ids, report.captions)
@@ -124,26 +122,19 @@ def evaluate(
     changes = {"settings": named | report.settings | draw, "notes": notes + report.notes}
     report = report.model_copy(update=changes)
     if Task.retrieval in tasks:
-        ranked = measure_retrieval(
-            checkpoint, model, dataset, images,
-            exact=exact, marginal_images=marginal_images, fold_count=fold_count,
-            precision=precision, seed=seed, required=task is Task.retrieval,
-        )  # fmt: skip
-        report = _with_retrieval(report, ranked, fold_count)
+        try:
+            found = measure_retrieval(
+                checkpoint, dataset, images,
+                exhaustive=exhaustive, marginal_images=marginal_images, folds=folds, seed=seed,
+            )  # fmt: skip
+            report = report.with_figures(
+                found.settings, found.intervals, found.notes, retrieval=found.scores
+            )
+        except CheckpointError as error:
+            if task is Task.retrieval:
+                raise
+            report = report.with_figures({}, {}, [f"retrieval: {error}"])
     show(report, lambda: f"{split} of {data}\n{_tables(report)}", as_json=as_json)
-
-
-def _with_retrieval(
-    report: "EvaluationReport", ranked: "Retrieved", fold_count: int
-) -> "EvaluationReport":
-    settings = ranked.settings | ({"folds": fold_count} if ranked.scores else {})
-    changes = {
-        "retrieval": ranked.scores,
-        "intervals": {**report.intervals, **ranked.intervals},
-        "settings": {**report.settings, **settings},
-        "notes": [*report.notes, *ranked.notes],
-    }
-    return report.model_copy(update=changes)
 
 
 def _drawn(
@@ -180,13 +171,13 @@ def _results_file(given: Path, split: str, tasks: "Sequence[Task]") -> Path:
 
 
 def _tables(report: "EvaluationReport") -> str:
-    from mrnn.evaluation.evaluate import decoding_told
+    from mrnn.evaluation.evaluate import describe_decoding
 
     settings = report.settings
     names = ("model", "recipe", "encoder")
     lines = ["; ".join(f"{name}: {settings[name]}" for name in names)]
     if report.perplexity is not None:
-        for key, name in (("perplexity", "perplexity"), ("perplexity_without_end", "")):
+        for key, name in (("perplexity", "perplexity"), ("perplexity_without_eos", "")):
             low, high = report.intervals[key]
             interval = f"{low:.2f} to {high:.2f}"
             lines.append(f"{name:<10} {getattr(report, key):7.2f}   {interval:<16} {settings[key]}")
@@ -196,7 +187,7 @@ def _tables(report: "EvaluationReport") -> str:
             f"{settings['vocabulary_words']:,}"
         )
     if report.generation is not None:
-        lines += [score_table(report), f"captions of the model: {decoding_told(settings)}"]
+        lines += [score_table(report), f"captions of the model: {describe_decoding(settings)}"]
     lines += retrieval_lines(report.retrieval, report.intervals, settings)
     if settings.get("folds", 1) != 1:
         lines.append(f"each figure of retrieval is the mean over {settings['folds']:,} folds")

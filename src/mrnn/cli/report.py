@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.decoding_flags import BeamSize, ExpectedCider, Likeness, decoding_options
+from mrnn.cli.decoding_flags import BeamSize, PredictedCiderWeight, SimilarityWeight, options_of
 from mrnn.cli.score import Meteor
 from mrnn.cli.terminal import (
     ConsensusSource,
@@ -21,8 +21,8 @@ from mrnn.files import write_whole
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import CaptionedImage
-    from mrnn.evaluation.report.ranks import Retrieval
     from mrnn.evaluation.report.report import Run, ShownImage
+    from mrnn.evaluation.retrieval import RetrievalReport
 
 
 def report(
@@ -34,8 +34,8 @@ def report(
     out: Annotated[Path, typer.Option(help="The page to write")] = Path("report.html"),
     limit: Annotated[int, typer.Option(min=1, help="How many photos to show")] = 200,
     beam_size: BeamSize = None,
-    likeness: Likeness = None,
-    expected_cider: ExpectedCider = None,
+    similarity_weight: SimilarityWeight = None,
+    predicted_cider_weight: PredictedCiderWeight = None,
     consensus: ConsensusSource = None,
     meteor: Meteor = True,
 ) -> None:
@@ -44,27 +44,33 @@ def report(
     from mrnn.data.dataset import Dataset
     from mrnn.data.features import load_features
     from mrnn.evaluation.report.page import report_page
-    from mrnn.evaluation.report.report import Run, make_report, read_epochs
+    from mrnn.evaluation.report.report import Run, make_report
     from mrnn.model.checkpoint import DEFAULT_MODEL
+    from mrnn.model.epochs import read_epochs
 
     check_output("--out", out)
     dataset = Dataset.load(data)
     images = dataset.split(split)
-    flags = {"beam_size": beam_size, "likeness": likeness, "expected_cider": expected_cider}
+    flags = {
+        "beam_size": beam_size,
+        "similarity_weight": similarity_weight,
+        "predicted_cider_weight": predicted_cider_weight,
+    }
     asked = {name: value for name, value in flags.items() if value is not None}
     folders = [run or DEFAULT_MODEL] + ([run_b] if run_b else [])
     runs = []
     for folder in folders:
         captioner = Captioner.for_features(folder, consensus_source(consensus))
-        if captioner.ranker is None:
+        checkpoint = captioner.checkpoint
+        if checkpoint.heads is None:
             tell(
-                f"Note: retrieval: {run_name(folder)} has not learned to rank, so nothing can be "
-                f"ranked. Run: mrnn train-ranking {folder} --data {data}"
+                f"Note: retrieval: {run_name(folder)} has no retrieval head. "
+                f"Run: mrnn train-heads {folder} --data {data}"
             )
-        features = load_features(dataset, captioner.checkpoint.encoder).of(images)
-        options = decoding_options(captioner.checkpoint.decoding, asked)
+        features = load_features(dataset, checkpoint.encoder).of(images)
+        decoding, reranking = options_of(checkpoint.config, asked)
         epochs = read_epochs(folder)
-        runs.append(Run(run_name(folder), captioner, features, options, epochs))
+        runs.append(Run(run_name(folder), captioner, features, decoding, reranking, epochs))
     runs = [replace(run, retrieval=_retrieval(run, images)) for run in runs]
     with progress("Captioning", len(images) * len(runs)) as advance:
         found = make_report(
@@ -80,17 +86,17 @@ def report(
     tell(f"Wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
-def _retrieval(run: "Run", images: "Sequence[CaptionedImage]") -> "Retrieval | None":
-    """As `mrnn evaluate` ranks."""
-    import torch
+def _retrieval(run: "Run", images: "Sequence[CaptionedImage]") -> "RetrievalReport | None":
+    """As `mrnn evaluate` measures it; None for a model without heads, or that sees no image."""
+    from mrnn.evaluation.evaluate import references_of
+    from mrnn.evaluation.retrieval import evaluate_retrieval
+    from mrnn.tokenizer import EncodedCaptions
 
-    from mrnn.evaluation.report.ranks import rank_split
-    from mrnn.precision import faster_precision
-
-    if run.captioner.ranker is None:
+    checkpoint = run.captioner.checkpoint
+    if checkpoint.heads is None or not checkpoint.config.model.sees_image:
         return None
-    precision = getattr(torch, faster_precision())
-    return rank_split(run.captioner.ranker, images, run.features, precision)
+    captions = EncodedCaptions.of(references_of(images), checkpoint.vocabulary)
+    return evaluate_retrieval(checkpoint.network, captions, run.features, heads=checkpoint.heads)
 
 
 def _tell_of_missing(images: "tuple[ShownImage, ...]") -> None:

@@ -1,88 +1,64 @@
-"""Rank photos for sentences and sentences for photos."""
+"""Figures of retrieval."""
 
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mrnn.cli.terminal import progress
-from mrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import CaptionedImage, Dataset
     from mrnn.evaluation.captions import Interval, Setting
-    from mrnn.evaluation.retrieval import RetrievalScores, Retrieved
+    from mrnn.evaluation.retrieval import RetrievalReport, RetrievalScores
     from mrnn.model.checkpoint import Checkpoint
 
-
-class Precision(StrEnum):
-    """Numbers that likelihoods are worked out in."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-Exact = Annotated[
-    bool, typer.Option("--exact", help="retrieval: by the likelihood of every pair, as the paper")
+Exhaustive = Annotated[
+    bool,
+    typer.Option("--exhaustive", help="retrieval: by the likelihood of every pair, as the paper"),
 ]
 MarginalImages = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="retrieval: training images for P(sentence) [default: the 10 nearest; exact: 200]",
+        help="retrieval: training images for P(sentence) "
+        "[default: the 10 nearest; exhaustive: 200]",
     ),
 ]
 Folds = Annotated[
     int, typer.Option("--folds", min=1, help="retrieval: means over so many parts of the split")
 ]
-RankingPrecision = Annotated[
-    Precision | None,
-    typer.Option(
-        "--precision",
-        help="retrieval: of the output layer's product [default: the faster here; exact: float32]",
-    ),
-]
 
 
 def measure_retrieval(
     checkpoint: "Checkpoint",
-    run: Path,
     dataset: "Dataset",
     images: "Sequence[CaptionedImage]",
     *,
-    exact: bool,
+    exhaustive: bool,
     marginal_images: int | None,
-    fold_count: int,
-    precision: Precision | None,
+    folds: int,
     seed: int,
-    required: bool,
-) -> "Retrieved":
-    """Figures of retrieval on some images; with time left on stderr."""
-    import torch
-
+) -> "RetrievalReport":
+    """Figures of retrieval on some images; with time left on stderr. Raises CheckpointError."""
     from mrnn.data.features import load_features
-    from mrnn.evaluation.retrieval import RankingPlan, Retrieved
+    from mrnn.evaluation.retrieval import evaluate_retrieval, marginal_features, pair_count
     from mrnn.tokenizer import EncodedCaptions
 
-    try:
-        if exact:
-            plan = RankingPlan.exactly(run, checkpoint, dataset, marginal_images, seed)
-        else:
-            plan = RankingPlan.fast(run, checkpoint, marginal_images)
-    except CheckpointError as error:
-        if required:
-            raise
-        return Retrieved(None, {}, {}, [f"retrieval: {error}"])
     captions = EncodedCaptions.of([image.words for image in images], checkpoint.vocabulary)
     features = load_features(dataset, checkpoint.encoder).of(images)
-    total = plan.pairs(len(captions), len(images), fold_count)
-    with progress("Ranking", total) as advance:
-        return plan.measure(
-            captions, features,
-            fold_count=fold_count, seed=seed, on_pairs=advance,
-            precision=getattr(torch, precision) if precision else None,
+    sampled = None
+    if exhaustive:
+        sampled = marginal_features(dataset, checkpoint, marginal_images, seed)
+    total = pair_count(
+        len(captions), len(images),
+        exhaustive=exhaustive, marginal_images=marginal_images, folds=folds,
+    )  # fmt: skip
+    with progress("Retrieval", total) as advance:
+        return evaluate_retrieval(
+            checkpoint.network, captions, features,
+            heads=checkpoint.heads, sampled=sampled, marginal_images=marginal_images,
+            folds=folds, seed=seed, on_pairs=advance,
         )  # fmt: skip
 
 
@@ -102,19 +78,16 @@ def retrieval_lines(
         yield _row(direction.replace("_", " "), list(found.model_dump().values()))
         yield _row("   95 % interval, from", lows)
         yield _row("                    to", highs)
-    exact = settings["ranking"] == "exact"
     yield (
         f"candidates: {settings['candidate_images']:,} images, "
         f"{settings['candidate_sentences']:,} sentences; equal scores {settings['equal_scores']}; "
         "an image's first sentence found counts"
     )
+    photos = "random" if settings["retrieval"] == "exhaustive" else "near"
     yield (
-        f"ranking {settings['ranking']}: likelihoods {'of ' if exact else ''}"
-        f"{settings['likelihoods']}, in {settings['ranking_precision']}; P(sentence) over "
-        f"{settings['marginal_images']:,} {'random' if exact else 'near'} training images"
+        f"{settings['retrieval']} retrieval: likelihoods {settings['likelihoods']}; P(sentence) "
+        f"over {settings['marginal_images']:,} {photos} training images"
     )
-    if settings["ranking_precision"] == "bfloat16":
-        yield "bfloat16: near ranks may change places; --precision float32 is the reference"
 
 
 def _row(name: str, figures: "Sequence[float]") -> str:

@@ -8,20 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from mrnn.errors import MissingExtraError, OptionsError
 from mrnn.files import check_writable
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
     from mrnn.evaluation.captions import ScoreReport
     from mrnn.evaluation.comparison import ComparisonReport
     from mrnn.evaluation.evaluate import EvaluationReport
@@ -44,11 +37,20 @@ DataFolder = Annotated[Path, typer.Argument(help="A dataset folder made by `mrnn
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]
 
 
-def bar(*columns: ProgressColumn) -> Progress:
+def bar(*columns: "ProgressColumn") -> "Progress":
     """Progress on stderr; none when that is not a terminal.
 
     What is printed meanwhile goes where it always does, and on a terminal above the bar, unwrapped.
     """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeRemainingColumn(), *columns,
@@ -60,6 +62,9 @@ def bar(*columns: ProgressColumn) -> Progress:
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
     """A bar over `total` photos; gives what to call for each, or for a number of them."""
+    if not sys.stderr.isatty():
+        yield lambda _=1: None
+        return
     with bar() as shown:
         task = shown.add_task(what, total=total)
         yield lambda count=1: shown.update(task, advance=count)

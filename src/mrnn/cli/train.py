@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import TaskID, TextColumn
 
 from mrnn.cli.terminal import bar, needs_torch, tell
 from mrnn.cli.train_heads import save_heads
@@ -57,6 +56,8 @@ def train(
 
 
 def _show_training(events: Iterable["Event"]) -> None:
+    from rich.progress import TaskID, TextColumn
+
     from mrnn.model.epochs import EpochDone
     from mrnn.training.events import RunFinished, RunStarted, StepDone
 

@@ -48,9 +48,9 @@ class EvaluationReport(BaseModel):
     direction and figure, as `image_to_sentence.r@1`."""
     notes: list[str] = []
     """What is null, and why; what is odd."""
-    captions: tuple[str, ...] = Field((), exclude=True)
+    captions: tuple[str, ...] = Field(default=(), exclude=True)
     """The first of each image; not in the JSON."""
-    ciders: tuple[float, ...] = Field((), exclude=True)
+    ciders: tuple[float, ...] = Field(default=(), exclude=True)
     """CIDEr-D of each; not in the JSON."""
 
     def with_figures(

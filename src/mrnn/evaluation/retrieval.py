@@ -87,12 +87,14 @@ def evaluate_retrieval(
     """
     if not network.config.sees_image:
         raise CheckpointError("This model sees no image, so it cannot tell images apart")
-    if sampled is None and heads is None:
-        raise CheckpointError(
-            "This model has no retrieval head; run mrnn train-heads, or add --exhaustive"
-        )
-    available = len(sampled if sampled is not None else heads.sampled_features)
-    count = min(marginal_images or (NEAREST if sampled is None else available), available)
+    photos = sampled
+    if photos is None:
+        if heads is None:
+            raise CheckpointError(
+                "This model has no retrieval head; run mrnn train-heads, or add --exhaustive"
+            )
+        photos = heads.sampled_features
+    count = min(marginal_images or (NEAREST if sampled is None else len(photos)), len(photos))
     scores: dict[str, list[RecallScores]] = {name: [] for name in RetrievalScores.model_fields}
     resampled: dict[str, list[np.ndarray]] = {name: [] for name in scores}
     all_ranks: dict[str, list[np.ndarray]] = {name: [] for name in scores}

@@ -150,8 +150,9 @@ class Network:
     def _look_up(self, words: Int[np.ndarray, " B"]) -> dict[str, Float32[np.ndarray, "B _"]]:
         """w(t), and V_w w(t) of a network with a multimodal layer; worked out once a word."""
         known, tables = self._tables
-        new = np.unique(words[~known[words]])
-        if len(new):
+        unknown = words[~known[words]]
+        if len(unknown):
+            new = np.flatnonzero(np.bincount(unknown))
             for table, rows in zip(tables.values(), self._words.run({"words": new}), strict=True):
                 table[new] = rows
             known[new] = True

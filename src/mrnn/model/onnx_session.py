@@ -48,6 +48,8 @@ def open_session(file: Path, mend: str, *, keeps_buffers: bool = True) -> Sessio
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count()
     options.log_severity_level = 4
+    # Threads that wait for work by spinning take the processor from the graph that runs next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_cpu_mem_arena = keeps_buffers
     try:
         session = onnxruntime.InferenceSession(

@@ -86,7 +86,7 @@ def caption_log_likelihoods(
 def log_marginals(scores: Float[np.ndarray, "S K"]) -> Float32[np.ndarray, " S"]:
     """Nats of log P(sentence), from the log-likelihoods with K sampled images."""
     sums = np.logaddexp.reduce(scores.astype(np.float64), axis=1)
-    return (sums - math.log(scores.shape[1])).astype(np.float32)
+    return np.asarray(sums - math.log(scores.shape[1]), dtype=np.float32)
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,8 @@ class FeatureSpace:
             photos = self._place(features[start : start + PHOTOS_AT_ONCE])
             scales, lengths = self._scales_and_squares(photos)
             products = photos @ self._training.T
-            for each in zip(photos, scales, lengths, products, strict=True):
-                found.append(self._choose(*each, count))
+            each = zip(photos, scales, lengths, products, strict=True)
+            found += [self._choose(*photo, count) for photo in each]
         return found
 
     def check(self, size: int) -> None:

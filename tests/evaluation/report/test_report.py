@@ -1,29 +1,25 @@
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mrnn.captioning.captioner import Captioner
-from mrnn.data.features import extract_features, load_features
-from mrnn.errors import OptionsError
+from mrnn.data.images import load_image
 from mrnn.evaluation.comparison import compare
 from mrnn.evaluation.evaluate import evaluate, references_of
-from mrnn.evaluation.report.ranks import rank_split
+from mrnn.evaluation.report.ranks import photo_ranks
 from mrnn.evaluation.report.report import (
     SIDE,
     Run,
     evenly_spaced,
     make_report,
     n_best,
-    read_epochs,
 )
+from mrnn.evaluation.retrieval import evaluate_retrieval
 from mrnn.metrics.cider import cider_d
-from mrnn.retrieval.ranking import Ranker
-
-EPOCH = {"epoch": 1, "train_perplexity": 9.5, "dev_perplexity": 8.5, "shuffled_perplexity": None,
-         "distinct": 0.5, "bleu_4": 0.1, "cider": 0.2, "best": True, "words_per_second": 1.0,
-         "seconds": 2.0}  # fmt: skip
+from mrnn.model.config import DecodingOptions, RerankingOptions
+from mrnn.tokenizer import EncodedCaptions
 
 
 @pytest.fixture
@@ -32,10 +28,11 @@ def images(colours):
 
 
 @pytest.fixture
-def run(colours, images, checkpoint, colour_encoder):
-    extract_features(colours, colour_encoder)
-    features = load_features(colours, colour_encoder.identity).of(images)
-    return Run("tiny", Captioner(checkpoint), features, checkpoint.decoding)
+def run(images, checkpoint, colour_encoder):
+    photos = [load_image(image.path) for image in images]
+    features = np.stack([colour_encoder.encode(colour_encoder.preprocess(p)) for p in photos])
+    decoding = checkpoint.config.decoding
+    return Run("tiny", Captioner(checkpoint), features, decoding, RerankingOptions())
 
 
 def report_on(runs, images, **options):
@@ -61,13 +58,13 @@ def test_photos_have_the_captions_of_their_features(run, images):
     for row, image in zip(rows, report.images, strict=True):
         (found,) = image.captions
         assert image.references == images[row].captions
-        assert len(found) == run.options.beam_size
+        assert len(found) == run.decoding.beam_size
         assert found[0].caption.text == report.runs[0].figures.captions[row]
         assert found[0].cider == pytest.approx(report.runs[0].figures.ciders[row])
 
 
 def test_two_runs_are_compared_on_all_photos(run, images):
-    other = Run("greedy", run.captioner, run.features[::-1], run.options)  # wrong photos
+    other = replace(run, name="other", features=run.features[::-1])  # of wrong photos
     report = report_on([run, other], images, limit=3)
     said = [found.figures.captions for found in report.runs]
     references = [image.captions for image in images]
@@ -76,12 +73,14 @@ def test_two_runs_are_compared_on_all_photos(run, images):
     assert all(len(image.captions) == 2 for image in report.images)
 
 
-def test_figures_of_retrieval_are_those_of_evaluate(run, images, ranking_run):
-    ranker = Ranker.load(ranking_run, run.captioner.checkpoint)
-    found = rank_split(ranker, images, run.features)
-    ranked = Run("ranked", run.captioner, run.features, run.options, retrieval=found)
+def test_figures_of_retrieval_are_those_of_evaluate(run, images, heads):
+    checkpoint = run.captioner.checkpoint
+    captions = EncodedCaptions.of(references_of(images), checkpoint.vocabulary)
+    found = evaluate_retrieval(checkpoint.network, captions, run.features, heads=heads)
+    ranked = replace(run, name="ranked", retrieval=found)
     report = report_on([run, ranked], images, limit=2)
-    assert [image.ranks for image in report.images] == [(None, row) for row in found.ranks[::15]]
+    ranks = photo_ranks(found, captions.image_rows)
+    assert [image.ranks for image in report.images] == [(None, row) for row in ranks[::15]]
     without, figures = (one.figures for one in report.runs)
     assert figures.retrieval == found.scores
     assert figures.intervals == without.intervals | found.intervals
@@ -102,8 +101,8 @@ def test_thumbnails_are_small_and_a_photo_that_is_gone_says_why(run, images):
     assert all(image.thumbnail and not image.problem for image in others)
 
 
-def test_the_first_of_the_n_best_is_the_best(run):
-    options = run.options.model_copy(update={"beam_size": 4})
+def test_the_first_of_the_n_best_is_the_best():
+    options = DecodingOptions(beam_size=4)
     assert n_best(options).n_best == 4
     assert n_best(options.model_copy(update={"temperature": 1.0})).n_best == 1
     assert n_best(options.model_copy(update={"beam_size": 50})).n_best == 20
@@ -121,13 +120,3 @@ def test_evenly_spaced(limit):
     assert len(rows) == min(30, limit)
     assert set(np.diff(rows).tolist()) <= {30 // limit, 30 // limit + 1, 1}
     assert set(rows) <= set(range(30))
-
-
-def test_the_training_curve(tmp_path):
-    assert read_epochs(tmp_path) == ()
-    file = tmp_path / "metrics.jsonl"
-    file.write_text(json.dumps(EPOCH) + "\n" + json.dumps({**EPOCH, "epoch": 2}) + "\n")
-    assert [epoch.epoch for epoch in read_epochs(tmp_path)] == [1, 2]
-    file.write_text(json.dumps(EPOCH) + "\n{}\n")
-    with pytest.raises(OptionsError, match=r"metrics\.jsonl:2 is not what mrnn train writes; move"):
-        read_epochs(tmp_path)

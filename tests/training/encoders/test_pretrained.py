@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from mrnn.errors import CheckpointError, OptionsError
+from mrnn.errors import CheckpointError, MissingExtraError, OptionsError
 from mrnn.model.image_encoder import EXPORTABLE
 from mrnn.training.encoders import pretrained
 from mrnn.training.encoders.pretrained import LAYERS, _torchvision, load_pretrained
@@ -105,7 +105,8 @@ def test_a_network_that_does_not_see_squares(torchvision):
 def test_without_the_extra(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(
-        OptionsError, match=rf"^To export {name} needs: pip install 'mrnn\[vision\]'$"
+        MissingExtraError,
+        match=rf"^Exporting {name} needs torchvision and timm\. Run: pip install 'mrnn\[vision\]'$",
     ):
         load_pretrained(name)
 

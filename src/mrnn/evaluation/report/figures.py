@@ -50,8 +50,8 @@ def figures_table(report: Report) -> str:
         + "".join(f'<p class="soft">{escaped(line)}</p>' for line in _retrieval_described(report))
         + "".join(f'<p class="soft">Note: {escaped(note)}</p>' for note in notes)
         + "".join(
-            f'<p class="soft">{label(report, number)} {escaped(run.name)} has not learned to rank, '
-            "so it has no figures of retrieval. mrnn train-ranking teaches it.</p>"
+            f'<p class="soft">{label(report, number)} {escaped(run.name)} has no retrieval head, '
+            "so it has no figures of retrieval; run mrnn train-heads.</p>"
             for number, run in enumerate(report.runs)
             if run.figures.retrieval is None
         )

@@ -25,7 +25,7 @@ from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.metrics.ngrams import Words
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.model.epochs import EpochDone
-from mrnn.shapes import Float16
+from mrnn.shapes import Float
 
 SHOWN = 200
 """Photos that a report shows, unless asked for more or fewer."""
@@ -103,7 +103,7 @@ class Run:
 
     name: str
     captioner: Captioner
-    features: Float16[np.ndarray, "N F"]
+    features: Float[np.ndarray, "N F"]
     """Of the split's images, in their order."""
     decoding: DecodingOptions
     reranking: RerankingOptions

