@@ -242,35 +242,36 @@ def _unreadable(file: Path, error: OSError) -> DataError:
 class KeyTable:
     """Where keys are found, in 24 bytes a row; sorted by their first halves."""
 
-    keys: UInt64[np.ndarray, "R 2"]
+    first: UInt64[np.ndarray, " R"]
+    second: UInt64[np.ndarray, " R"]
     rows: Int[np.ndarray, " R"]
 
     @classmethod
     def of(cls, keys: UInt64[np.ndarray, "R 2"], rows: Int[np.ndarray, " R"]) -> "KeyTable":
         """From keys in any order."""
         order = np.argsort(keys[:, 0], kind="stable")
-        return cls(keys[order], rows[order])
+        return cls(keys[order, 0], keys[order, 1], rows[order])
 
     def find(self, keys: UInt64[np.ndarray, "N 2"]) -> Int[np.ndarray, " N"]:
         """The row of each key, -1 for one that is not there."""
         found = np.full(len(keys), -1)
-        places = np.searchsorted(self.keys[:, 0], keys[:, 0])
-        open_ = np.arange(len(keys))
-        while len(open_):
-            open_ = open_[places[open_] < len(self.keys)]
-            near = self.keys[places[open_]]
-            open_, near = (part[near[:, 0] == keys[open_, 0]] for part in (open_, near))
-            same = near[:, 1] == keys[open_, 1]
-            found[open_[same]] = self.rows[places[open_[same]]]
-            open_ = open_[~same]
-            places[open_] += 1
+        places = np.searchsorted(self.first, keys[:, 0])
+        left = np.arange(len(keys))
+        while len(left):  # once, but for keys whose first halves are those of others
+            left = left[places[left] < len(self.first)]
+            left = left[self.first[places[left]] == keys[left, 0]]
+            same = self.second[places[left]] == keys[left, 1]
+            found[left[same]] = self.rows[places[left[same]]]
+            left = left[~same]
+            places[left] += 1
         return found
 
     def and_keys(self, keys: UInt64[np.ndarray, "N 2"], rows: Int[np.ndarray, " N"]) -> "KeyTable":
         """A table of these too."""
-        order = np.argsort(keys[:, 0], kind="stable")
-        places = np.searchsorted(self.keys[:, 0], keys[order, 0])
+        new = KeyTable.of(keys, rows)
+        places = np.searchsorted(self.first, new.first)
         return KeyTable(
-            np.insert(self.keys, places, keys[order], axis=0),
-            np.insert(self.rows, places, rows[order]),
+            np.insert(self.first, places, new.first),
+            np.insert(self.second, places, new.second),
+            np.insert(self.rows, places, new.rows),
         )

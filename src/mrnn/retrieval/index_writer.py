@@ -38,7 +38,7 @@ def index_photos(
         return {"vectors": model.heads.embed_image(features)}
 
     with _index_writer(folder, model.config("photos"), derive) as writer:
-        named = ((os.path.abspath(photo), Path(photo)) for photo in photos)
+        named = ((os.path.abspath(photo), photo) for photo in photos)
         added = add_photos(named, writer, lambda: model.encoder, on_photo, on_problem)
         if not (added.good.any() or added.new or added.changed):
             raise DataError(f"{folder}: no photo could be read, so there is nothing to index")
