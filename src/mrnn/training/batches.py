@@ -33,7 +33,7 @@ class Batch:
 
     @property
     def word_count(self) -> int:
-        """How many words are predicted, the end signs included."""
+        """How many words are predicted, `<eos>` included."""
         return int((self.targets != IGNORED).sum())
 
 
