@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,14 +37,16 @@ def index(
     if bool(photos) == bool(sentences):
         raise OptionsError("Give photos to index, or a file to --sentences")
     run = model or DEFAULT_MODEL
-    found: list[str]
+    found: Iterable[str | Path]
     if sentences:
         found = [line.strip() for _, line in read_lines(sentences)]
+        count = len(found)
     else:
         for path in photos or ():
             if not (os.path.lexists(path) or any(sign in path for sign in "*?[")):
                 raise OptionsError(f"{path}: no such file or folder; nothing was changed")
-        found = list(map(str, find_images(photos or ())))  # a path takes four times the memory
+        count = sum(1 for _ in find_images(photos or ()))
+        found = find_images(photos or ())  # not a list: of a million photos it fills the memory
     kind = "sentences" if sentences else "photos"
     problems = []
 
@@ -51,10 +54,10 @@ def index(
         problems.append(problem)
         tell(problem)
 
-    with progress("Indexing", len(found)) as advance:
+    with progress("Indexing", count) as advance:
         if sentences:
             made = PhotoIndex.build_sentences(
-                found, out, run,
+                map(str, found), out, run,
                 encoder_file=encoder_file, on_sentence=advance, on_problem=refuse,
             )  # fmt: skip
         else:
@@ -64,7 +67,7 @@ def index(
             )  # fmt: skip
     print(f"{out}: {len(made):,} {kind}{_told(made)}")
     if problems:
-        tell(f"{len(problems):,} of {len(found):,} {kind} could not be indexed")
+        tell(f"{len(problems):,} of {count:,} {kind} could not be indexed")
         raise typer.Exit(1)
 
 

@@ -25,7 +25,7 @@ from mrnn.data.feature_shard import Column, Shard, keys_of
 from mrnn.errors import DataError
 from mrnn.files import first_problem
 from mrnn.model.config import EncoderIdentity
-from mrnn.shapes import Bool, Int, UInt64
+from mrnn.shapes import Bool, Float, Int, UInt64
 
 FORMAT = 2
 CONFIG = "config.json"
@@ -74,10 +74,11 @@ class StoreConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_shards(self) -> "StoreConfig":
-        files = [shard.file for shard in self.shards]
-        for low, high in pairwise(sorted(files)):
-            if low == high:
-                raise ValueError(f"{low} is there twice")
+        numbers = [int(re.findall(r"\d+", shard.file)[0]) for shard in self.shards]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("a shard is there twice")
+        if numbers and max(numbers) > self.made:
+            raise ValueError(f"made is {self.made:,}, but there is a shard {max(numbers):,}")
         return self
 
     @property
@@ -170,9 +171,9 @@ class FeatureStore(Generic[Config]):
         Raises DataError where a value is not finite.
         """
         values = self._take(column, rows)
-        finite = np.isfinite(values)
-        if not finite.all():
-            place, own = self._place(int(rows[np.flatnonzero(~finite.all(axis=1))[0]]))
+        if not _all_finite(values):
+            bad = np.flatnonzero(~np.isfinite(values).all(axis=1))[0]
+            place, own = self._place(int(rows[bad]))
             problem = f"the {column} of row {own + 1} are not finite"
             raise damaged(self.shards[place].file, problem, self.mend)
         return values
@@ -195,6 +196,14 @@ class FeatureStore(Generic[Config]):
             here = places == place
             values[here] = self.shards[place].arrays[array][rows[here] - self.starts[place]]
         return values
+
+
+def _all_finite(values: Float[np.ndarray, "N X"]) -> bool:
+    """As `np.isfinite`, but for float16 twice as fast: by the bits of the exponent."""
+    if values.dtype != np.float16:
+        return bool(np.isfinite(values).all())
+    exponent = np.uint16(0x7C00)
+    return not ((values.view(np.uint16) & exponent) == exponent).any()
 
 
 def read_config(folder: Path, form: type[Config], mend: str) -> Config:
