@@ -5,16 +5,18 @@ import re
 
 import pytest
 
+from mrnn.data.dataset import write_dataset
 from mrnn.data.features import extract_features
+from tests.conftest import trained_model
 
 
 @pytest.fixture
-def evaluate(mrnn, monkeypatch, tmp_path, colours, colour_encoder, ranking_run):
-    """`mrnn evaluate` on a dataset beside it, by a model that can rank."""
+def evaluate(mrnn, monkeypatch, tmp_path, colours, colour_encoder, model_with_heads):
+    """`mrnn evaluate` on a dataset beside it, by a model with heads."""
     extract_features(colours, colour_encoder)
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments, model="ranking-run"):
+    def run(*arguments, model="model"):
         given = ("evaluate", model, "--data", "data", "--split", "dev", "--no-meteor")
         return mrnn(*given, *arguments)
 
@@ -22,20 +24,21 @@ def evaluate(mrnn, monkeypatch, tmp_path, colours, colour_encoder, ranking_run):
 
 
 def test_people_read_what_each_figure_depends_on(evaluate):
-    options = ("--references", "1", "--seed", "3", "--consensus", "self", "--likeness", "2")
-    options += ("--expected-cider", "0.5")
+    options = ("--references", "1", "--seed", "3", "--consensus", "self")
+    options += ("--similarity-weight", "2", "--predicted-cider-weight", "0.5")
     code, out, _ = evaluate(*options)
     assert code == 0
     for line in (
         r"dev of data",
-        r"model: ranking-run; recipe: tiny; encoder: colour \(.*",
-        r"perplexity  +\d.* to \d+\.\d\d +words, unknown ones as one sign, and end signs",
+        r"model: model; recipe: tiny; encoder: colour \(.*",
+        r"perplexity  +\d.* to \d+\.\d\d +words, <unk> and <eos> counted",
         r"captions of people: \d+ words, of which \d+ are not among the model's \d+",
         r" +c1   95 % interval    depends on",
-        r"captions of the model: beam_size 3, .*likeness 2\.0, expected_cider 0\.5, "
-        r"re-ranked by consensus \(self; by cider, 10 hypotheses, "
-        r"likelihood and expected CIDEr 0\.5 times\)",
+        r"captions of the model: beam_size 3, .*similarity_weight 2\.0, "
+        r"predicted_cider_weight 0\.5, re-ranked by consensus "
+        r"\(self; by cider, 10 hypotheses, model_weight 0\.5\)",
         r"candidates: 6 images, 6 sentences; equal scores by index; an image's first.*",
+        r"two-stage retrieval: likelihoods of 15 candidates a query; P\(sentence\) over 5 near .*",
         r"images: 6; references: 6 \(c1, 1 drawn of more, seed 3\); words: PTB, lower case.*",
         r"intervals: over images, 1,000 resamples, seed 3, document frequencies fixed",
     ):
@@ -48,10 +51,11 @@ def test_json_says_the_same(evaluate):
     assert code == 0
     settings = json.loads(out)["settings"]
     expected = {
-        "model": "ranking-run", "data": "data", "split": "dev", "images": 6, "references": 6,
+        "model": "model", "data": "data", "split": "dev", "images": 6, "references": 6,
         "protocol": "c1", "drawn_references": 1, "drawing_seed": 3, "resampling_seed": 3,
         "tokenizer": "PTB, lower case, without punctuation", "consensus": "self", "folds": 2,
-        "perplexity": "words, unknown ones as one sign, and end signs", "equal_scores": "by index",
+        "perplexity": "words, <unk> and <eos> counted", "equal_scores": "by index",
+        "retrieval": "two-stage",
         "rouge_l": "mean, beta 1.2", "beam_size": 3,
     }  # fmt: skip
     assert expected.items() <= settings.items()
@@ -81,8 +85,8 @@ def test_images_that_fill_no_fold_are_told(evaluate):
         ("--coco-results no/x.json", "--coco-results no/x.json: there is no folder no; make it"),
         ("--coco-results . --task perplexity", "--coco-results needs captions; give --task gen"),
         ("--consensus none.d", "none.d: not a dataset folder"),
-        ("--expected-cider -1", "--expected-cider: Input should be greater than or equal"),
-        ("--likeness -1", "--likeness: Input should be greater than or equal to 0"),
+        ("--predicted-cider-weight -1", "--predicted-cider-weight: Input should be greater than"),
+        ("--similarity-weight -1", "--similarity-weight: Input should be greater than or equal"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_caption(evaluate, monkeypatch, arguments, message):
@@ -95,3 +99,56 @@ def test_what_cannot_be_is_refused_before_any_caption(evaluate, monkeypatch, arg
 
 def test_figures_without_retrieval_take_any_folds(evaluate):
     assert evaluate("--folds", "7", "--task", "perplexity")[0] == 0
+
+
+def test_exhaustive_retrieval_needs_no_heads(evaluate, model):
+    code, out, err = evaluate("--task", "retrieval", "--exhaustive", "--marginal-images", "4")
+    assert (code, err) == (0, "")
+    line = "exhaustive retrieval: likelihoods of all pairs; P(sentence) over 4 random training"
+    assert line in out
+    (model / "heads.safetensors").unlink()
+    assert evaluate("--task", "retrieval", "--exhaustive", "--marginal-images", "4")[1] == out
+    many = evaluate("--task", "retrieval", "--exhaustive", "--marginal-images", "99")[2]
+    assert many == "Note: retrieval: P(sentence) over 24 training images, as there are no more\n"
+
+
+def test_a_model_without_heads_is_told_of_or_refused(evaluate, model):
+    (model / "heads.safetensors").unlink()
+    problem = "This model has no retrieval head; run mrnn train-heads, or add --exhaustive"
+    code, out, err = evaluate("--task", "retrieval")
+    assert (code, out, err) == (1, "", f"mrnn: {problem}\n")
+    code, out, err = evaluate("--json")
+    assert code == 0
+    assert json.loads(out)["retrieval"] is None
+    assert f"Note: retrieval: {problem}\n" in err
+
+
+@pytest.mark.parametrize("exhaustive", [[], ["--exhaustive"]])
+def test_figures_of_retrieval_have_intervals_in_both_directions(evaluate, exhaustive):
+    options = ("--task", "retrieval", "--marginal-images", "4", "--folds", "2", "--json")
+    code, out, err = evaluate(*options, *exhaustive)
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["perplexity"] is report["generation"] is None
+    for direction in ("image_to_sentence", "sentence_to_image"):
+        assert {"r@1", "r@5", "r@10", "median_rank"} <= set(report["retrieval"][direction])
+    assert report["settings"]["marginal_images"] == 4
+    assert report["settings"]["candidate_images"] == 3
+    assert {"sentence_to_image.r@1", "image_to_sentence.median_rank"} <= set(report["intervals"])
+
+
+def test_without_a_train_split_exhaustive_retrieval_takes_the_models_photos(evaluate, colours):
+    dev = [image for image in colours.images if image.split == "dev"]
+    write_dataset(dev, colours.folder, source="test", images_root=dev[0].path.parent)
+    code, out, _ = evaluate("--task", "retrieval", "--exhaustive", "--json")
+    assert code == 0
+    assert json.loads(out)["settings"]["marginal_images"] == 5
+
+
+def test_a_model_that_sees_no_image_retrieves_none(evaluate, vocabulary, colour_encoder, tmp_path):
+    trained_model(vocabulary, colour_encoder, sees_image=False).save(tmp_path / "blind")
+    code, out, err = evaluate("--exhaustive", "--json", model="blind")
+    problem = "This model sees no image, so it cannot tell images apart"
+    assert (code, json.loads(out)["retrieval"]) == (0, None)
+    assert f"Note: retrieval: {problem}\n" in err
+    assert evaluate("--task", "retrieval", model="blind") == (1, "", f"mrnn: {problem}\n")

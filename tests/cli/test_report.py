@@ -8,10 +8,10 @@ from mrnn.data.features import extract_features
 
 
 @pytest.fixture
-def report(mrnn, monkeypatch, tmp_path, colours, colour_encoder, checkpoint):
+def report(mrnn, monkeypatch, tmp_path, colours, colour_encoder, model):
     """`mrnn report` beside a dataset and a model: exit code and stderr."""
     extract_features(colours, colour_encoder)
-    checkpoint.save(tmp_path / "run")
+    shutil.copytree(model, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
@@ -25,13 +25,19 @@ def report(mrnn, monkeypatch, tmp_path, colours, colour_encoder, checkpoint):
 def test_a_page_is_written(report, tmp_path):
     code, err = report("run", "run", "--data", "data", "--limit", "4", "--out", "page.html")
     assert code == 0
-    assert err.count("so nothing can be ranked. Run: mrnn train-ranking run") == 2
+    assert err.count("run has no retrieval head. Run: mrnn train-heads run --data data") == 2
     assert "Wrote page.html (0.0 MB)" in err
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert text.count("<article>") == 4
     assert text.count("<td>neither</td>") == 7
     assert "run holds no metrics.jsonl" in text
-    assert {file.name for file in tmp_path.iterdir()} == {"data", "page.html", "photos", "run"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "data",
+        "model",
+        "page.html",
+        "photos",
+        "run",
+    }
 
 
 def test_captions_are_reranked_as_asked(report, tmp_path):
@@ -47,16 +53,16 @@ def test_captions_are_reranked_as_asked(report, tmp_path):
     assert '<th scope="row">novel</th>' in pages["self"]
 
 
-def test_likeness_counts_as_asked_where_the_model_ranks(report, tmp_path, ranking_run):
-    runs = ("ranking-run", "run", "--data", "data", "--out", "page.html")
-    code, err = report(*runs, "--likeness", "2", "--expected-cider", "0.5")
+def test_weights_take_effect_where_the_model_has_heads(report, tmp_path, model_with_heads):
+    runs = ("model", "run", "--data", "data", "--out", "page.html")
+    code, err = report(*runs, "--similarity-weight", "2", "--predicted-cider-weight", "0.5")
     assert code == 0
-    assert "Note: likeness: left out, as the model has not learned to rank" in err
+    assert "Note: similarity_weight: ignored: this model has no heads; run mrnn train-heads" in err
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert text.count("likeness 2.0, expected_cider 0.5") == 1
+    assert text.count("similarity_weight 2.0, predicted_cider_weight 0.5") == 1
     assert '<th scope="row">R@1, image to sentence</th>' in text
-    assert "run has not learned to rank" in text
-    assert report(*runs, "--likeness", "x")[0] == 2
+    assert "run has no retrieval head" in text
+    assert report(*runs, "--similarity-weight", "x")[0] == 2
 
 
 def test_photos_that_are_gone_do_not_stop_it(report, tmp_path):

@@ -155,4 +155,5 @@ class _Beam:
             return len(group) >= width
         kept = sorted((h.score for h in group), reverse=True)[:width]
         # The total of what is unfinished, divided by this, bounds the score that it ends with.
-        return kept[-1] >= best_total / (self.options.max_length + 1) ** self.options.length_penalty
+        longest = self.options.max_length + 1
+        return kept[-1] >= best_total / float(longest**self.options.length_penalty)

@@ -54,7 +54,7 @@ class Hypothesis:
 
 def length_normalized(word_log_probabilities: tuple[float, ...], length_penalty: float) -> float:
     """The score of a finished sentence: log P / length^penalty, `<eos>` counted."""
-    return sum(word_log_probabilities) / len(word_log_probabilities) ** length_penalty
+    return float(sum(word_log_probabilities) / len(word_log_probabilities) ** length_penalty)
 
 
 @dataclass(frozen=True)

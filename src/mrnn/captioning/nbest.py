@@ -236,7 +236,8 @@ class PhotoFeatures:
         with suppress(ValueError):  # a null character is in no path
             name = self._names.get(str(Path(name).resolve()), name)
         if name in self._features.rows:
-            return self._features[np.array([self._features.rows[name]])][0]
+            row = self._features.rows[name]
+            return np.asarray(self._features[np.array([row])][0])
         self._encoder = self._encoder or self.load_encoder()
         try:
             photo = load_image(each.image, least_side=self.identity.least_side)

@@ -64,6 +64,4 @@ def _word_log_probabilities(
             owners, state, nodes[rows] = owners[parents], state[parents], places
         log_probabilities, state = network.step(words, state, images[owners])
         found[rows, step] = log_probabilities[nodes[rows], targets[rows, step]]
-    return [
-        tuple(steps[: length + 1].tolist()) for steps, length in zip(found, lengths, strict=True)
-    ]
+    return [tuple(found[row, : length + 1].tolist()) for row, length in enumerate(lengths.tolist())]

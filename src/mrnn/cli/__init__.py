@@ -12,6 +12,7 @@ import typer
 from mrnn import __version__
 from mrnn.cli.caption import caption
 from mrnn.cli.check import check
+from mrnn.cli.compare import compare
 from mrnn.cli.demo import demo
 from mrnn.cli.evaluate import evaluate
 from mrnn.cli.export import export
@@ -20,7 +21,7 @@ from mrnn.cli.extract import extract
 from mrnn.cli.prepare import prepare
 from mrnn.cli.report import report
 from mrnn.cli.rerank import rerank
-from mrnn.cli.score import compare, score
+from mrnn.cli.score import score
 from mrnn.cli.search import index, search
 from mrnn.cli.terminal import tell
 from mrnn.cli.train import train

@@ -51,6 +51,7 @@ def open_session(file: Path, mend: str, *, keeps_buffers: bool = True) -> Sessio
     # Threads that wait for work by spinning take the processor from the graph that runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_cpu_mem_arena = keeps_buffers
+    options.enable_mem_pattern = False  # one is kept for each number of rows that ever came
     try:
         session = onnxruntime.InferenceSession(
             str(file), options, providers=["CPUExecutionProvider"]

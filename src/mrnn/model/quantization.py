@@ -56,4 +56,4 @@ def rounded(matrix: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C"]:
 def _power_of_two(values: Float[np.ndarray, "R 1"]) -> Float[np.ndarray, "R 1"]:
     """The least power of two that is not below each value."""
     mantissa, exponent = np.frexp(values.astype(np.float32))
-    return np.ldexp(np.float32(1), exponent - (mantissa == 0.5)).astype(np.float32)
+    return np.asarray(np.ldexp(np.float32(1), exponent - (mantissa == 0.5)), np.float32)

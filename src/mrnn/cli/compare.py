@@ -1,0 +1,96 @@
+"""Compare the captions of two systems."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mrnn.cli.score import (
+    Draw,
+    Frequencies,
+    Hypotheses,
+    Meteor,
+    ReferenceFiles,
+    Seed,
+    Split,
+    basis_lines,
+    match,
+)
+from mrnn.cli.terminal import Json, show
+
+if TYPE_CHECKING:
+    from mrnn.evaluation.comparison import ComparisonReport, Difference
+
+
+def compare(
+    hypotheses_a: Hypotheses,
+    hypotheses_b: Hypotheses,
+    reference_files: ReferenceFiles,
+    *,
+    split: Split = None,
+    references: Draw = None,
+    seed: Seed = 0,
+    meteor: Meteor = True,
+    frequencies: Frequencies = None,
+    top: Annotated[int, typer.Option(min=0, help="How many images to show for each")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Compare two systems on the same images: a paired bootstrap."""
+    from mrnn.evaluation.comparison import compare as compare_captions
+    from mrnn.metrics.cider import DocumentFrequencies
+
+    given = DocumentFrequencies.load(frequencies) if frequencies else None
+    systems = [hypotheses_a, hypotheses_b]
+    matched, drawn, draw = match(systems, reference_files, split, references, seed)
+    report = compare_captions(
+        matched.images,
+        matched.systems[0],
+        matched.systems[1],
+        drawn,
+        frequencies=given,
+        with_meteor=meteor,
+        top=top,
+        seed=seed,
+    )
+    told = {"notes": matched.notes + report.notes, "settings": report.settings | draw}
+    report = report.model_copy(update=told)
+    head = f"A  {hypotheses_a}\nB  {hypotheses_b}"
+    show(report, lambda: f"{head}\n{_comparison(report)}", as_json=as_json)
+
+
+def _comparison(report: "ComparisonReport") -> str:
+    from mrnn.evaluation.captions import MEASURES
+
+    head = f"{'':<10} {'A':>7} {'B':>7}   {'A - B':>7}   95 % interval      better on (images)"
+    lines = [head]
+    for key, name in MEASURES.items():
+        found = report.differences[key]
+        if found is None:
+            lines.append(f"{name:<10}     n/a     n/a")
+            continue
+        low, high = found.interval
+        lines.append(
+            f"{name:<10} {found.a:7.3f} {found.b:7.3f}   {found.difference:+7.3f}   "
+            f"{low:+.3f} to {high:+.3f}   A {found.wins_a:,}, B {found.wins_b:,}"
+        )
+    lines += [basis_lines(report.settings, "paired over images"), ""]
+    lines += [_verdict(MEASURES[key], found) for key, found in report.differences.items() if found]
+    for label, wins in (("A", report.wins_a), ("B", report.wins_b)):
+        if wins:
+            lines += ["", f"{label} is most ahead, by CIDEr-D, on:"]
+        for win in wins:
+            lines += [
+                win.image,
+                f"  A {win.cider_a:6.3f}  {win.a}",
+                f"  B {win.cider_b:6.3f}  {win.b}",
+            ]
+    return "\n".join(lines)
+
+
+def _verdict(name: str, found: "Difference") -> str:
+    low, high = found.interval
+    if low <= 0 <= high:
+        return f"{name}: no difference beyond chance, 95 % interval {low:.3f} to {high:.3f}"
+    better = "A" if found.difference > 0 else "B"
+    low, high = sorted((abs(low), abs(high)))
+    gap = abs(found.difference)
+    return f"{name}: {better} is better by {gap:.3f}, 95 % interval {low:.3f} to {high:.3f}"
