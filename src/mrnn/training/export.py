@@ -25,10 +25,12 @@ from mrnn.model.network import (
     IMAGE,
     LANGUAGE,
     LAYOUT,
+    MODEL,
     OUTPUT,
     SEARCH,
     WEIGHTS,
     WORDS,
+    describe,
     read_layout,
     searches_in_int8,
     state_size,
@@ -51,7 +53,7 @@ def export_graphs(folder: Path, config: ModelConfig) -> None:
         graphs[SEARCH] = _search_graph
     for name, build in graphs.items():
         model = build(Graph(tensors), config)
-        model.metadata_props.add(key=LAYOUT, value=digest)
+        onnx.helper.set_model_props(model, {LAYOUT: digest, MODEL: describe(config)})
         write_whole(folder / name, model.SerializeToString())
 
 
