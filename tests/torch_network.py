@@ -19,9 +19,15 @@ def torch_network(checkpoint):
     return network.eval()
 
 
+def log_probabilities(network, words, features):
+    """Nats [B T V] of every next word, in one forward pass."""
+    language, _ = network.encode_words(words, network.initial_state(len(words)))
+    return network.fuse(language, network.encode_image(features)[:, None])
+
+
 def word_log_likelihoods(network, sentence, feature):
     """Nats of each word and of `<eos>`, in one forward pass of one pair."""
     words, targets = torch.tensor([[0, *sentence]]), torch.tensor([*sentence, 1])
     with torch.no_grad():
-        logits = network(words, torch.from_numpy(np.float32(feature))[None])[0]
-    return logits.log_softmax(1)[torch.arange(len(targets)), targets].double().numpy()
+        found = log_probabilities(network, words, torch.from_numpy(np.float32(feature))[None])[0]
+    return found[torch.arange(len(targets)), targets].double().numpy()

@@ -108,7 +108,7 @@ def first_problem(error: ValidationError) -> str:
         return _LINE.sub(" at", problem["msg"])
     # A key may hold what ends a line.
     keys = [key if str(key).isprintable() else repr(key)[1:-1] for key in problem["loc"]]
-    place = f"{'.'.join(map(str, keys))}: " if keys else ""
+    place = f"{'.'.join(map(str, keys)):.100}: " if keys else ""
     found = "" if problem["type"] == "missing" else f", not {problem['input']!r:.80}"
     return f"{place}{problem['msg']}{found}"
 

@@ -17,14 +17,14 @@ def seen():
     return random_images(3, 6, seed=5)
 
 
-@pytest.mark.parametrize("exponent", [0.0, 0.7, 1.0])
-def test_a_beam_as_wide_as_the_language_equals_exhaustive_search(seen, exponent):
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.0])
+def test_a_beam_as_wide_as_the_language_equals_exhaustive_search(seen, length_penalty):
     model = TableModel(6)
-    options = DecodingOptions(beam_size=200, n_best=12, max_length=4, length_penalty=exponent)
+    options = DecodingOptions(beam_size=200, n_best=12, max_length=4, length_penalty=length_penalty)
     found = decode(model, seen, options)
     for image, hypotheses in enumerate(found):
         every = [
-            (sum(steps) / len(steps) ** exponent, sentence)
+            (sum(steps) / len(steps) ** length_penalty, sentence)
             for sentence, steps in model.sentences(seen[image], 4)
         ]
         best = sorted(every, reverse=True)[:12]
@@ -52,10 +52,10 @@ def test_greedy_takes_the_likeliest_word_each_time(seen):
     st.integers(0, 10_000), st.integers(1, 7), st.integers(1, 7), st.integers(1, 5),
     st.floats(0, 1.5),
 )  # fmt: skip
-def test_whatever_the_options_sentences_are_whole(seed, beam_size, n_best, longest, exponent):
+def test_whatever_the_options_sentences_are_whole(seed, beam_size, n_best, longest, length_penalty):
     model = TableModel(5, seed, sharpness=6)
     options = DecodingOptions(
-        beam_size=beam_size, n_best=n_best, max_length=longest, length_penalty=exponent
+        beam_size=beam_size, n_best=n_best, max_length=longest, length_penalty=length_penalty
     )
     seen = np.zeros((2, 5))
     for hypotheses in decode(model, seen, options):
@@ -113,13 +113,13 @@ WORDS = st.sampled_from([3, 4, 5])
     st.integers(1, 2),
 )  # fmt: skip
 def test_a_wide_beam_finds_all_that_keeps_to_the_options(
-    seed, shortest, longest, ngram, must, must_not, prefix, groups
+    seed, shortest, longest, ngram, force, bad, prefix, groups
 ):
     options = DecodingOptions(
         beam_size=200 * groups, n_best=1000, min_length=min(shortest, longest),
         max_length=longest, no_repeat_ngram=ngram, beam_groups=groups,
     )  # fmt: skip
-    constraints = Constraints(tuple(must), tuple(must_not), tuple(prefix))
+    constraints = Constraints(tuple(force), tuple(bad), tuple(prefix))
     model, image = TableModel(6, seed), np.zeros(6)
     every = [
         (sum(steps) / len(steps) ** 0.7, sentence)
@@ -140,13 +140,13 @@ def test_a_wide_beam_finds_all_that_keeps_to_the_options(
     st.integers(0, 3), st.sets(WORDS, max_size=2), st.sets(WORDS, max_size=1), st.integers(1, 3),
 )  # fmt: skip
 def test_a_narrow_beam_keeps_to_the_options(
-    seed, beam_size, shortest, longest, ngram, must, must_not, groups
+    seed, beam_size, shortest, longest, ngram, force, bad, groups
 ):
     options = DecodingOptions(
         beam_size=beam_size, n_best=3, min_length=min(shortest, longest), max_length=longest,
         no_repeat_ngram=0 if ngram == 1 else ngram, beam_groups=groups,
     )  # fmt: skip
-    constraints = Constraints(tuple(must - must_not), tuple(must_not), (4,) * (4 not in must_not))
+    constraints = Constraints(tuple(force - bad), tuple(bad), (4,) * (4 not in bad))
     model, seen = TableModel(6, seed, 6), random_images(2, 6)
     for image, found in enumerate(decode(model, seen, options, constraints)):
         assert found
@@ -174,16 +174,16 @@ def keeps_to(sentence, options, constraints):
     )
 
 
-def test_words_that_must_appear_are_found_not_pasted_on():
+def test_force_words_are_found_not_pasted_on():
     """Word 5 is likely after 3 4 only; the likeliest sentence with it has it there."""
     model = TableModel(6, sharpness=0)
     model.logits[BOS, BOS, 3] = model.logits[BOS, 3, 4] = 5
     model.logits[3, 4, [EOS, 5]] = [8.0, 4.0]
     model.logits[4, 5, 4] = model.logits[5, 4, EOS] = 8
-    image, must = np.zeros((1, 6)), Constraints(force_words=(5,))
+    image, force = np.zeros((1, 6)), Constraints(force_words=(5,))
     options = DecodingOptions(beam_size=2, max_length=8, length_penalty=0)
     ((free, *_),) = decode(model, image, options)
-    ((held, *_),) = decode(model, image, options, must)
+    ((held, *_),) = decode(model, image, options, force)
     assert free.words == (3, 4)
     assert held.words == (3, 4, 5, 4)
 

@@ -1,18 +1,27 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from mrnn.captioning.captioner import BATCH, NO_CHOICE, Captioner
+from mrnn.captioning.captioner import (
+    LARGEST_BATCH,
+    LEAST_BATCH,
+    NO_CHOICE,
+    NO_HEADS,
+    Captioner,
+    photos_at_once,
+)
+from mrnn.captioning.decode import decode
 from mrnn.captioning.results import ImageCaptions
 from mrnn.errors import CheckpointError, ImageError, OptionsError
-from mrnn.model.checkpoint import Checkpoint
-from mrnn.model.config import DecodingOptions
-from tests.conftest import COLOURS
+from mrnn.model.config import DecodingOptions, RerankingOptions
+from mrnn.model.network import Int8Search
+from tests.conftest import COLOURS, trained_model
+from tests.torch_network import torch_network, word_log_likelihoods
 
-FIT = ("likeness", "expected_cider")
+WEIGHTS = ("similarity_weight", "predicted_cider_weight")
 
 
 @pytest.fixture
@@ -25,13 +34,19 @@ def photos(colours):
     return [image.path for image in colours.images]
 
 
+def feature_of(captioner, photo):
+    with Image.open(photo) as image:
+        return captioner.encoder.encode(captioner.encoder.preprocess(image.convert("RGB")))
+
+
+def texts(result):
+    return [caption.text for caption in result.captions]
+
+
 def same(found, expected):
-    """Equal but for the names, and for rounding in the log-probabilities."""
-    assert len(found.captions) == len(expected.captions) > 0
-    for one, other in zip(found.captions, expected.captions, strict=True):
-        assert one.text == other.text
-        assert one.log_probability == pytest.approx(other.log_probability, abs=1e-4)
-    assert found.familiarity == pytest.approx(expected.familiarity, abs=2e-3)
+    """Equal but for the names of the photos."""
+    assert len(found.captions) > 0
+    assert found == expected.model_copy(update={"image": found.image})
 
 
 # What goes in
@@ -61,24 +76,51 @@ def test_one_photo_gives_a_result_and_several_a_list(captioner, photos):
         assert [result.image for result in found] == [str(path) for path in several]
 
 
-def test_batches_do_not_change_what_is_said(captioner, photos):
-    assert len(photos) > BATCH
-    for found, path in zip(captioner.caption(photos), photos, strict=True):
-        same(found, captioner.caption(path))
+@pytest.mark.parametrize(
+    "options",
+    [
+        DecodingOptions(beam_size=50, n_best=3, max_length=6),
+        DecodingOptions(beam_groups=2, beam_size=40, n_best=3, max_length=6),
+        DecodingOptions(temperature=1.5, n_best=50, max_length=6),
+    ],
+)
+def test_a_photo_is_captioned_alone_as_among_others(captioner, photos, options):
+    assert photos_at_once(options) < LEAST_BATCH < len(photos)
+    for found, path in zip(captioner.caption(photos, options), photos, strict=True):
+        same(found, captioner.caption(path, options))
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({"beam_size": 1}, 200),
+        ({"beam_size": 3}, 66),
+        ({"beam_size": 3, "n_best": 7}, 28),
+        ({"beam_size": 8, "beam_groups": 3}, 22),
+        ({"beam_size": 10, "force_words": ("a", "wall")}, 6),
+        ({"temperature": 1, "n_best": 20}, 10),
+        ({"beam_size": 1000}, 1),
+        ({"temperature": 1, "n_best": 1000}, 1),
+    ],
+)
+def test_about_as_many_hypotheses_go_through_the_network_at_once(options, count):
+    assert photos_at_once(DecodingOptions(**options)) == count
 
 
 def test_a_stream_reads_no_further_than_it_must(captioner, photos):
     taken = []
 
     def sources():
-        for path in photos:
+        for path in [*photos, *photos, *photos]:
             taken.append(path)
             yield path
 
-    stream = captioner.stream(sources())
-    assert next(stream).image == str(photos[0])
-    assert len(taken) == BATCH
-    assert len(list(stream)) == len(photos) - 1
+    for beam_size, batch_size in ((50, LEAST_BATCH), (1, LARGEST_BATCH)):
+        taken.clear()
+        stream = captioner.stream(sources(), DecodingOptions(beam_size=beam_size, max_length=3))
+        assert next(stream).image == str(photos[0])
+        assert len(taken) == batch_size
+        assert len(list(stream)) == 3 * len(photos) - 1
 
 
 def test_bad_photos_keep_their_places(captioner, photos, tmp_path):
@@ -86,27 +128,23 @@ def test_bad_photos_keep_their_places(captioner, photos, tmp_path):
     bad.write_bytes(b"not a photo")
     mixed = [bad, photos[0], tmp_path / "none.jpg", *photos[1:20], np.zeros(3), bad]
     found = captioner.caption(mixed)
+    wrong = {0: f"{bad}: not a JPEG", 2: f"{tmp_path}/none.jpg: no such file",
+             22: "array: shape (3,)", 23: f"{bad}: not a JPEG"}  # fmt: skip
     assert len(found) == len(mixed)
-    for source, result in zip(mixed, found, strict=True):
-        if source in (photos[:20]) if not isinstance(source, np.ndarray) else False:
-            assert result.error is None
-            assert result.image == str(source)
-            same(result, captioner.caption(source))
-        else:
-            assert result.error
+    for place, (source, result) in enumerate(zip(mixed, found, strict=True)):
+        if place in wrong:
+            assert result.error.startswith(wrong[place])
             assert result.captions == ()
             assert result.familiarity is None
-    assert found[0].error.startswith(f"{bad}: not a JPEG")
-    assert found[2].error.endswith("none.jpg: no such file")
-    assert found[-2].error.startswith("array: shape (3,)")
+        else:
+            assert result == captioner.caption(source)
     assert str(found[2]) == f"({found[2].error})"
     assert str(found[1]) == found[1].captions[0].text
 
 
 def test_a_batch_of_bad_photos_alone(captioner, tmp_path):
-    assert [r.error is None for r in captioner.caption([tmp_path / "a", tmp_path / "b"])] == [
-        *(False, False)
-    ]
+    results = captioner.caption([tmp_path / "a", tmp_path / "b"])
+    assert [bool(result.error) for result in results] == [True, True]
 
 
 def test_a_single_bad_photo_raises(captioner, tmp_path):
@@ -129,39 +167,47 @@ def test_a_name_that_is_no_utf8_is_escaped(captioner, photos, tmp_path):
 # What comes out
 
 
-def test_words_and_the_end_sign_add_up_to_the_caption(captioner, checkpoint, photos):
-    """Against the network itself, a word at a time."""
-    result = captioner.caption(photos[0], DecodingOptions(n_best=4, maximum_words=5))
-    pixels = captioner.encoder.preprocess(Image.open(photos[0]))
-    features = torch.from_numpy(captioner.encoder.encode(pixels[None]))
+def test_words_and_the_end_of_the_sentence_add_up_to_the_caption(captioner, checkpoint, photos):
+    """Against PyTorch, a whole sentence at once."""
+    result = captioner.caption(photos[0], DecodingOptions(n_best=4, max_length=5))
+    feature, network = feature_of(captioner, photos[0]), torch_network(checkpoint)
     assert len(result.captions) == 4
     for caption in result.captions:
         ids = checkpoint.vocabulary.encode([word.word for word in caption.words])
-        with torch.inference_mode():
-            log_probs = checkpoint.model(torch.tensor([[0, *ids]]), features)[0].log_softmax(-1)
-        expected = [float(log_probs[place, word]) for place, word in enumerate([*ids, 1])]
-        assert [w.log_probability for w in caption.words] == pytest.approx(expected[:-1], abs=1e-4)
-        assert caption.log_probability == pytest.approx(sum(expected), abs=1e-4)
+        expected = word_log_likelihoods(network, ids, feature)
+        found = [word.log_probability for word in caption.words]
+        assert found == pytest.approx(expected[:-1], abs=1e-4)
+        assert caption.log_probability == pytest.approx(expected.sum(), abs=1e-4)
         assert caption.text == " ".join(word.word for word in caption.words)
 
 
 def test_options_default_to_those_of_the_model(captioner, photos):
     (caption,) = captioner.caption(photos[0]).captions
     assert len(caption.words) <= 6
-    options = DecodingOptions(beam_size=1, n_best=3, maximum_words=2)
+    options = DecodingOptions(beam_size=1, n_best=3, max_length=2)
     captions = captioner.caption(photos[0], options).captions
     assert len({caption.text for caption in captions}) == 3
     assert max(len(caption.words) for caption in captions) <= 2
 
 
-def test_described_features_are_captioned_as_their_photos(captioner, photos):
-    pixels = np.stack([captioner.encoder.preprocess(Image.open(path)) for path in photos[:5]])
-    features = torch.from_numpy(captioner.encoder.encode(pixels))
-    for found, path in zip(captioner.describe(features), photos, strict=False):
-        assert found[0].text == captioner.caption(path).captions[0].text
+def test_features_are_described_as_their_photos_are_captioned(captioner, photos):
+    features = np.stack([feature_of(captioner, path) for path in photos[:5]])
+    found = captioner.describe(features)
+    assert found == [result.captions for result in captioner.caption(photos[:5])]
+    assert captioner.describe(features[:0]) == []
 
 
-def test_familiarity_is_rounded_and_low_for_what_is_strange(captioner):
+def test_sampled_captions_of_features_depend_on_keys_or_on_the_features(captioner):
+    features = np.random.default_rng(0).random((6, 7), dtype=np.float32)
+    options = DecodingOptions(temperature=2, n_best=3, max_length=6)
+    found = captioner.describe(features, options)
+    assert captioner.describe(features[3:], options) == found[3:]
+    keyed = captioner.describe(features, options, keys=range(6))
+    assert keyed != found
+    assert captioner.describe(features[3:], options, keys=range(3, 6)) == keyed[3:]
+
+
+def test_familiarity_is_rounded_and_a_fraction(captioner):
     results = captioner.caption([np.full((9, 9, 3), c, np.uint8) for c in COLOURS.values()])
     for result in results:
         assert result.familiarity == round(result.familiarity, 3)
@@ -176,12 +222,24 @@ def test_results_survive_json(captioner, photos):
 # Loaded
 
 
-def test_load_finds_model_and_encoder(checkpoint, colour_encoder, photos, tmp_path):
-    checkpoint.save(tmp_path / "run")
-    loaded = Captioner.load(str(tmp_path / "run"))
-    assert loaded.encoder is colour_encoder
-    before = Captioner(Checkpoint.load(tmp_path / "run"), colour_encoder)
-    assert loaded.caption(photos[:4]) == before.caption(photos[:4])
+def test_load_finds_model_and_encoder(captioner, model, photos):
+    loaded = Captioner.load(str(model))
+    assert loaded.encoder.identity == captioner.encoder.identity
+    assert loaded.caption(photos[:4]) == captioner.caption(photos[:4])
+
+
+def test_load_takes_the_file_of_an_encoder_that_does_not_ship(
+    captioner, model, photos, monkeypatch, tmp_path
+):
+    file = captioner.encoder.file.rename(tmp_path / "mine.onnx")
+    loaded = Captioner.load(model, encoder_file=str(file))
+    assert loaded.caption(photos[0]) == captioner.caption(photos[0])
+
+
+def test_an_encoder_that_is_not_there(captioner, model):
+    captioner.encoder.file.unlink()
+    with pytest.raises(OptionsError, match=r"^The package ships no encoder 'colour'"):
+        Captioner.load(model)
 
 
 def test_an_encoder_of_other_weights_is_refused(checkpoint, colour_encoder):
@@ -191,96 +249,130 @@ def test_an_encoder_of_other_weights_is_refused(checkpoint, colour_encoder):
 
     with pytest.raises(
         CheckpointError,
-        match=r"^The model was trained on colour \(.*weights 0000000000000000\), but the encoder "
-        r"here is colour \(.*weights abcdabcdabcdabcd\); give the weights it was "
-        r"trained on, by --weights FILE$",
+        match=r"^The model was trained on colour \(.*weights [0-9a-f]{16}\), not on "
+        r"colour \(.*weights abcdabcdabcdabcd\); give the encoder that it was trained on$",
     ):
         Captioner(checkpoint, Other())
 
 
-def test_an_encoder_that_is_not_there(checkpoint, tmp_path):
-    checkpoint.save(tmp_path / "run")
-    with pytest.raises(OptionsError, match="There is no encoder 'colour'"):
-        Captioner.load(tmp_path / "run")
+def test_a_model_of_imported_features_captions_no_photos(vocabulary, colour_encoder, tmp_path):
+    imported = colour_encoder.identity.model_copy(update={"resize_mode": None})
+    trained = replace(trained_model(vocabulary, colour_encoder), encoder=imported)
+    trained.save(tmp_path / "imported")
+    captioner = Captioner.load(tmp_path / "imported")
+    (captions,) = captioner.describe(np.ones((1, 7), np.float32))
+    assert captions[0].text
+    with pytest.raises(CheckpointError, match=r"^There is no encoder for photos: .*colour \(impo"):
+        captioner.caption(np.zeros((9, 9, 3), np.uint8))
 
 
-# Likeness to the photo
+# Reranking
 
 
-def texts(result):
-    return [caption.text for caption in result.captions]
+SEARCH = DecodingOptions(beam_size=12, n_best=12, max_length=4)
 
 
 @pytest.mark.parametrize("weights", [(0.5, 0.0), (5.0, 0.0), (0.0, 0.2), (0.0, 2.0), (1.0, 0.5)])
-def test_what_fits_the_photo_counts_beside_likelihood(ranking_run, photos, weights):
-    captioner = Captioner.load(ranking_run)
-    plain = DecodingOptions(beam_size=12, n_best=12, maximum_words=4)
-    found = captioner.caption(photos, plain)
-    fitted = captioner.caption(
-        photos, plain.model_copy(update=dict(zip(FIT, weights, strict=True)))
-    )
-    moved = 0
-    for photo, before, after in zip(photos, found, fitted, strict=True):
-        encode = captioner.checkpoint.vocabulary.encode
-        words = [encode(word.word for word in caption.words) for caption in before.captions]
-        feature = captioner.encoder.encode(
-            captioner.encoder.preprocess(Image.open(photo).convert("RGB"))[None]
+def test_similarity_and_predicted_cider_count_beside_likelihood(model_with_heads, photos, weights):
+    """The order is that of exact scores, of the hypotheses that the int8 search finds."""
+    captioner = Captioner.load(model_with_heads)
+    checkpoint, heads = captioner.checkpoint, captioner.checkpoint.heads
+    network = torch_network(checkpoint)
+    reranked = captioner.caption(photos, SEARCH, RerankingOptions(
+        **dict(zip(WEIGHTS, weights, strict=True))))  # fmt: skip
+    plain = captioner.caption(photos, SEARCH)
+    for photo, result in zip(photos, reranked, strict=True):
+        feature = feature_of(captioner, photo)[None]
+        image = checkpoint.network.encode_image(feature)
+        (searched,) = decode(Int8Search(checkpoint.network), image, SEARCH)
+        words = [list(hypothesis.words) for hypothesis in searched]
+        nats = [word_log_likelihoods(network, ids, feature[0]) for ids in words]
+        scores = np.array([each.sum() / len(each) ** SEARCH.length_penalty for each in nats])
+        scores += weights[0] * heads.similarity([words], feature)[0]
+        scores += weights[1] * heads.predicted_cider([words], feature)[0]
+        found = [checkpoint.vocabulary.encode(w.word for w in c.words) for c in result.captions]
+        assert sorted(found) == sorted(words)
+        assert [scores[words.index(ids)] for ids in found] == pytest.approx(
+            sorted(scores, reverse=True), abs=1e-3
         )
-        sums = [caption.log_probability for caption in before.captions]
-        lengths = np.array([len(each) + 1 for each in words]) ** plain.length_exponent
-        likeness = captioner.ranker.likeness([words], feature)[0]
-        expected = captioner.ranker.expected_cider([words], feature)[0]
-        scores = sums / lengths + weights[0] * likeness + weights[1] * expected
-        order = np.argsort(-scores, kind="stable")
-        assert texts(after) == [before.captions[place].text for place in order]
-        moved += texts(after) != texts(before)
-    assert moved
+        exact = [nats[words.index(ids)].sum() for ids in found]
+        assert [c.log_probability for c in result.captions] == pytest.approx(exact, abs=1e-4)
+    assert any(texts(a) != texts(b) for a, b in zip(plain, reranked, strict=True))
 
 
-def test_the_one_caption_is_the_best_of_the_whole_beam(ranking_run, photos):
-    captioner = Captioner.load(ranking_run)
-    options = DecodingOptions(
-        beam_size=12, n_best=12, maximum_words=4, likeness=5, expected_cider=1
-    )
-    every = captioner.caption(photos, options)
-    one = captioner.caption(photos, options.model_copy(update={"n_best": 1}))
+@pytest.mark.parametrize("beam_size", [12, 60])
+def test_the_one_caption_is_the_best_of_the_whole_beam(model_with_heads, photos, beam_size):
+    captioner = Captioner.load(model_with_heads)
+    reranking = RerankingOptions(similarity_weight=5, predicted_cider_weight=1)
+    options = DecodingOptions(beam_size=beam_size, n_best=beam_size, max_length=4)
+    every = captioner.caption(photos, options, reranking)
+    one = captioner.caption(photos, options.model_copy(update={"n_best": 1}), reranking)
     assert [texts(result) for result in one] == [texts(result)[:1] for result in every]
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"beam_size": 1}, {"temperature": 1.0, "n_best": 3}, {"diverse_groups": 3, "n_best": 6}],
+    [{"beam_size": 1}, {"temperature": 1.0, "n_best": 3}, {"beam_groups": 3, "n_best": 6}],
 )
-def test_greedy_search_chance_and_diverse_beams_leave_it_out(ranking_run, photos, changes):
-    captioner = Captioner.load(ranking_run)
-    options = DecodingOptions(beam_size=6, maximum_words=4).model_copy(update=changes)
-    asked = options.model_copy(update=dict.fromkeys(FIT, 50.0))
-    assert captioner.caption(photos, asked) == captioner.caption(photos, options)
-    assert captioner.left_out(asked) == dict.fromkeys(FIT, NO_CHOICE)
-    assert captioner.left_out(options) == {}
+def test_reranking_needs_plain_beam_search_and_a_choice(model_with_heads, photos, changes):
+    captioner = Captioner.load(model_with_heads)
+    options = DecodingOptions(beam_size=6, max_length=4).model_copy(update=changes)
+    asked = RerankingOptions(**dict.fromkeys(WEIGHTS, 50.0))
+    assert captioner.caption(photos, options, asked) == captioner.caption(photos, options)
+    assert captioner.ignored(options, asked) == dict.fromkeys(WEIGHTS, NO_CHOICE)
+    assert captioner.ignored(options, RerankingOptions()) == {}
+    wide = DecodingOptions(beam_size=2)
+    assert captioner.applied(wide, asked) == asked
+    assert captioner.ignored(wide, asked) == {}
 
 
-def test_a_model_that_has_not_learned_to_rank_captions_by_likelihood(captioner, photos):
-    assert captioner.ranker is None
-    options = DecodingOptions(beam_size=6, n_best=6, maximum_words=4)
-    fitted = captioner.caption(photos, options.model_copy(update=dict.fromkeys(FIT, 50.0)))
-    assert fitted == captioner.caption(photos, options)
+def test_consensus_gives_greedy_search_a_choice(model_with_heads):
+    captioner = Captioner.load(model_with_heads, "self")
+    asked = RerankingOptions(similarity_weight=1)
+    assert captioner.applied(DecodingOptions(beam_size=1), asked) == asked
 
 
-def test_no_features_have_no_captions(ranking_run):
-    options = DecodingOptions(likeness=1, expected_cider=1)
-    assert Captioner.load(ranking_run).describe(torch.empty(0, 7), options) == []
+def test_a_model_without_heads_captions_by_likelihood(captioner, photos):
+    assert captioner.checkpoint.heads is None
+    options = DecodingOptions(beam_size=6, n_best=6, max_length=4)
+    asked = RerankingOptions(**dict.fromkeys(WEIGHTS, 50.0))
+    assert captioner.caption(photos, options, asked) == captioner.caption(photos, options)
+    assert captioner.ignored(options, asked) == dict.fromkeys(WEIGHTS, NO_HEADS)
 
 
-@pytest.mark.parametrize("option", FIT)
-def test_what_fits_counts_beside_consensus(ranking_run, photos, option):
-    options = DecodingOptions(beam_size=12, maximum_words=4)
-    alone = Captioner.load(ranking_run, "self").caption(photos, options)
-    fitted = Captioner.load(ranking_run, "self").caption(
-        photos, options.model_copy(update={option: 1000.0})
-    )
-    moved = 0
-    for before, after in zip(alone, fitted, strict=True):
-        assert after.captions[0].consensus.rank == 1
-        moved += texts(before) != texts(after)
-    assert moved
+def test_no_features_have_no_captions(model_with_heads):
+    asked = RerankingOptions(similarity_weight=1, predicted_cider_weight=1)
+    assert Captioner.load(model_with_heads).describe(np.empty((0, 7)), None, asked) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "consensus", "reranked", "n_best"),
+    [
+        ({"n_best": 2}, None, False, 2),
+        ({"n_best": 2}, None, True, 7),
+        ({"n_best": 9}, None, True, 9),
+        ({"n_best": 2}, "self", False, 10),
+        ({"n_best": 2, "beam_size": 14}, "self", False, 14),
+        ({"n_best": 2, "temperature": 1, "beam_size": 14}, "self", False, 10),
+        ({"n_best": 2, "temperature": 1, "beam_size": 14}, None, False, 2),
+    ],
+)
+def test_as_many_hypotheses_are_searched_as_are_put_in_order(
+    model_with_heads, options, consensus, reranked, n_best
+):
+    captioner = Captioner.load(model_with_heads, consensus)
+    decoding = DecodingOptions(**{"beam_size": 7, **options})
+    reranking = RerankingOptions(similarity_weight=float(reranked))
+    found = captioner.search_options(decoding, reranking)
+    assert found == decoding.model_copy(update={"n_best": n_best})
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_reranking_counts_beside_consensus(model_with_heads, photos, weight):
+    captioner = Captioner.load(model_with_heads, "self")
+    options = DecodingOptions(beam_size=12, max_length=4)
+    alone = captioner.caption(photos, options)
+    reranked = captioner.caption(photos, options, RerankingOptions(**{weight: 1000.0}))
+    for result in reranked:
+        assert result.captions[0].consensus.rank == 1
+    assert any(texts(a) != texts(b) for a, b in zip(alone, reranked, strict=True))

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from pydantic import ValidationError
 
 from mrnn.captioning.captioner import Captioner
@@ -13,20 +12,20 @@ from mrnn.captioning.consensus import (
     ConsensusOptions,
     TrainingCaptions,
     feature_space,
+    rerank_results,
     self_scores,
-    standings,
 )
 from mrnn.data.dataset import CaptionedImage
 from mrnn.data.features import extract_features, load_features
 from mrnn.errors import CheckpointError, DataError
-from mrnn.evaluation.evaluate import evaluate
 from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import DocumentFrequencies, cider_d
 from mrnn.metrics.sentence_similarity import Corpus
-from mrnn.model.config import DecodingOptions
+from mrnn.model.checkpoint import Checkpoint
+from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.retrieval.nearest import Neighbours
-from mrnn.retrieval.ranking import Ranker
 from mrnn.tokenizer import tokenize
+from tests.conftest import trained_model
 
 CAPTIONS = [
     ["A dog runs in the snow .", "The brown dog is running"],
@@ -54,13 +53,13 @@ def neighbours(*places):
 def test_scores_are_means_of_the_highest_similarities(counted):
     options = ConsensusOptions(references=counted)
     near = [neighbours(1, 0), neighbours(2, 1)]
-    opinions = list(TrainingCaptions(IMAGES).judge(HYPOTHESES, near, options))
+    compared = list(TrainingCaptions(IMAGES).compare(HYPOTHESES, near, options))
     references = [[tokenize(caption) for caption in captions] for captions in CAPTIONS]
     frequencies = DocumentFrequencies.of(references)
-    for sentences, nearest, opinion in zip(HYPOTHESES, near, opinions, strict=True):
+    for sentences, nearest, found in zip(HYPOTHESES, near, compared, strict=True):
         pool = [(place, n) for place in nearest.places for n in range(2)]
         for words, score, row, similarity in zip(
-            sentences, opinion.scores, opinion.closest, opinion.similarity, strict=True
+            sentences, found.scores, found.closest, found.similarity, strict=True
         ):
             pairs = [cider_d([words], [[references[i][n]]], frequencies)[0] for i, n in pool]
             assert score == pytest.approx(np.mean(sorted(pairs)[-counted:]))
@@ -78,19 +77,19 @@ def test_bleu_and_cider_have_the_references_of_the_authors():
 def test_without_neighbours_or_hypotheses_nothing_is_said():
     captions = TrainingCaptions(IMAGES)
     options = ConsensusOptions()
-    nobody, nothing = captions.judge([HYPOTHESES[0], []], [neighbours(), neighbours(0)], options)
+    nobody, nothing = captions.compare([HYPOTHESES[0], []], [neighbours(), neighbours(0)], options)
     assert nobody.scores.tolist() == [0, 0, 0, 0]
     assert nobody.closest.tolist() == [-1] * 4
     assert nothing.scores.tolist() == []
 
 
 def test_equals_keep_their_order():
-    places = standings(np.array([0.5, 2.0, 0.5, 2.0]), [["a"]] * 4)
+    places = rerank_results(np.array([0.5, 2.0, 0.5, 2.0]), [["a"]] * 4)
     assert [(place.rank_before, place.rank, place.score) for place in places] == [
         (2, 1, 2.0), (4, 2, 2.0), (1, 3, 0.5), (3, 4, 0.5)
     ]  # fmt: skip
-    assert standings(np.array([]), []) == []
-    wordless = standings(np.zeros(3), [[], ["a"], []])
+    assert rerank_results(np.array([]), []) == []
+    wordless = rerank_results(np.zeros(3), [[], ["a"], []])
     assert [place.rank_before for place in wordless] == [2, 1, 3]
 
 
@@ -135,139 +134,173 @@ def data(colours, colour_encoder):
     return colours
 
 
+def features_of(data, checkpoint, split="dev"):
+    return load_features(data, checkpoint.encoder).of(data.split(split))
+
+
 @pytest.mark.parametrize("features", ["raw", "refined", "joint", None])
-def test_neighbours_of_a_colour_are_of_that_colour(data, checkpoint, ranking_run, features):
-    ranker = Ranker.load(ranking_run, checkpoint)
+def test_neighbours_of_a_colour_are_of_that_colour(data, model_with_heads, features):
+    checkpoint = Checkpoint.load(model_with_heads)
     train, dev = data.split("train"), data.split("dev")
     options = ConsensusOptions(features=features, neighbours=7)
-    space = feature_space(data, train, checkpoint, options, ranker)
-    matrix = load_features(data, checkpoint.encoder).of(dev)
-    for image, nearest in zip(dev, space.nearest(matrix, 7), strict=True):
+    space = feature_space(data, train, checkpoint, options)
+    found = space.nearest(features_of(data, checkpoint), 7)
+    for image, nearest in zip(dev, found, strict=True):
         colour = image.name.rpartition("-")[2]
         assert [train[place].name.rpartition("-")[2] for place in nearest.places] == [colour] * 7
 
 
-def test_a_model_that_ranks_finds_neighbours_in_its_joint_space(data, ranking_run):
-    captioner = Captioner.load(ranking_run, data.folder)
-    assert captioner.consensus.settings(1, judged=True)["consensus_features"] == "joint"
-    matrix = load_features(data, captioner.checkpoint.encoder).of(data.split("dev"))
-    _, space = captioner.consensus._training
-    joint = captioner.ranker.see(load_features(data, captioner.checkpoint.encoder).of(
-        data.split("train")))  # fmt: skip
-    likeness = captioner.ranker.see(matrix) @ joint.T
-    for nearest, own in zip(space.nearest(matrix, 3), likeness, strict=True):
-        assert own[nearest.places] == pytest.approx(np.sort(own)[:-4:-1], abs=1e-5)
-    options = ConsensusOptions(features="raw")
-    asked = Consensus.load(data.folder, captioner.checkpoint, options, captioner.ranker)
-    assert asked.settings(1, judged=True)["consensus_features"] == "raw"
-
-
-def test_all_of_the_beam_is_ranked_and_said_to_be(data, ranking_run):
-    captioner = Captioner.load(ranking_run, "self")
-    dev = data.split("dev")
-    matrix = load_features(data, captioner.checkpoint.encoder).of(dev)
-    options = DecodingOptions(beam_size=14, maximum_words=4)
-    for change, count, share in (
-        ({}, 14, 0),
-        ({"likeness": 1.0}, 14, 0.5),
-        ({"beam_size": 3}, 10, 0),
-        ({"temperature": 1.0}, 10, 0),
-    ):
-        asked = options.model_copy(update=change)
-        report = evaluate(captioner, dev, matrix, tasks=("generation",), options=asked)
-        assert report.settings["consensus_hypotheses"] == count
-        assert report.settings["consensus_share"] == share
-
-
-def test_a_share_of_likelihood_and_expected_cider_counts_where_what_fits_does(data, ranking_run):
-    loaded = Captioner.load(ranking_run)
-    features = load_features(data, loaded.checkpoint.encoder).of(data.split("dev"))
-    batch = torch.from_numpy(features.astype(np.float32))
-    options = DecodingOptions(beam_size=12, n_best=12, maximum_words=4, likeness=1e-6)
-
-    def scores(share, likeness, expected=0.0):
-        others = Consensus(ConsensusOptions(share=share))
-        captioner = Captioner(loaded.checkpoint, None, others, loaded.ranker)
-        asked = options.model_copy(update={"likeness": likeness, "expected_cider": expected})
-        found = [caption for own in captioner.describe(batch, asked) for caption in own]
-        assert [caption.consensus.rank for caption in found[:12]] == list(range(1, 13))
-        return [(each, each.consensus.score) for each in found]
-
-    def by_words(found):
-        return {(c.text, c.log_probability, len(c.words)): score for c, score in found}
-
-    without, counted = (by_words(scores(weight, 1e-6)) for weight in (0.0, 2.0))
-    assert without.keys() == counted.keys()
-    assert len(without) > 30
-    for caption, score in counted.items():
-        own = caption[1] / (caption[2] + 1) ** options.length_exponent
-        assert score - without[caption] == pytest.approx(2 * own, abs=1e-3)
-    assert by_words(scores(2.0, 0.0)) == by_words(scores(0.0, 0.0))
-    half, whole = (by_words(scores(share, 1e-6, 40.0)) for share in (0.5, 1.0))
-    assert by_words(scores(0.0, 1e-6, 40.0)) == without
-    gained = [whole[caption] - without[caption] for caption in whole]
-    assert [half[caption] - without[caption] for caption in whole] == pytest.approx(
-        [gain / 2 for gain in gained], abs=1e-6
+def test_a_model_with_heads_finds_neighbours_in_its_joint_embedding(data, model_with_heads):
+    checkpoint = Checkpoint.load(model_with_heads)
+    consensus = Consensus.load(data.folder, checkpoint)
+    assert consensus.settings(1, reranked=True)["consensus_features"] == "joint"
+    train, dev = (
+        checkpoint.heads.embed_image(features_of(data, checkpoint, split))
+        for split in ("train", "dev")
     )
-    likelihoods = [(counted[caption] - without[caption]) / 2 for caption in whole]
-    assert max(np.array(gained) - likelihoods) > 1  # what is expected counts too
+    space = feature_space(data, data.split("train"), checkpoint, consensus.options)
+    nearest = space.nearest(features_of(data, checkpoint), 3)
+    for found, similarity in zip(nearest, dev @ train.T, strict=True):
+        assert similarity[found.places] == pytest.approx(np.sort(similarity)[:-4:-1], abs=1e-5)
+    asked = Consensus.load(data.folder, checkpoint, ConsensusOptions(features="raw"))
+    assert asked.settings(1, reranked=True)["consensus_features"] == "raw"
 
 
-def test_bleu_counts_beside_cider_where_what_fits_does(data, checkpoint):
-    features = load_features(data, checkpoint.encoder).of(data.split("dev"))
+def test_joint_features_need_a_model_with_heads(data, checkpoint):
+    plain = Consensus.load(data.folder, checkpoint)
+    assert plain.settings(1, reranked=True)["consensus_features"] == "raw"
+    options = ConsensusOptions(features="joint")
+    with pytest.raises(CheckpointError, match=r"no joint embedding .* run mrnn train-heads, or"):
+        Consensus.load(data.folder, checkpoint, options)
+
+
+def test_a_model_that_sees_no_image_has_raw_neighbours(data, vocabulary, colour_encoder, tmp_path):
+    trained_model(vocabulary, colour_encoder, sees_image=False).save(tmp_path / "blind")
+    checkpoint = Checkpoint.load(tmp_path / "blind")
+    refined, raw = (
+        feature_space(data, data.split("train"), checkpoint, ConsensusOptions(features=features))
+        for features in ("refined", "raw")
+    )
+    matrix = features_of(data, checkpoint)
+    for found, expected in zip(refined.nearest(matrix, 5), raw.nearest(matrix, 5), strict=True):
+        assert found.places.tolist() == expected.places.tolist()
+
+
+def test_settings_tell_what_counts():
+    alone = Consensus(ConsensusOptions(by="bleu", model_weight=0.25))
+    assert alone.settings(14, reranked=True) == {
+        "consensus": "self", "consensus_by": "bleu", "consensus_hypotheses": 14,
+        "consensus_model_weight": 0.25,
+    }  # fmt: skip
+    assert alone.settings(14, reranked=False)["consensus_model_weight"] == 0
+
+
+def test_settings_tell_what_counts_with_training_captions(data, checkpoint):
+    consensus = Consensus.load(data.folder, checkpoint)
+    assert consensus.settings(10, reranked=True) == {
+        "consensus": str(data.folder), "consensus_by": "cider", "consensus_neighbours": 60,
+        "consensus_references": 125, "consensus_features": "raw", "consensus_distance": "cosine",
+        "consensus_hypotheses": 10, "consensus_model_weight": 0.5, "consensus_bleu_weight": 3.0,
+    }  # fmt: skip
+    idle = {"consensus_model_weight", "consensus_bleu_weight"}
+    assert {consensus.settings(10, reranked=False)[key] for key in idle} == {0}
+    by_bleu = Consensus.load(data.folder, checkpoint, ConsensusOptions(by="bleu"))
+    assert by_bleu.settings(10, reranked=True)["consensus_bleu_weight"] == 0
+
+
+def test_the_weight_of_the_model_is_of_likelihood_and_predicted_cider(data, model_with_heads):
+    checkpoint = Checkpoint.load(model_with_heads)
+    features = features_of(data, checkpoint)
+    options = DecodingOptions(beam_size=12, n_best=12, max_length=4)
+
+    def scores(model_weight, predicted_cider_weight):
+        consensus = Consensus(ConsensusOptions(model_weight=model_weight))
+        reranking = RerankingOptions(
+            similarity_weight=1e-6, predicted_cider_weight=predicted_cider_weight
+        )
+        captioner = Captioner(checkpoint, None, consensus)
+        return [
+            {caption: caption.consensus.score for caption in own}
+            for own in captioner.describe(features, options, reranking)
+        ]
+
+    def by_text(found):
+        return [{c.text: score for c, score in own.items()} for own in found]
+
+    none, one, both, half = scores(0, 40), scores(1, 0), scores(1, 40), scores(0.5, 40)
+    assert by_text(none) == by_text(scores(0, 0))
+    for own in none:
+        assert [caption.consensus.rank for caption in own] == list(range(1, 13))
+    for feature, *own, captions in zip(
+        features, *map(by_text, (none, one, both, half)), one, strict=True
+    ):
+        for caption in captions:
+            without, likelihood, whole, halved = (scored[caption.text] for scored in own)
+            ids = checkpoint.vocabulary.encode(word.word for word in caption.words)
+            ((cider,),) = checkpoint.heads.predicted_cider([[ids]], feature[None])
+            nats = caption.log_probability / (len(ids) + 1) ** options.length_penalty
+            assert likelihood - without == pytest.approx(nats, abs=1e-3)
+            assert whole - likelihood == pytest.approx(40 * cider, abs=40 * 1e-4)
+            assert halved - without == pytest.approx((whole - without) / 2, abs=1e-6)
+
+
+def test_without_reranking_the_model_has_no_weight(data, model_with_heads):
+    checkpoint = Checkpoint.load(model_with_heads)
+    features = features_of(data, checkpoint)
+    found = [
+        Captioner(checkpoint, None, Consensus(ConsensusOptions(model_weight=weight))).describe(
+            features, DecodingOptions(max_length=4), RerankingOptions()
+        )
+        for weight in (0, 2)
+    ]
+    assert found[0] == found[1]
+
+
+def test_bleu_counts_beside_cider_where_reranking_takes_effect(data, checkpoint):
+    features = features_of(data, checkpoint)
     sentences = [["the", "wall", "is", "red"], ["a", "blue", "wall"], ["the", "wall", "is", "blue"]]
     hypotheses, nothing = [sentences] * len(features), [np.zeros(3)] * len(features)
 
-    def scores(judged, **options):
+    def scores(reranking_scores, **options):
         asked = ConsensusOptions(neighbours=7, **options)
         consensus = Consensus.load(data.folder, checkpoint, asked)
         return np.array([
             [each.score for each in sorted(found, key=lambda place: place.rank_before)]
-            for found in consensus.rank(hypotheses, features, judged)
+            for found in consensus.rank(hypotheses, features, reranking_scores)
         ])  # fmt: skip
 
     alone, bleu = scores(None), scores(None, by="bleu")
     assert bleu.max() > 0.4
-    np.testing.assert_allclose(scores(nothing, bleu=0), alone)
-    np.testing.assert_allclose(scores(nothing, bleu=3), alone + 3 * bleu)
-    np.testing.assert_allclose(scores(nothing, by="bleu", bleu=3), bleu)
-
-
-def test_joint_features_take_a_model_that_ranks(data, checkpoint):
-    plain = Consensus.load(data.folder, checkpoint)
-    assert plain.settings(1, judged=True)["consensus_features"] == "raw"
-    options = ConsensusOptions(features="joint")
-    with pytest.raises(CheckpointError, match=r"no joint space .* run mrnn train-ranking, or take"):
-        Consensus.load(data.folder, checkpoint, options)
+    np.testing.assert_allclose(scores(nothing, bleu_weight=0), alone)
+    np.testing.assert_allclose(scores(nothing, bleu_weight=3), alone + 3 * bleu)
+    np.testing.assert_allclose(scores(nothing, by="bleu", bleu_weight=3), bleu)
+    own = [np.array([0.5, -1, 2])] * len(features)
+    np.testing.assert_allclose(scores(own, bleu_weight=0), alone + own)
 
 
 def test_a_captioner_says_what_its_neighbours_say(data, checkpoint, colour_encoder):
     options = ConsensusOptions(neighbours=7, hypotheses=30)
     plain = Captioner(checkpoint, colour_encoder)
-    ranker = Consensus.load(data.folder, checkpoint, options)
-    captioner = Captioner(checkpoint, colour_encoder, ranker)
+    consensus = Consensus.load(data.folder, checkpoint, options)
+    captioner = Captioner(checkpoint, colour_encoder, consensus)
     paths = [image.path for image in data.split("dev")]
-    search = DecodingOptions(n_best=2, maximum_words=4)
+    search = DecodingOptions(n_best=2, max_length=4)
     widened = plain.caption(paths, search.model_copy(update={"n_best": 30}))
     results = captioner.caption(paths, search)
-    train = data.split("train")
     for path, result, before in zip(paths, results, widened, strict=True):
-        colour = path.stem.rpartition("-")[2]
-        same = [image for image in train if colour in image.name]
-        assert len(same) == 8
         assert [caption.consensus.rank for caption in result.captions] == [1, 2]
         for caption in result.captions:
             there = before.captions[caption.consensus.rank_before - 1]
             assert caption.model_copy(update={"consensus": None}) == there
-        assert colour in result.captions[0].text
-        assert captioner.caption(path, search).captions[0].text == result.captions[0].text
+        assert path.stem.rpartition("-")[2] in result.captions[0].text
+        assert captioner.caption(path, search) == result
 
 
 def test_a_captioner_by_its_own_captions_needs_no_data(checkpoint, colour_encoder, data):
     captioner = Captioner(checkpoint, colour_encoder, Consensus.load("self", checkpoint))
     plain = Captioner(checkpoint, colour_encoder)
     paths = [image.path for image in data.split("dev")]
-    ten = plain.caption(paths, DecodingOptions(n_best=10, maximum_words=6))
+    ten = plain.caption(paths, DecodingOptions(n_best=10, max_length=6))
     for result, before in zip(captioner.caption(paths), ten, strict=True):
         (best,) = result.captions
         words = [caption.text.split() for caption in before.captions]
@@ -276,42 +309,22 @@ def test_a_captioner_by_its_own_captions_needs_no_data(checkpoint, colour_encode
         assert best.text == before.captions[int(scores.argmax())].text
 
 
-def test_load_takes_where_the_consensus_is(checkpoint, colour_encoder, data, tmp_path):
-    checkpoint.save(tmp_path / "run")
-    assert Captioner.load(tmp_path / "run").consensus is None
-    assert Captioner.load(tmp_path / "run", "self").consensus.source == "self"
-    loaded = Captioner.load(tmp_path / "run", data.folder)
-    assert loaded.consensus.source == str(data.folder)
+def test_load_takes_where_the_consensus_is(data, model, tmp_path):
+    assert Captioner.load(model).consensus is None
+    assert Captioner.load(model, "self").consensus.source == "self"
+    assert Captioner.load(model, data.folder).consensus.source == str(data.folder)
     with pytest.raises(DataError, match="not a dataset folder"):
-        Captioner.load(tmp_path / "run", tmp_path / "nowhere")
+        Captioner.load(model, tmp_path / "nowhere")
 
 
-def test_a_model_that_sees_no_image_has_raw_neighbours(data, checkpoint):
-    blind = checkpoint.model.config.model_copy(update={"sees_image": False})
-    checkpoint.model.config = blind
-    space = feature_space(data, data.split("train"), checkpoint, ConsensusOptions())
-    raw = feature_space(data, data.split("train"), checkpoint, ConsensusOptions(features="raw"))
-    matrix = load_features(data, checkpoint.encoder).of(data.split("dev"))
-    for found, expected in zip(space.nearest(matrix, 5), raw.nearest(matrix, 5), strict=True):
-        assert found.places.tolist() == expected.places.tolist()
-
-
-def test_an_evaluation_tells_its_consensus(data, checkpoint, colour_encoder):
-    dev = data.split("dev")
-    matrix = load_features(data, checkpoint.encoder).of(dev)
-    plain = evaluate(Captioner(checkpoint, colour_encoder), dev, matrix)
-    for source in ("self", data.folder):
-        ranker = Consensus.load(source, checkpoint)
-        report = evaluate(Captioner(checkpoint, colour_encoder, ranker), dev, matrix)
-        assert report.settings.keys() > plain.settings.keys()
-        assert report.settings["consensus"] == str(source)
-        assert report.settings["consensus_by"] == "cider"
-        assert report.perplexity == plain.perplexity
-        assert report.settings.get("consensus_bleu", 0) == report.settings["consensus_share"] == 0
-        few = [note for note in report.notes if "fewer than the 60 neighbours asked for" in note]
-        assert len(few) == (source != "self")
-    assert report.settings["consensus_references"] == 125
-    assert report.generation.cider > plain.generation.cider
+def test_few_training_photos_are_noted(data, checkpoint):
+    assert Consensus.load("self", checkpoint).notes == []
+    few = Consensus.load(data.folder, checkpoint, ConsensusOptions(neighbours=24))
+    assert few.notes == []
+    assert Consensus.load(data.folder, checkpoint).notes == [
+        "consensus: there are 24 training photos, fewer than the 60 neighbours asked for, so all "
+        "of them count"
+    ]
 
 
 # The authors' own hypotheses

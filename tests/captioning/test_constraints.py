@@ -25,7 +25,7 @@ def allowed(words, options=None, constraints=None, vocabulary=7):
     return {word for word, value in enumerate(log_probs[0].tolist()) if value == 0}
 
 
-def test_without_options_all_words_but_signs():
+def test_without_options_all_words_but_special_tokens():
     assert allowed([]) == {3, 4, 5, 6}
     assert allowed([3, 4]) == {EOS, 3, 4, 5, 6}
 
@@ -37,14 +37,14 @@ def test_length():
     assert allowed([3, 4, 5], options) == {EOS}
 
 
-def test_prefix_and_forbidden_words():
+def test_prefix_and_bad_words():
     constraints = Constraints(bad_words=(4,), prefix=(5, 3))
     assert allowed([], constraints=constraints) == {5}
     assert allowed([5], constraints=constraints) == {3}
     assert allowed([5, 3], constraints=constraints) == {EOS, 3, 5, 6}
 
 
-def test_words_that_must_appear_hold_off_the_end_and_keep_room():
+def test_force_words_hold_off_the_end_and_keep_room():
     options, constraints = DecodingOptions(max_length=4), Constraints(force_words=(5, 6, 5))
     assert allowed([3], options, constraints) == {3, 4, 5, 6}
     assert allowed([3, 3], options, constraints) == {5, 6}
@@ -69,20 +69,35 @@ def test_words_become_ids_as_captions_do():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"force_words": ("dogs",)}, "force_words: the model does not know the word 'dogs'; "
-                              "the nearest that it knows is 'dog'"),
-        ({"bad_words": ("hut",)}, "bad_words: the model does not know the word 'hut'; "
-                                 "the nearest that it knows is 'hat'"),
-        ({"prefix": "A runny dog"}, "prefix: the model does not know the word 'runny'; "
-                                    "the nearest that it knows is 'runs'"),
-        ({"force_words": ("<unk>",)}, "force_words: the model does not know the word '<unk>'; "
-                               "the nearest that it knows is "),
-        ({"force_words": ("a dog",)}, "force_words: 'a dog' is not one word; give each word by itself"),
+        (
+            {"force_words": ("dogs",)},
+            "force_words: the model does not know the word 'dogs'; the nearest that it knows is "
+            "'dog'",
+        ),
+        (
+            {"bad_words": ("hut",)},
+            "bad_words: the model does not know the word 'hut'; the nearest that it knows is 'hat'",
+        ),
+        (
+            {"prefix": "A runny dog"},
+            "prefix: the model does not know the word 'runny'; the nearest that it knows is 'runs'",
+        ),
+        (
+            {"force_words": ("<unk>",)},
+            "force_words: the model does not know the word '<unk>'; the nearest that it knows is ",
+        ),
+        (
+            {"force_words": ("a dog",)},
+            "force_words: 'a dog' is not one word; give each word by itself",
+        ),
         ({"bad_words": (".",)}, "bad_words: '.' is not one word; give each word by itself"),
-        ({"force_words": ("dog",), "bad_words": ("Dog",)}, "'dog' is in bad_words and in force_words too"),
+        (
+            {"force_words": ("dog",), "bad_words": ("Dog",)},
+            "'dog' is in bad_words and in force_words too",
+        ),
         ({"prefix": "a dog", "bad_words": ("dog",)}, "'dog' is in bad_words and in prefix too"),
     ],
-)  # fmt: skip
+)
 def test_words_that_are_refused(options, message):
     with pytest.raises(OptionsError) as error:
         Constraints.of(DecodingOptions(**options), VOCABULARY)
@@ -122,5 +137,5 @@ def test_what_leaves_no_sentence_is_refused():
                 decode(model, seen, asked, constraints)
 
 
-def test_signs_are_never_said():
+def test_special_tokens_are_never_said():
     assert not {BOS, UNK} & allowed([3])

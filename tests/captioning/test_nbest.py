@@ -184,7 +184,7 @@ def test_ranked_as_the_captioner_ranks(data, captions, checkpoint, colour_encode
     """The same lists by either road."""
     consensus = Consensus.load(data.folder, checkpoint, OPTIONS)
     captioner = Captioner(checkpoint, colour_encoder, consensus)
-    options = DecodingOptions(n_best=10, maximum_words=5)
+    options = DecodingOptions(n_best=10, max_length=5)
     paths = [image.path for image in data.split("dev")]
     expected = captioner.caption(paths, options)
     plain = Captioner(checkpoint, colour_encoder).caption(paths, options)

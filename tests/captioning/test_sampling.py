@@ -15,11 +15,11 @@ from mrnn.model.config import DecodingOptions
 from tests.captioning.table_model import BOS, EOS, UNK, TableModel, log_softmax, random_images
 
 IMAGE = np.array([0.3, -0.2, 0.1, 0.5, 0.0])
-DRAWS = 4000
+SAMPLES = 4000
 
 
 def distribution(model, options, sentence=()):
-    """The probability of each sentence that can be drawn, word by word without any tensor."""
+    """The probability of each sentence that can be sampled, word by word."""
     if len(sentence) == options.max_length:
         return {sentence: 1.0}
     own = model.next_word(sentence, IMAGE)
@@ -62,26 +62,26 @@ def chi_square(counts, expected):
         {"temperature": 1.5, "top_k": 3, "top_p": 0.8, "min_length": 2},
     ],
 )
-def test_sentences_are_drawn_as_often_as_they_are_probable(asked):
+def test_sentences_are_sampled_as_often_as_they_are_probable(asked):
     model, options = TableModel(5), DecodingOptions(max_length=3, **asked)
-    found = decode(model, np.tile(IMAGE, (DRAWS, 1)), options)
+    found = decode(model, np.tile(IMAGE, (SAMPLES, 1)), options)
     counts = Counter(h.words for (h,) in found)
     exact = distribution(model, options)
     assert sum(exact.values()) == pytest.approx(1)
     assert set(counts) <= set(exact)
-    statistic, freedom = chi_square(counts, {s: DRAWS * share for s, share in exact.items()})
+    statistic, freedom = chi_square(counts, {s: SAMPLES * share for s, share in exact.items()})
     assert statistic <= freedom + 4 * math.sqrt(2 * freedom)
 
 
-def test_several_are_drawn_without_putting_back():
+def test_several_are_sampled_without_replacement():
     model, options = TableModel(5), DecodingOptions(max_length=2, temperature=1, n_best=2)
     counts = Counter(
         frozenset(h.words for h in found)
-        for found in decode(model, np.tile(IMAGE, (DRAWS, 1)), options)
+        for found in decode(model, np.tile(IMAGE, (SAMPLES, 1)), options)
     )
     exact = distribution(model, options)
     expected = {
-        frozenset((a, b)): DRAWS * exact[a] * exact[b] * (1 / (1 - exact[a]) + 1 / (1 - exact[b]))
+        frozenset((a, b)): SAMPLES * exact[a] * exact[b] * (1 / (1 - exact[a]) + 1 / (1 - exact[b]))
         for a, b in itertools.combinations(exact, 2)
     }
     statistic, freedom = chi_square(counts, expected)
@@ -90,7 +90,7 @@ def test_several_are_drawn_without_putting_back():
 
 
 @pytest.mark.parametrize("asked", [{}, {"top_k": 2}, {"top_p": 0.6}, {"min_length": 3}])
-def test_asked_for_more_than_there_are_all_are_drawn(asked):
+def test_asked_for_more_than_there_are_all_are_sampled(asked):
     options = DecodingOptions(max_length=3, temperature=1, n_best=100, **asked)
     model = TableModel(5)
     (found,) = decode(model, IMAGE[None], options)
@@ -124,7 +124,7 @@ def test_ties_are_cut_by_the_lower_id():
     assert kept.tolist() == [[True, True, False, False, False]]
 
 
-def test_any_temperature_leaves_something_to_draw():
+def test_any_temperature_leaves_something_to_sample():
     log_probs = log_softmax(random_images(2, 9))
     log_probs[:, 0] = -math.inf
     for temperature in (1e-30, 1e-3, 1000):
@@ -146,12 +146,12 @@ def test_a_low_temperature_is_greedy_search():
     st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 3), st.integers(0, 3),
     st.sets(st.sampled_from([3, 4, 5]), max_size=1),
 )  # fmt: skip
-def test_what_is_drawn_keeps_to_the_options(seed, n_best, shortest, ngram, must_not):
+def test_what_is_sampled_keeps_to_the_options(seed, n_best, shortest, ngram, bad):
     options = DecodingOptions(
         temperature=2, seed=seed, n_best=n_best, min_length=shortest, max_length=7,
         no_repeat_ngram=0 if ngram == 1 else ngram,
     )  # fmt: skip
-    constraints = Constraints(bad_words=tuple(must_not), prefix=(6,))
+    constraints = Constraints(bad_words=tuple(bad), prefix=(6,))
     model, seen = TableModel(8, seed), random_images(2, 8)
     for image, found in enumerate(decode(model, seen, options, constraints)):
         assert len({h.words for h in found}) == len(found) == n_best
@@ -159,7 +159,7 @@ def test_what_is_drawn_keeps_to_the_options(seed, n_best, shortest, ngram, must_
         for h in found:
             assert shortest <= len(h.words) <= 7
             assert h.words[0] == 6
-            assert not {BOS, EOS, UNK, *must_not} & {*h.words}
+            assert not {BOS, EOS, UNK, *bad} & {*h.words}
             runs = [h.words[i : i + ngram] for i in range(len(h.words) - ngram + 1)]
             assert ngram < 2 or len({*runs}) == len(runs)
             own = [
@@ -169,7 +169,7 @@ def test_what_is_drawn_keeps_to_the_options(seed, n_best, shortest, ngram, must_
             assert h.word_log_probabilities == pytest.approx(own)
 
 
-def test_a_draw_depends_on_seed_key_and_image_alone():
+def test_a_sample_depends_on_seed_key_and_image_alone():
     model, options = TableModel(9), DecodingOptions(temperature=1, n_best=3, max_length=8)
     seen = random_images(5, 9)
     together = decode(model, seen, options, keys=[7, 1, 4, 8, 2])
@@ -182,7 +182,7 @@ def test_a_draw_depends_on_seed_key_and_image_alone():
     assert together != decode(model, seen, seeded, keys=[7, 1, 4, 8, 2])
 
 
-def test_where_nothing_can_be_drawn():
+def test_where_nothing_can_be_sampled():
     constraints = Constraints(bad_words=(3, 4))
     with pytest.raises(OptionsError, match=r"^No sentence of 1 to 30 words keeps to the options: "):
         decode(TableModel(5), IMAGE[None], DecodingOptions(temperature=1), constraints)

@@ -22,7 +22,7 @@ def features_of(captions):
 
 def unpack(batch):
     """The (image, sentence) pairs of a batch, read off its tensors; checks the padding."""
-    for words, targets, image in zip(batch.words, batch.targets, batch.images, strict=True):
+    for words, targets, image in zip(batch.words, batch.targets, batch.features, strict=True):
         length = int((targets != IGNORED).sum())
         sentence = targets[: length - 1].tolist()
         assert targets.tolist() == [*sentence, Vocabulary.EOS] + [IGNORED] * (len(words) - length)
@@ -91,5 +91,5 @@ def test_features_may_be_a_memory_map(tmp_path):
     np.save(tmp_path / "features.npy", features)
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
     for batch in batches(captions, mapped, 7):
-        assert batch.images.dtype == torch.float32
-        assert batch.images[:, 0].tolist() == captions.image_rows[batch.rows].tolist()
+        assert batch.features.dtype == torch.float32
+        assert batch.features[:, 0].tolist() == captions.image_rows[batch.rows].tolist()

@@ -19,20 +19,20 @@ def dataset(colours, colour_encoder):
 
 def test_the_features_of_the_training_photos_stay_on_the_disk(dataset, colour_encoder):
     features = load_features(dataset, colour_encoder.identity)
-    data, _ = read_training_data(dataset, features, 1)
+    data = read_training_data(dataset, features, 1)
     assert data.features is features
 
 
 def test_each_caption_meets_the_feature_of_its_photo(dataset, colour_encoder):
     turned = Dataset(dataset.folder, dataset.images[::-1])  # the order on the disk is another one
     features = load_features(turned, colour_encoder.identity)
-    data, vocabulary = read_training_data(turned, features, 1)
+    data = read_training_data(turned, features, 1)
     seen = set()
     for batch in batches(data.train, data.features, 8):
-        for words, image, caption in zip(batch.words, batch.images, batch.rows, strict=True):
+        for words, image, caption in zip(batch.words, batch.features, batch.rows, strict=True):
             name = data.names[data.train.image_rows[caption]]
             colour = name.removesuffix(".png").split("-")[2]
-            assert colour in vocabulary.decode(words.tolist()[1:])
+            assert colour in data.vocabulary.decode(words.tolist()[1:])
             expected = features[np.array([features.rows[name]])][0]
             np.testing.assert_array_equal(image, expected)
             seen.add(name)
@@ -40,14 +40,16 @@ def test_each_caption_meets_the_feature_of_its_photo(dataset, colour_encoder):
 
 
 def test_a_vocabulary_without_words(dataset, tmp_path):
-    with pytest.raises(DataError, match=r"^No word is 100 times in the training captions of .*low"):
-        run(dataset, tmp_path / "run", minimum_count=100)
+    with pytest.raises(
+        DataError, match=r"data: no word occurs 100 times in the training captions; lower"
+    ):
+        run(dataset, tmp_path / "run", min_count=100)
 
 
 def test_one_training_image_is_too_few(dataset, tmp_path, colour_encoder):
     few = Dataset(dataset.folder, (dataset.images[0], *dataset.split("dev")))
     with pytest.raises(DataError, match=r"data has fewer than two training images$"):
-        run(few, tmp_path / "run", minimum_count=1)
+        run(few, tmp_path / "run", min_count=1)
 
 
 def test_no_dev_split(dataset, tmp_path):

@@ -1,33 +1,54 @@
-from mrnn.model.checkpoint import Checkpoint
+from dataclasses import replace
+
+import pytest
+
+from mrnn.data.dataset import Dataset
+from mrnn.data.features import load_features
+from mrnn.training.data import read_training_data
 from mrnn.training.model_card import write_model_card
 from mrnn.training.recipe import Recipe
+from mrnn.training.validation import DevFigures
+
+FIGURES = DevFigures(
+    dev_perplexity=17.5, shuffled_perplexity=30.25, distinct=0.5, bleu_4=0.2, cider=0.41
+)
 
 
-def test_the_card_says_what_the_model_is(checkpoint, tmp_path):
-    recipe = Recipe.model_validate({"name": "tiny", "training": {"epochs": 7}})
-    checkpoint.save(tmp_path)
-    write_model_card(
-        tmp_path,
-        checkpoint,
-        recipe,
-        data="walls",
-        sizes={"train": (6_000, 30_000), "dev": (10, 20)},
-        epoch=3,
-        figures={"dev_perplexity": 17.5, "shuffled_perplexity": None, "bleu_4": 0.2},
-    )
-    card = (tmp_path / "MODEL_CARD.md").read_text()
+@pytest.fixture
+def data(dataset, colour_encoder):
+    colours = Dataset.load(dataset)
+    data = read_training_data(colours, load_features(colours, colour_encoder.identity), 1)
+    sizes = {"train": (6_000, 30_000), "dev": (10, 20)}
+    return replace(data, folder="walls", sizes=sizes)
+
+
+def card(tmp_path, encoder, data, figures=FIGURES):
+    folder, recipe = tmp_path / "run", {"name": "tiny", "training": {"epochs": 7}}
+    folder.mkdir()
+    recipe = Recipe.model_validate(recipe)
+    write_model_card(folder, recipe, encoder.identity, data, 3, figures)
+    (file,) = folder.iterdir()
+    assert file.name == "MODEL_CARD.md"
+    return file.read_text()
+
+
+def test_the_card_says_what_the_model_is(colour_encoder, data, tmp_path):
+    text = card(tmp_path, colour_encoder, data)
     for fact in (
         "# tiny: a model trained by mrnn",
         "The dataset folder `walls`:\n\n- train: 6,000 photos, 30,000 captions\n- dev: 10 photos",
-        "10 words and signs",
+        "10 words and special tokens",
         "The terms of the training data apply to these weights.",
-        "on features of colour (mean, squash, 8 px, weights 0000000000000000).",
-        "- training: seed 0, minimum_count 3, batch_size 128, epochs 7,",
-        "Of epoch 3, the best so far",
-        "| dev_perplexity | 17.500 |\n| bleu_4 | 0.200 |\n\n",
+        f"on features of {colour_encoder.identity}.",
+        "- training: seed 0, min_count 3, batch_size 128, epochs 7,",
+        "Epoch 3, the best so far",
+        "| dev_perplexity | 17.500 |\n| shuffled_perplexity | 30.250 |\n| distinct | 0.500 |",
+        "| bleu_4 | 0.200 |\n| cider | 0.410 |\n\n",
         "mrnn evaluate RUN --data walls --split dev --beam-size 1\n",
     ):
-        assert fact in card
-    assert [path.name for path in tmp_path.glob("*.new")] == []
-    (tmp_path / "MODEL_CARD.md").unlink()
-    Checkpoint.load(tmp_path)  # which needs no card
+        assert fact in text
+
+
+def test_a_figure_that_was_not_measured_is_left_out(colour_encoder, data, tmp_path):
+    text = card(tmp_path, colour_encoder, data, replace(FIGURES, shuffled_perplexity=None))
+    assert "| dev_perplexity | 17.500 |\n| distinct" in text

@@ -6,7 +6,16 @@ import torch
 from pydantic import ValidationError
 
 from mrnn.model.config import ModelConfig, ModelOptions
-from mrnn.training.network import IGNORED, MRNN, Dropout, SimpleRNN, network_of
+from mrnn.training.network import (
+    IGNORED,
+    MRNN,
+    Dropout,
+    SimpleRNN,
+    TorchLanguageModel,
+    network_of,
+    sentence_loss,
+)
+from tests.torch_network import log_probabilities
 
 SIZES = {
     "vocabulary_size": 9,
@@ -56,7 +65,7 @@ def images():
 
 
 def recur(model, inputs):
-    """Every state; the layers have their own equations in test_recurrence.py."""
+    """Every state; the layers have their own equations in test_recurrent_layers.py."""
     start = torch.zeros(1, model.recurrence.state_size, dtype=torch.float64)
     return model.recurrence(torch.tensor(np.array([inputs])), start)[0][0].detach().numpy()
 
@@ -114,14 +123,15 @@ def equations_of(model):
 
 
 def test_forward_equals_the_equations(model, images):
-    probabilities = model(WORDS, images).softmax(-1).detach().numpy()
+    probabilities = log_probabilities(model, WORDS, images).exp().detach().numpy()
     for b in range(2):
         expected = list(equations_of(model)(model, WORDS[b].tolist(), images[b].numpy()))
         np.testing.assert_allclose(probabilities[b], expected, rtol=1e-12)
 
 
 def test_only_a_network_that_sees_changes_with_the_image(model, images):
-    same = torch.equal(model(WORDS, images), model(WORDS, images + 1))
+    one, other = (log_probabilities(model, WORDS, each) for each in (images, images + 1))
+    same = torch.equal(one, other)
     assert same != model.config.sees_image
 
 
@@ -130,10 +140,10 @@ def test_image_length_scales_every_image_to_it():
     scaled = MRNN(ModelConfig(**SIZES, image_length=10.0))
     scaled.load_state_dict(plain.state_dict())
     images = torch.randn(3, SIZES["image_size"])
-    expected = plain.see(10 * images / images.square().sum(1, keepdim=True).sqrt())
-    torch.testing.assert_close(scaled.see(images), expected)
-    torch.testing.assert_close(scaled.see(7 * images), expected)
-    assert (scaled.see(torch.zeros(1, SIZES["image_size"])) == 0).all()
+    expected = plain.encode_image(10 * images / images.square().sum(1, keepdim=True).sqrt())
+    torch.testing.assert_close(scaled.encode_image(images), expected)
+    torch.testing.assert_close(scaled.encode_image(7 * images), expected)
+    assert (scaled.encode_image(torch.zeros(1, SIZES["image_size"])) == 0).all()
 
 
 def test_loss_is_minus_the_log_likelihood_of_the_targets(model, images):
@@ -143,7 +153,7 @@ def test_loss_is_minus_the_log_likelihood_of_the_targets(model, images):
         for target, probabilities in zip(TARGETS[b].tolist(), steps, strict=True):
             if target != IGNORED:
                 expected -= np.log(probabilities[target])
-    assert model.loss(WORDS, TARGETS, images).item() == pytest.approx(expected, rel=1e-12)
+    assert sentence_loss(model, WORDS, TARGETS, images).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_gradients_are_those_of_finite_differences(model, images):
@@ -152,38 +162,42 @@ def test_gradients_are_those_of_finite_differences(model, images):
     def loss(*parameters):
         return torch.func.functional_call(model, dict(zip(names, parameters, strict=True)), ())
 
-    model.forward = lambda: model.loss(WORDS, TARGETS, images)
+    model.forward = lambda: sentence_loss(model, WORDS, TARGETS, images)
     fast = model.config != made().config  # of the variants by a random direction only
     assert torch.autograd.gradcheck(loss, values, fast_mode=fast)
 
 
 def test_bfloat16_is_close_to_float32(model, images):
     model = model.float()
-    exact = model.loss(WORDS, TARGETS, images.float())
+    exact = sentence_loss(model, WORDS, TARGETS, images.float())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = model.loss(WORDS, TARGETS, images.float())
+        rough = sentence_loss(model, WORDS, TARGETS, images.float())
     rough.backward()
     assert rough.dtype == torch.float32
     torch.testing.assert_close(rough, exact, rtol=0.02, atol=0)
 
 
-def test_reading_word_by_word_equals_reading_at_once(model):
-    at_once, end = model.read(WORDS, model.begin(2))
-    state, pieces = model.begin(2), []
+def test_word_by_word_equals_a_sentence_at_once(model):
+    at_once, end = model.encode_words(WORDS, model.initial_state(2))
+    state, pieces = model.initial_state(2), []
     for t in range(4):
-        piece, state = model.read(WORDS[:, t : t + 1], state)
+        piece, state = model.encode_words(WORDS[:, t : t + 1], state)
         pieces.append(piece)
     torch.testing.assert_close(torch.cat(pieces, 1), at_once)
     torch.testing.assert_close(state, end)
 
 
-def test_advance_is_the_last_step_of_forward(model, images):
-    _, state = model.read(WORDS[:, :3], model.begin(2))
-    log_probs, _ = model.advance(WORDS[:, 3], state, model.see(images))
-    torch.testing.assert_close(log_probs, model(WORDS, images)[:, 3].log_softmax(-1))
+def test_steps_of_the_language_model_are_those_of_the_network(model, images):
+    model, images = model.float(), images.float()
+    decoded = TorchLanguageModel(model)
+    image, state = decoded.encode_image(images.numpy()), decoded.initial_state(2)
+    expected = log_probabilities(model, WORDS, images).detach().numpy()
+    for t in range(4):
+        found, state = decoded.step(WORDS[:, t].numpy(), state, image)
+        np.testing.assert_allclose(found, expected[:, t], rtol=1e-5, atol=1e-6)
 
 
-def test_dropout_drops_its_share_and_keeps_the_mean():
+def test_dropout_drops_its_fraction_and_keeps_the_mean():
     torch.manual_seed(0)
     drop = Dropout(0.25)
     dropped = drop(torch.ones(1000, 1003))
@@ -194,9 +208,9 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     assert torch.equal(drop.eval()(dropped), dropped)
 
 
-@pytest.mark.parametrize("share", [0.002, 0.999])
-def test_dropout_always_leaves_something(share):
-    kept = Dropout(share)(torch.ones(1_000_000))
+@pytest.mark.parametrize("probability", [0.002, 0.999])
+def test_dropout_always_leaves_something(probability):
+    kept = Dropout(probability)(torch.ones(1_000_000))
     assert torch.isfinite(kept).all()
     assert kept.mean().item() == pytest.approx(1, abs=0.1)
 
@@ -204,8 +218,9 @@ def test_dropout_always_leaves_something(share):
 def test_dropout_is_for_training_only(images):
     for variant in VARIANTS.values():
         model, plain = made(dropout=0.5, **variant), made(**variant)
-        assert torch.equal(model(WORDS, images), plain(WORDS, images))
-        first, second = (model.train()(WORDS, images) for _ in range(2))
+        expected = log_probabilities(plain, WORDS, images)
+        assert torch.equal(log_probabilities(model, WORDS, images), expected)
+        first, second = (log_probabilities(model.train(), WORDS, images) for _ in range(2))
         assert not torch.allclose(first, second)
 
 
@@ -249,5 +264,5 @@ def test_options_that_do_not_fit_together(options, message):
 
 
 def test_wrong_shape_is_caught_by_its_annotation(model, images):
-    with pytest.raises(Exception, match="images"):
-        model(WORDS, images[0])
+    with pytest.raises(Exception, match="features"):
+        sentence_loss(model, WORDS, TARGETS, images[0])

@@ -27,21 +27,21 @@ def test_recipes_that_ship_are_known_by_name(name):
 
 
 def test_there_are_recipes():
-    assert "paper-lite" in SHIPPED
+    assert SHIPPED == ["coco", "flickr8k", "paper", "rnn-base", "simple-rnn"]
 
 
 def test_what_a_file_does_not_say_has_its_default(file):
     recipe = load_recipe(file)
     assert (recipe.name, recipe.training.epochs, recipe.model.recurrent_size) == ("mine", 2, 9)
-    assert recipe.training.minimum_count == 3
+    assert recipe.training.min_count == 3
     assert recipe.decoding == DecodingOptions()
     assert load_recipe(str(file)) == recipe
 
 
 def test_a_file_goes_before_a_name(tmp_path, monkeypatch, file):
     monkeypatch.chdir(tmp_path)
-    file.rename("paper-lite")
-    assert load_recipe("paper-lite").name == "mine"
+    file.rename("paper")
+    assert load_recipe("paper").name == "mine"
 
 
 def test_settings_change_a_recipe_in_order(file):
@@ -59,7 +59,7 @@ def test_settings_change_a_recipe_in_order(file):
             "name": "yours",
             "training": {"epochs": 8, "learning_rate": 0.5},
             "model": {"recurrent_size": 9, "sees_image": False},
-            "encoder": {"fit": "crop"},
+            "encoder": {"resize_mode": "crop"},
         }
     )
 
@@ -74,7 +74,9 @@ def test_settings_change_a_recipe_in_order(file):
         (["epochs=2"], "there is no key epochs; did you mean training.epochs\\?$"),
         (["seed=2"], "there is no key seed; did you mean training.seed\\?$"),
         (["model.beam_size=2"], "no key model.beam_size; did you mean decoding.beam_size\\?$"),
-        (["ranking.part=3"], "there is no key ranking.part; did you mean ranking.parts\\?$"),
+        (["cider_predictor.ngram=3"], "no key .*ngram; did you mean cider_predictor.ngrams\\?$"),
+        (["reranking.cider=3"], "no key reranking.cider; .* reranking.predicted_cider_weight\\?$"),
+        (["joint_embedding.part=3"], "no key joint_embedding.part; .* joint_embedding.parts\\?$"),
         (["training.epochs.more=3"], "'training.epochs.more=3': epochs is not a table$"),
         (["epochs"], "'epochs' is not a setting; write table.key=value$"),
         (["=3"], "'=3' is not a setting; write table.key=value$"),
@@ -82,7 +84,7 @@ def test_settings_change_a_recipe_in_order(file):
         (["training.epochs=0"], "training.epochs: Input should be .*equal to 1, not 0"),
         (["training.epochs=many"], "training.epochs: .*a valid integer.*, not 'many'"),
         (["training.learning_rate=nan"], "training.learning_rate: .*greater than 0, not nan"),
-        (["training.precision=float16"], "training.precision: .*'bfloat16', not 'float16'$"),
+        (["training.precision=auto"], "training.precision: .*'float32' or 'bfloat16', not 'auto'$"),
         (
             ["encoder.resize_mode=stretch"],
             "encoder.resize_mode: .*'crop', 'squash', .* 'ten-crop', not 'stretch'$",

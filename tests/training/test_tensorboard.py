@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from mrnn.data.features import extract_features
-from mrnn.errors import OptionsError
+from mrnn.errors import MissingExtraError
 from mrnn.training.events import RunFinished, StepDone
 from mrnn.training.tensorboard import FIGURES, log_to_tensorboard
 from mrnn.training.train import train
@@ -57,6 +57,8 @@ def test_events_are_passed_on_and_what_is_not_measured_is_not_written(dataset, t
 
 def test_without_tensorboard_the_extra_is_named(dataset, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(OptionsError, match=r"not installed\. Run: pip install 'mrnn\[tensorboard"):
+    with pytest.raises(
+        MissingExtraError, match=r"not installed\. Run: pip install 'mrnn\[tensorboard"
+    ):
         next(log_to_tensorboard(train(recipe(), dataset, tmp_path / "run"), tmp_path / "log"))
     assert not (tmp_path / "run").exists()

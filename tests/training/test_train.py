@@ -4,27 +4,28 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from mrnn import precision
 from mrnn.captioning.captioner import Captioner
 from mrnn.data.features import extract_features, load_features
 from mrnn.errors import DataError, TrainingError
 from mrnn.model.checkpoint import Checkpoint
-from mrnn.retrieval.likelihood import perplexity
+from mrnn.model.epochs import EpochDone
 from mrnn.tokenizer import EncodedCaptions
 from mrnn.training import train as training
 from mrnn.training.batches import batches
-from mrnn.training.events import EpochDone, RunFinished, RunStarted, StepDone
+from mrnn.training.events import RunFinished, RunStarted, StepDone
 from mrnn.training.recipe import Recipe, TrainingOptions
-from mrnn.training.train import chosen_precision, learning_rate, train
+from mrnn.training.train import learning_rate, train
+from mrnn.training.validation import dev_perplexity
 from tests.conftest import COLOURS
+from tests.torch_network import log_probabilities, torch_network
 
 SIZES = {"embedding_size": 8, "recurrent_size": 12, "multimodal_size": 16}
 OPTIONS = {
     "batch_size": 8,
     "epochs": 12,
     "learning_rate": 0.02,
-    "precision": "float32",
     "patience": 12,
 }
 
@@ -36,7 +37,7 @@ def recipe(sizes=None, **options):
             "encoder": {"name": "colour"},
             "model": SIZES | (sizes or {}),
             "training": OPTIONS | options,
-            "decoding": {"maximum_words": 6},
+            "decoding": {"max_length": 6},
         }
     )
 
@@ -89,7 +90,7 @@ def test_events_tell_the_whole_story(dataset, tmp_path):
     started, *middle, finished = run(dataset, out, epochs=2)
     assert started == RunStarted(
         folder=out,
-        parameters=sum(p.numel() for p in Checkpoint.load(out).model.parameters()),
+        parameters=sum(p.numel() for p in torch_network(Checkpoint.load(out)).parameters()),
         vocabulary_size=3 + 7,
         epochs=2,
         steps_per_epoch=6,
@@ -106,14 +107,15 @@ def test_events_tell_the_whole_story(dataset, tmp_path):
     assert finished == RunFinished(out, best.epoch, best.dev_perplexity)
     assert metrics(out, timed=True) == [epoch.model_dump() for epoch in (first, second)]
     assert sorted(path.name for path in out.iterdir()) == [
-        *("MODEL_CARD.md", "config.json", "metrics.jsonl"),
-        *("model.safetensors", "resume", "vocabulary.txt"),
+        *("MODEL_CARD.md", "config.json", "image.onnx", "language.onnx", "metrics.jsonl"),
+        *("model.safetensors", "output.onnx", "resume", "search.onnx", "vocabulary.txt"),
+        "words.onnx",
     ]
     card = (out / "MODEL_CARD.md").read_text()
     assert (
         "The dataset folder `data`:\n\n- train: 24 photos, 48 captions\n- dev: 6 photos, 12" in card
     )
-    assert f"Of epoch {best.epoch}, the best" in card
+    assert f"Epoch {best.epoch}, the best" in card
     assert f"| dev_perplexity | {best.dev_perplexity:.3f} |" in card
 
 
@@ -125,8 +127,8 @@ def test_the_folder_holds_the_best_epoch_as_it_was_measured(dataset, colour_enco
     references = [[caption.lower().strip(" .").split() for caption in i.captions] for i in images]
     captions = EncodedCaptions.of(references, checkpoint.vocabulary)
     features = load_features(dataset, colour_encoder.identity).of(images)
-    found = perplexity(checkpoint.model, batches(captions, features, 4))
-    assert found == pytest.approx(finished.best_perplexity, rel=2e-3)  # weights as float16
+    found = dev_perplexity(torch_network(checkpoint), batches(captions, features, 4))
+    assert found == pytest.approx(finished.best_perplexity, rel=0.02)  # weights are int8
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(dataset, tmp_path):
@@ -148,10 +150,11 @@ def test_rnn_base_learns_without_the_image(dataset, colour_encoder, tmp_path):
     assert len({result.captions for result in said}) == 1
 
 
-def test_a_model_that_ignores_the_image_is_warned_of(dataset, tmp_path, colour_encoder):
-    file = extract_features(dataset, colour_encoder)
-    np.save(file, np.ones_like(np.load(file)))  # all photos look alike
-    for epoch in epochs_of(run(dataset, tmp_path / "run", epochs=2)):
+def test_a_model_that_ignores_the_image_is_warned_of(colours, tmp_path, colour_encoder):
+    for image in colours.images:
+        Image.new("RGB", (9, 9), COLOURS["red"]).save(image.path)
+    extract_features(colours, colour_encoder)
+    for epoch in epochs_of(run(colours, tmp_path / "run", epochs=2)):
         assert epoch.shuffled_perplexity == epoch.dev_perplexity
         assert any("the model ignores the image" in line for line in epoch.warnings)
 
@@ -179,8 +182,8 @@ def test_the_average_of_the_weights_is_what_is_kept(dataset, tmp_path, monkeypat
     for done, state in enumerate(states, 1):
         decay = min(average, done / (done + 10))
         expected = [decay * e + (1 - decay) * s for e, s in zip(expected, state, strict=True)]
-    kept = list(Checkpoint.load(tmp_path / "run").model.parameters())
-    for stored, exact in zip(kept, expected, strict=True):  # a byte a number
+    kept = list(torch_network(Checkpoint.load(tmp_path / "run")).parameters())
+    for stored, exact in zip(kept, expected, strict=True):  # matrices are int8
         assert ((stored - exact).abs() <= exact.abs().max() / 100).all()
     if average:
         assert any(not torch.allclose(k, s, rtol=1e-2) for k, s in zip(kept, state, strict=True))
@@ -201,7 +204,7 @@ def test_patience_ends_a_run_that_does_not_improve(dataset, tmp_path):
 
 
 def first_gradients(dataset, out, monkeypatch, **options):
-    """The gradient that the optimizer gets at the first step, the batch and the model."""
+    """The gradient that the optimizer gets at the first step, the batch and the network."""
     caught = {}
 
     class Stop(Exception):  # noqa: N818
@@ -214,31 +217,31 @@ def first_gradients(dataset, out, monkeypatch, **options):
     original = training._Run._step
 
     def remember(self, batch):
-        caught["batch"], caught["model"] = batch, self.model
+        caught["batch"], caught["network"] = batch, self.network
         return original(self, batch)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     monkeypatch.setattr(training._Run, "_step", remember)
     with pytest.raises(Stop):
         run(dataset, out, **options)
-    return caught["gradients"], caught["batch"], caught["model"]
+    return caught["gradients"], caught["batch"], caught["network"]
 
 
 @pytest.mark.parametrize("weight_penalty", [0.0, 0.3])
 def test_the_gradient_is_that_of_the_papers_cost(dataset, tmp_path, monkeypatch, weight_penalty):
-    gradients, batch, model = first_gradients(
+    gradients, batch, network = first_gradients(
         dataset, tmp_path / "run", monkeypatch, weight_penalty=weight_penalty, clip=1e9
     )
-    log2_p = model(batch.words, batch.images).log_softmax(-1) / math.log(2)
+    log2_p = log_probabilities(network, batch.words, batch.features) / math.log(2)
     counted = [
         log2_p[b, t, int(word)]
         for b, sentence in enumerate(batch.targets)
         for t, word in enumerate(sentence)
         if word >= 0
     ]
-    norm = sum((p**2).sum() for p in model.parameters())
+    norm = sum((p**2).sum() for p in network.parameters())
     cost = -sum(counted) / len(counted) + weight_penalty * norm
-    expected = torch.autograd.grad(cost, list(model.parameters()))
+    expected = torch.autograd.grad(cost, list(network.parameters()))
     torch.testing.assert_close(gradients, list(expected), rtol=1e-4, atol=1e-6)
 
 
@@ -253,7 +256,7 @@ def test_penalty_and_decay_make_the_weights_smaller(dataset, tmp_path, option, v
     norms = []
     for given in (0.0, value):
         run(dataset, tmp_path / f"{given}", epochs=6, **{option: given})
-        model = Checkpoint.load(tmp_path / f"{given}").model
+        model = torch_network(Checkpoint.load(tmp_path / f"{given}"))
         norms.append(sum(float(p.detach().square().sum()) for p in model.parameters()))
     assert norms[1] < 0.8 * norms[0]
 
@@ -277,44 +280,14 @@ def test_learning_rate_of_a_short_run_stays_in_bounds(steps, warm_up):
     assert all(0 < learning_rate(options, step, steps) <= 1 for step in range(steps))
 
 
-def test_precision_is_the_recipes_or_the_faster_one(monkeypatch):
-    assert chosen_precision(TrainingOptions(precision="bfloat16")) == "bfloat16"
-    assert chosen_precision(TrainingOptions(precision="float32")) == "float32"
-    for float32, bfloat16, expected in (
-        (2.0, 1.0, "bfloat16"), (1.0, 1.0, "float32"), (1.0, 2.0, "float32"),
-    ):  # fmt: skip
-        seconds = {torch.float32: float32, torch.bfloat16: bfloat16}
-        monkeypatch.setattr(precision, "_product_seconds", seconds.__getitem__)
-        assert chosen_precision(TrainingOptions()) == expected
-
-
-def test_the_least_of_several_times_tells_what_is_faster(monkeypatch):
-    busy = iter([9.0, 5.0] * (precision.ROUNDS - 1) + [2.0, 3.0])  # disturbed but for the last
-    monkeypatch.setattr(precision, "_product_seconds", lambda _: next(busy))
-    assert precision.faster_precision() == "float32"
-    monkeypatch.undo()
-    assert 0 < precision._product_seconds(torch.float32) < 10
-
-
-def test_emulated_bfloat16_is_given_up_soon(monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        precision,
-        "_product_seconds",
-        lambda number: asked.append(number) or (1.0 if number == torch.float32 else 600.0),
-    )
-    assert precision.faster_precision() == "float32"
-    assert len(asked) == 2 * (precision.FEWEST + 1)
-
-
 # What is refused
 
 
 def test_a_cost_that_is_not_finite_names_the_batch(dataset, tmp_path):
     message = (
         r"^The cost is (nan|inf) in epoch \d, in the batch of 8 captions that begins with those of "
-        r"train-\d\d-\w+\.png, train-\d\d-\w+\.png, train-.*\.png\. Look for bad features .* "
-        r"or lower training\.learning_rate$"
+        r"train-\d\d-\w+\.png, train-\d\d-\w+\.png, train-.*\.png\. Lower training\.learning_rate, "
+        r"or look for bad features with: mrnn check$"
     )
     with pytest.raises(TrainingError, match=message):
         run(dataset, tmp_path / "run", learning_rate=1e38)
@@ -322,20 +295,20 @@ def test_a_cost_that_is_not_finite_names_the_batch(dataset, tmp_path):
 
 def test_a_dev_perplexity_that_is_not_finite_ends_the_run(dataset, tmp_path):
     with pytest.raises(
-        TrainingError, match=r"^Dev perplexity is (inf|nan) after epoch 1: .*lower training\.learn"
+        TrainingError, match=r"^The dev perplexity is (inf|nan): .*; lower training\.learning_rate$"
     ):
         run(dataset, tmp_path / "run", learning_rate=3e3)
 
 
 def test_features_that_are_not_finite_are_named(dataset, colour_encoder, tmp_path):
-    file = extract_features(dataset, colour_encoder)
-    matrix = np.load(file)
-    matrix[5] = np.nan
-    np.save(file, matrix)
-    with pytest.raises(DataError, match=r"no finite feature of 'train-05-blue\.png'\. Run: mrnn"):
+    shard = load_features(dataset, colour_encoder.identity).store.shards[0]
+    content, start = bytearray(shard.file.read_bytes()), shard.starts["features"]
+    content[start : start + 2] = b"\xff\x7f"  # a NaN of the first photo
+    shard.file.write_bytes(content)
+    with pytest.raises(DataError, match=r"features of 'train-00-red\.png' are not finite"):
         run(dataset, tmp_path / "run")
 
 
 def test_features_that_are_not_there(colours, colour_encoder, tmp_path):
-    with pytest.raises(DataError, match=r"colour-squash\.npy does not exist\. Run: mrnn extract"):
+    with pytest.raises(DataError, match=r"colour-squash does not exist; run: mrnn extract"):
         run(colours, tmp_path / "run")

@@ -50,9 +50,10 @@ class Captioner:
         consensus: "Consensus | None" = None,
     ) -> None:
         """Without an encoder it captions features alone."""
-        if encoder and encoder.identity != checkpoint.encoder:
+        if encoder and (difference := checkpoint.encoder.difference(encoder.identity)):
             raise CheckpointError(
-                f"The model was trained on {checkpoint.encoder}, not on {encoder.identity}"
+                f"This encoder is not the one that the model was trained with: {difference}; give "
+                "the model's own"
             )
         self.checkpoint, self._encoder, self.consensus = checkpoint, encoder, consensus
 

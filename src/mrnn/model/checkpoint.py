@@ -26,7 +26,7 @@ from mrnn.model.familiarity import Familiarity
 from mrnn.model.heads import HEADS, Heads
 from mrnn.model.image_encoder import JoinedEncoder, OnnxEncoder, load_encoder
 from mrnn.model.manifest import check_manifest
-from mrnn.model.network import WEIGHTS, Network
+from mrnn.model.network import MEND, WEIGHTS, Network
 from mrnn.model.quantization import quantize
 from mrnn.tokenizer import Vocabulary
 
@@ -60,12 +60,12 @@ class Checkpoint:
         if len(vocabulary) != config.model.vocabulary_size:
             raise CheckpointError(
                 f"{folder / VOCABULARY} holds {len(vocabulary)} words and special tokens, but "
-                f"{folder / CONFIG} says {config.model.vocabulary_size}; take both from one run"
+                f"{folder / CONFIG} says {config.model.vocabulary_size}; {MEND}"
             )
         if config.model.image_size != config.encoder.feature_size:
             raise CheckpointError(
                 f"{folder / CONFIG}: the model takes features of {config.model.image_size} values, "
-                f"but its encoder makes {config.encoder.feature_size}; take both from one run"
+                f"but its encoder makes {config.encoder.feature_size}; {MEND}"
             )
         tensors, content = _read_tensors(folder / WEIGHTS)
         familiarity = _familiarity_of(tensors, config, folder / WEIGHTS)
@@ -92,10 +92,10 @@ class Checkpoint:
             file,
             folder if folder.is_dir() else None,
         )
-        if encoder.identity != self.encoder:
+        if difference := self.encoder.difference(encoder.identity):
             raise CheckpointError(
-                f"The model was trained on {self.encoder}, but the encoder here is "
-                f"{encoder.identity}; give the file of its own encoder by --encoder-file FILE"
+                f"This encoder is not the one that the model was trained with: {difference}; give "
+                "the file of the model's encoder by --encoder-file FILE"
             )
         return encoder
 
@@ -107,23 +107,11 @@ class Checkpoint:
         return Heads.load(self.folder, self.config.model, self.fingerprint)
 
 
-def save_checkpoint(
-    folder: Path,
-    config: CheckpointConfig,
-    vocabulary: Vocabulary,
-    weights: Mapping[str, np.ndarray],
-    familiarity: Familiarity,
-) -> None:
-    """Each file is written aside, then renamed; the weights, quantized, come last.
-
-    The graphs are written by `mrnn.training.export`.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    vocabulary.save(folder / VOCABULARY)
-    write_whole(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
+def save_weights(file: Path, weights: Mapping[str, np.ndarray], familiarity: Familiarity) -> None:
+    """Write model.safetensors: the weights, quantized, and the statistics for familiarity."""
     statistics = {MEAN: familiarity.mean, DIRECTIONS: familiarity.directions}
     halves = {name: array.astype(np.float16) for name, array in statistics.items()}
-    write_whole(folder / WEIGHTS, save(quantize(weights) | halves))
+    write_whole(file, save(quantize(weights) | halves))
 
 
 def _read_config(folder: Path) -> CheckpointConfig:
@@ -136,7 +124,8 @@ def _read_config(folder: Path) -> CheckpointConfig:
             "Give the folder that `mrnn train --out` wrote"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
+        problem = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{file} cannot be read: {problem}; {MEND}") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT or isinstance(found, bool):
         raise CheckpointError(
@@ -146,16 +135,20 @@ def _read_config(folder: Path) -> CheckpointConfig:
     try:
         return CheckpointConfig.model_validate(content)
     except ValidationError as error:
-        raise CheckpointError(f"{file}: {first_problem(error)}") from error
+        raise CheckpointError(f"{file}: {first_problem(error)}; {MEND}") from error
 
 
 def _read_tensors(file: Path) -> tuple[dict[str, np.ndarray], bytes]:
     try:
         content = file.read_bytes()
         return load(content), content
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        line = str(error).splitlines()[0]
-        raise CheckpointError(f"{file} cannot be read: {line}; copy the model again") from error
+    except KeyError as error:
+        problem = f"it holds numbers of type {error}"
+    except OSError as error:
+        problem = str(error.strerror)
+    except (ValueError, SafetensorError) as error:
+        problem = " ".join(str(error).split())[:100]
+    raise CheckpointError(f"{file} cannot be read: {problem}; {MEND}")
 
 
 def _familiarity_of(
@@ -165,12 +158,12 @@ def _familiarity_of(
     for name, shape in ((MEAN, (size,)), (DIRECTIONS, (None, size))):
         tensor = tensors.get(name)
         if tensor is None:
-            raise CheckpointError(f"{file} lacks the tensor {name}; the file is not of this model")
+            raise CheckpointError(f"{file} lacks the tensor {name}; {MEND}")
         fits = tensor.ndim == len(shape) and tensor.shape[-1] == size
         if not fits or tensor.dtype != np.float16:
             raise CheckpointError(
                 f"{file}: {name} is {tensor.dtype} of shape {tensor.shape}, which does not fit "
-                f"{CONFIG}"
+                f"{CONFIG}; {MEND}"
             )
     return Familiarity(
         tensors[MEAN].astype(np.float32),
@@ -183,7 +176,7 @@ def _familiarity_of(
 def _check_finite(tensors: Mapping[str, np.ndarray], file: Path) -> None:
     for name, tensor in tensors.items():
         if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
-            raise CheckpointError(f"{file}: {name} holds values that are not finite")
+            raise CheckpointError(f"{file}: {name!r:.60} holds values that are not finite; {MEND}")
 
 
 def _fingerprint(encoder: EncoderIdentity, vocabulary: Vocabulary, content: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 Activation = Literal["relu", "sigmoid", "tanh"]
 Kind = Activation | Literal["gru", "lstm"]
@@ -43,6 +43,14 @@ class EncoderIdentity(BaseModel):
             f"weights {self.weights})"
         )
 
+    def difference(self, other: "EncoderIdentity") -> str:
+        """What the first thing is that differs in another, in words; "" if nothing is."""
+        for field in EncoderIdentity.model_fields:
+            own, found = getattr(self, field), getattr(other, field)
+            if own != found:
+                return f"its {field.replace('_', ' ')} is {found}, not {own}"
+        return ""
+
     @property
     def imported(self) -> bool:
         """Whether the features were made elsewhere, so that no encoder here makes more of them."""
@@ -76,7 +84,7 @@ class ModelOptions(BaseModel):
     """Fraction of w(t), r(t), I and m(t) set to zero in training."""
     sees_image: bool = True
     """False for the baseline RNN-Base: the same network without V_I I."""
-    image_length: float = Field(default=0.0, ge=0)
+    image_length: FiniteFloat = Field(default=0.0, ge=0)
     """The Euclidean length to which every I is scaled; 0 leaves it as its encoder gives it."""
 
     @property
@@ -208,5 +216,5 @@ class CheckpointConfig(BaseModel):
     encoder: EncoderIdentity
     decoding: DecodingOptions
     reranking: RerankingOptions
-    familiarity_median: float
-    familiarity_edge: float
+    familiarity_median: FiniteFloat
+    familiarity_edge: FiniteFloat

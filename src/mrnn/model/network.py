@@ -25,8 +25,9 @@ WEIGHTS = "model.safetensors"
 IMAGE, WORDS, LANGUAGE = "image.onnx", "words.onnx", "language.onnx"
 OUTPUT, SEARCH = "output.onnx", "search.onnx"
 GRAPHS = (IMAGE, WORDS, LANGUAGE, OUTPUT, SEARCH)
-LAYOUT = "layout"
-"""The key of a graph's metadata that tells which layout of weights it refers to."""
+LAYOUT, MODEL = "layout", "model"
+"""Keys of a graph's metadata: the layout of the weights that it refers to, and its network."""
+MEND = "copy the whole folder again"
 ACTIVATION_STEPS = 63
 """Quantization steps of the multimodal layer, on either side of zero, in `search.onnx`."""
 
@@ -57,6 +58,11 @@ def read_layout(file: Path) -> tuple[dict[str, TensorLayout], str]:
     return tensors, hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
+def describe(config: ModelConfig) -> str:
+    """A network as the metadata of its graphs have it: what is not as usual."""
+    return config.model_dump_json(exclude_defaults=True)
+
+
 def searches_in_int8(config: ModelConfig) -> bool:
     """Whether the output layer takes the multimodal layer, whose values are bounded."""
     return config.network == "m-rnn" and not config.shares_embedding
@@ -74,23 +80,16 @@ class Network:
     def __init__(self, folder: Path, config: ModelConfig) -> None:
         self.config = config
         self._folder = folder
+        self._sessions: dict[str, Session] = {}
 
     def check(self) -> None:
-        """Raises CheckpointError where a graph is missing, or does not fit weights or sizes."""
-        sizes = {
-            WORDS: (self._words, "words", "B"),
-            LANGUAGE: (self._language, "state", state_size(self.config)),
-        }
-        if self.config.network == "m-rnn":
-            sizes[OUTPUT] = (self._output, "image", self.image_size)
+        """Raises CheckpointError where a graph is missing, or does not fit weights or config."""
+        for name in (WORDS, LANGUAGE, OUTPUT):
+            self._graph(name)
         if self.config.sees_image:
-            sizes[IMAGE] = (self._image, "features", self.config.image_size)
-        for name, (graph, value, size) in sizes.items():
-            if (found := graph.inputs.get(value, ("", [None]))[1][-1]) != size:
-                raise CheckpointError(
-                    f"{self._folder / name} takes {value} of {found} numbers, not of {size} as "
-                    "config.json says; copy the whole folder again"
-                )
+            self._graph(IMAGE)
+        if searches_in_int8(self.config) and not (self._folder / SEARCH).is_file():
+            raise CheckpointError(f"{self._folder / SEARCH} is missing; {MEND}")
 
     @property
     def image_size(self) -> int:
@@ -105,13 +104,13 @@ class Network:
         """The image's part of the multimodal layer, V_I I: once an image."""
         if not self.config.sees_image:
             return np.zeros((len(features), self.image_size), np.float32)
-        return self._image.run({"features": features.astype(np.float32)})[0]
+        return self._graph(IMAGE).run({"features": features.astype(np.float32)})[0]
 
     def encode_words(
         self, words: Int[np.ndarray, " B"], state: Float32[np.ndarray, "B S"]
     ) -> tuple[Float32[np.ndarray, "B M"], Float32[np.ndarray, "B S"]]:
         """The sentence's part, V_w w(t) + V_r r(t), one word further, and the new state."""
-        language, state = self._language.run({**self._look_up(words), "state": state})
+        language, state = self._graph(LANGUAGE).run({**self._look_up(words), "state": state})
         return language, state
 
     def fuse(
@@ -121,7 +120,7 @@ class Network:
         inputs = {"language": language}
         if self.config.network == "m-rnn":
             inputs["image"] = image
-        return self._output.run(inputs)[0]
+        return self._graph(OUTPUT).run(inputs)[0]
 
     def step(
         self,
@@ -142,7 +141,7 @@ class Network:
         """As `step`, with an int8 output layer where the network allows it: twice as fast."""
         if not searches_in_int8(self.config):
             return self.step(words, state, image)
-        log_probabilities, state = self._search.run(
+        log_probabilities, state = self._graph(SEARCH).run(
             {**self._look_up(words), "state": state, "image": image}
         )
         return log_probabilities, state
@@ -153,7 +152,8 @@ class Network:
         unknown = words[~known[words]]
         if len(unknown):
             new = np.flatnonzero(np.bincount(unknown))
-            for table, rows in zip(tables.values(), self._words.run({"words": new}), strict=True):
+            found = self._graph(WORDS).run({"words": new})
+            for table, rows in zip(tables.values(), found, strict=True):
                 table[new] = rows
             known[new] = True
         return {name: table[words] for name, table in tables.items()}
@@ -172,34 +172,17 @@ class Network:
     def _layout(self) -> str:
         return read_layout(self._folder / WEIGHTS)[1]
 
-    def _open(self, name: str) -> Session:
-        session = open_session(self._folder / name, mend="copy the whole folder again")
-        if session.metadata.get(LAYOUT) != self._layout:
-            raise CheckpointError(
-                f"{self._folder / name} does not fit the weights beside it; copy the whole folder "
-                "again"
-            )
-        return session
-
-    @cached_property
-    def _image(self) -> Session:
-        return self._open(IMAGE)
-
-    @cached_property
-    def _words(self) -> Session:
-        return self._open(WORDS)
-
-    @cached_property
-    def _language(self) -> Session:
-        return self._open(LANGUAGE)
-
-    @cached_property
-    def _output(self) -> Session:
-        return self._open(OUTPUT)
-
-    @cached_property
-    def _search(self) -> Session:
-        return self._open(SEARCH)
+    def _graph(self, name: str) -> Session:
+        """Opened when it is first used. Raises CheckpointError."""
+        if name not in self._sessions:
+            file = self._folder / name
+            session = open_session(file, MEND)
+            if session.metadata.get(LAYOUT) != self._layout:
+                raise CheckpointError(f"{file} does not fit the weights beside it; {MEND}")
+            if session.metadata.get(MODEL) != describe(self.config):
+                raise CheckpointError(f"{file} does not fit config.json beside it; {MEND}")
+            self._sessions[name] = session
+        return self._sessions[name]
 
 
 class Int8Search:

@@ -1,4 +1,4 @@
-"""Length-bucketed, seeded batches of captions and the features of their images.
+"""Seeded batches of captions of nearly one length, with the features of their images.
 
 Letters: B batch, T words, F image feature.
 """
@@ -16,7 +16,7 @@ from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.network import IGNORED
 
 POOL_BATCHES = 50
-"""Captions are shuffled, then sorted by length within pools of so many batches."""
+"""Captions are shuffled, then sorted by length within pools of this many batches."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class Batch:
     """Captions of nearly one length, each with the feature of its image."""
 
     words: Int[Tensor, "B T"]
-    """The start sign and the words, padded with the end sign."""
+    """`<bos>` and the words, padded with `<eos>`."""
     targets: Int[Tensor, "B T"]
-    """The word that follows each: the words and the end sign, then `IGNORED`."""
-    images: Float[Tensor, "B F"]
+    """The word after each: the words and `<eos>`, then `IGNORED`."""
+    features: Float[Tensor, "B F"]
     rows: Int[np.ndarray, " B"]
-    """Which captions these are, by their place among all."""
+    """The captions' places among all."""
 
     @property
     def word_count(self) -> int:
-        """How many words are predicted, `<eos>` included."""
+        """Words that are predicted, `<eos>` included."""
         return int((self.targets != IGNORED).sum())
 
 
@@ -45,8 +45,8 @@ def batches(
 ) -> Iterator[Batch]:
     """All captions once, in batches of nearly one length.
 
-    With a generator, which captions meet and the order of the batches are random; without, the
-    order is by length. `features` may lie on the disk: a batch reads only its own rows.
+    With a generator, the captions of a batch and the order of the batches are random; without, the
+    order is by length. Only the rows of a batch are read from `features`.
     """
     lengths = captions.lengths
     if generator is None:
@@ -71,8 +71,8 @@ def _batch(
     words = np.full((len(rows), lengths.max() + 1), Vocabulary.EOS, dtype=np.int64)
     targets = np.full_like(words, IGNORED)
     words[:, 0] = Vocabulary.BOS
-    spoken = np.arange(lengths.max()) < lengths[:, None]
-    words[:, 1:][spoken] = targets[:, :-1][spoken] = np.concatenate(sentences)
+    inside = np.arange(lengths.max()) < lengths[:, None]
+    words[:, 1:][inside] = targets[:, :-1][inside] = np.concatenate(sentences)
     targets[np.arange(len(rows)), lengths] = Vocabulary.EOS
-    images = torch.from_numpy(features[captions.image_rows[rows]]).float()
-    return Batch(torch.from_numpy(words), torch.from_numpy(targets), images, rows)
+    own = torch.from_numpy(features[captions.image_rows[rows]]).float()
+    return Batch(torch.from_numpy(words), torch.from_numpy(targets), own, rows)

@@ -1,4 +1,4 @@
-"""What a model is trained and chosen on."""
+"""The captions and features that a model is trained and validated on."""
 
 import gc
 import hashlib
@@ -18,66 +18,67 @@ from mrnn.tokenizer import SPECIAL_TOKENS, EncodedCaptions, Vocabulary
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model is trained and chosen on."""
+    """The train split, on which a model is trained, and the dev split, which chooses an epoch."""
 
     train: EncodedCaptions
-    """Their image rows are those of `features`."""
+    """Image rows are rows of `features`."""
     features: Features
-    """Of all photos, on disk: a batch reads its own."""
+    """Features of all photos; they stay on disk."""
     names: tuple[str, ...]
-    """Of the photos, in the order of `features`."""
+    """Names of all photos, in the order of `features`."""
     dev: EncodedCaptions
+    """Image rows are rows of `dev_features`."""
     dev_features: np.ndarray
     dev_references: list[list[list[str]]]
+    vocabulary: Vocabulary
+    """The words of the train split."""
     hash: str
-    """Of all captions."""
+    """SHA-256 of the captions of both splits."""
     folder: str
-    """Name of the dataset folder."""
+    """The name of the dataset folder."""
     sizes: dict[str, tuple[int, int]]
-    """Images and captions of each split."""
+    """Numbers of images and of captions, by split."""
 
 
-def read_training_data(
-    dataset: Dataset, features: Features, min_count: int
-) -> tuple[TrainingData, Vocabulary]:
-    """Refuses what there is nothing to learn from."""
+def read_training_data(dataset: Dataset, features: Features, min_count: int) -> TrainingData:
+    """Raises DataError where a split, a caption or all words are missing."""
     train, dev = dataset.split("train"), dataset.split("dev")
-    with _no_garbage():
+    with _no_garbage_collection():
         references, dev_references = references_of(train), references_of(dev)
     vocabulary = Vocabulary.build(
         (words for sentences in references for words in sentences), min_count
     )
     if len(vocabulary) == len(SPECIAL_TOKENS):
         raise DataError(
-            f"No word is {min_count} times in the training captions of "
-            f"{dataset.folder}; lower training.min_count"
+            f"{dataset.folder}: no word occurs {min_count} times in the training captions; lower "
+            "training.min_count"
         )
     if len(train) < 2:
         raise DataError(f"{dataset.folder} has fewer than two training images")
-    data = TrainingData(
+    return TrainingData(
         EncodedCaptions.of(references, vocabulary, features.rows_of(train)),
         features,
         tuple(features.rows),
         EncodedCaptions.of(dev_references, vocabulary),
         features.of(dev),
         dev_references,
+        vocabulary,
         hashlib.sha256(json.dumps([references, dev_references]).encode()).hexdigest(),
         dataset.folder.resolve().name,
         {
-            split: (len(said), sum(map(len, said)))
-            for split, said in (("train", references), ("dev", dev_references))
+            split: (len(captions), sum(map(len, captions)))
+            for split, captions in (("train", references), ("dev", dev_references))
         },
     )
-    return data, vocabulary
 
 
 @contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Where millions of small things are made that all stay: to look for garbage takes long."""
-    collected = gc.isenabled()
+def _no_garbage_collection() -> Iterator[None]:
+    """Faster where millions of small objects are made, and all are kept."""
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if collected:
+        if enabled:
             gc.enable()

@@ -1,4 +1,4 @@
-"""What training tells while it runs."""
+"""The events that a training run yields."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from mrnn.model.epochs import EpochDone
 
 @dataclass(frozen=True)
 class RunStarted:
-    """What is about to be trained."""
+    """A run starts, or continues."""
 
     folder: Path
     parameters: int
@@ -17,22 +17,22 @@ class RunStarted:
     steps_per_epoch: int
     precision: str
     done_epochs: int
-    """Of an interrupted run that this one goes on with."""
+    """Epochs that were done before the run was interrupted; 0 for a new run."""
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """One batch later."""
+    """One batch was trained on."""
 
     epoch: int
     bits: float
-    """Mean bits a word, without the regulariser."""
+    """Mean bits a word, without the weight penalty."""
     words: int
 
 
 @dataclass(frozen=True)
 class RunFinished:
-    """The run is over; the folder holds its best epoch."""
+    """The run is over; the folder holds the model of its best epoch."""
 
     folder: Path
     best_epoch: int

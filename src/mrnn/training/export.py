@@ -1,24 +1,22 @@
-"""The graphs of a network: a few kB of ONNX whose weights are RUN/model.safetensors itself.
+"""The graphs of a trained network: ONNX files of a few kB whose weights are in model.safetensors.
 
-    image.onnx      features -> image                          V_I I, once an image
-    words.onnx      words -> word, word_part                   w(t) and V_w w(t), once a word
+    image.onnx      features -> image                          V_I I, once per image
+    words.onnx      words -> word, word_part                   w(t) and V_w w(t), once per word
     language.onnx   word, word_part, state -> language, next_state      V_w w(t) + V_r r(t)
-    output.onnx     language, image -> log_probabilities       exact, float32
+    output.onnx     language, image -> log_probabilities       float32
     search.onnx     word, word_part, state, image -> log_probabilities, next_state      int8 output
 
-A graph refers to weights by byte offset. The layout of model.safetensors follows from the sizes of
-a network alone, so a graph stays valid when weights are replaced.
+A graph refers to weights by byte offset. The layout of model.safetensors depends on the sizes of a
+network alone, so the graphs stay valid when the weights are replaced.
 
 Letters: B batch, F image feature, M multimodal, S state, V vocabulary.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from mrnn.files import write_whole
 from mrnn.model.config import ModelConfig
@@ -27,26 +25,26 @@ from mrnn.model.network import (
     IMAGE,
     LANGUAGE,
     LAYOUT,
+    MODEL,
     OUTPUT,
     SEARCH,
     WEIGHTS,
     WORDS,
-    TensorLayout,
+    describe,
     read_layout,
     searches_in_int8,
     state_size,
 )
 from mrnn.model.quantization import SCALE
+from mrnn.training.graph import CONTRIB, Form, Graph, floats
 
-OPSET, IR_VERSION = 17, 9
-CONTRIB = "com.microsoft"
-"""The domain of ONNX Runtime's own operators."""
-TYPES = {"I8": TensorProto.INT8, "F16": TensorProto.FLOAT16, "F32": TensorProto.FLOAT}
 GATES = {"gru": 3, "lstm": 4}
+SCALED_TANH = 1.7159
+"""g(x) = 1.7159 tanh(2/3 x)."""
 
 
 def export_graphs(folder: Path, config: ModelConfig) -> None:
-    """Write the graphs of the network whose weights are in the folder."""
+    """Write the graphs for the weights in the folder."""
     tensors, digest = read_layout(folder / WEIGHTS)
     graphs = {WORDS: _words_graph, LANGUAGE: _language_graph, OUTPUT: _output_graph}
     if config.sees_image:
@@ -54,100 +52,12 @@ def export_graphs(folder: Path, config: ModelConfig) -> None:
     if searches_in_int8(config):
         graphs[SEARCH] = _search_graph
     for name, build in graphs.items():
-        model = build(_Graph(tensors), config)
-        model.metadata_props.add(key=LAYOUT, value=digest)
+        model = build(Graph(tensors), config)
+        onnx.helper.set_model_props(model, {LAYOUT: digest, MODEL: describe(config)})
         write_whole(folder / name, model.SerializeToString())
 
 
-class _Graph:
-    """Nodes and weights, added one after the other."""
-
-    def __init__(self, tensors: dict[str, TensorLayout]) -> None:
-        self._tensors = tensors
-        self._nodes: list[onnx.NodeProto] = []
-        self._initializers: dict[str, onnx.TensorProto] = {}
-
-    def add(self, operator: str, inputs: Sequence[str], name: str = "", **attributes: Any) -> str:  # noqa: ANN401
-        """A node with one output; gives the output's name."""
-        name = name or f"{operator}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(operator, inputs, [name], **attributes))
-        return name
-
-    def constant(self, value: float | np.ndarray, name: str = "") -> str:
-        """A small tensor that the graph itself holds."""
-        array = np.asarray(value, np.float32) if isinstance(value, float) else np.asarray(value)
-        name = name or f"constant_{len(self._initializers)}"
-        self._initializers[name] = numpy_helper.from_array(array, name)
-        return name
-
-    def stored(self, name: str) -> str:
-        """A tensor as the file keeps it."""
-        if name not in self._initializers:
-            layout = self._tensors[name]
-            tensor = TensorProto(
-                name=name,
-                data_type=TYPES[layout.dtype],
-                dims=layout.shape,
-                data_location=TensorProto.EXTERNAL,
-            )
-            place = {"location": WEIGHTS, "offset": layout.offset, "length": layout.length}
-            for key, value in place.items():
-                tensor.external_data.add(key=key, value=str(value))
-            self._initializers[name] = tensor
-        return name
-
-    def vector(self, name: str) -> str:
-        """A bias, in float32."""
-        return self.add("Cast", [self.stored(name)], to=TensorProto.FLOAT)
-
-    def matrix(self, name: str) -> str:
-        """A weight matrix in float32, transposed: columns are outputs."""
-        values = self.add("Cast", [self.stored(name)], to=TensorProto.FLOAT)
-        scaled = self.add("Mul", [values, self.stored(name + SCALE)])
-        return self.add("Transpose", [scaled], perm=[1, 0])
-
-    def rows(self, name: str, places: str, name_of_output: str) -> str:
-        """Some rows of a weight matrix, in float32."""
-        values = self.add("Gather", [self.stored(name), places])
-        scales = self.add("Gather", [self.stored(name + SCALE), places])
-        values = self.add("Cast", [values], to=TensorProto.FLOAT)
-        return self.add("Mul", [values, scales], name_of_output)
-
-    def split(self, name: str, count: int) -> list[str]:
-        """Equal parts of the columns."""
-        if count == 1:
-            return [name]
-        parts = [f"{name}_{place}" for place in range(count)]
-        self._nodes.append(helper.make_node("Split", [name], parts, axis=1))
-        return parts
-
-    def linear(self, inputs: str, name: str, name_of_output: str = "") -> str:
-        """W x, and the bias where the network has one."""
-        operands = [inputs, self.matrix(f"{name}.weight")]
-        if f"{name}.bias" not in self._tensors:
-            return self.add("MatMul", operands, name_of_output)
-        return self.add("Gemm", [*operands, self.vector(f"{name}.bias")], name_of_output)
-
-    def model(
-        self, inputs: dict[str, tuple[int, Any]], outputs: dict[str, tuple[int, Any]]
-    ) -> onnx.ModelProto:
-        """The finished model; types and shapes by name."""
-        graph = helper.make_graph(
-            self._nodes,
-            "mrnn",
-            [helper.make_tensor_value_info(name, *form) for name, form in inputs.items()],
-            [helper.make_tensor_value_info(name, *form) for name, form in outputs.items()],
-            list(self._initializers.values()),
-        )
-        opset = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
-        return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
-
-
-def _floats(*shape: int | str) -> tuple[int, list[int | str]]:
-    return TensorProto.FLOAT, list(shape)
-
-
-def _image_graph(graph: _Graph, config: ModelConfig) -> onnx.ModelProto:
+def _image_graph(graph: Graph, config: ModelConfig) -> onnx.ModelProto:
     feature = "features"
     if config.image_length:
         norm = graph.add("ReduceL2", [feature], axes=[1], keepdims=1)
@@ -156,13 +66,13 @@ def _image_graph(graph: _Graph, config: ModelConfig) -> onnx.ModelProto:
         feature = graph.add("Mul", [graph.add("Div", [feature, norm]), length])
     graph.linear(feature, "image_to_multimodal", "image")
     return graph.model(
-        {"features": _floats("B", config.image_size)},
-        {"image": _floats("B", config.multimodal_size)},
+        {"features": floats("B", config.image_size)},
+        {"image": floats("B", config.multimodal_size)},
     )
 
 
-def _words_graph(graph: _Graph, config: ModelConfig) -> onnx.ModelProto:
-    outputs = {"word": _floats("B", config.word_size)}
+def _words_graph(graph: Graph, config: ModelConfig) -> onnx.ModelProto:
+    outputs = {"word": floats("B", config.word_size)}
     if config.network == "simple-rnn":
         graph.rows("embedding.weight", "words", "word")
     else:
@@ -171,32 +81,33 @@ def _words_graph(graph: _Graph, config: ModelConfig) -> onnx.ModelProto:
         if second:
             graph.linear("embedded", "embedding_2", "word")
         graph.linear("word", "word_to_multimodal", "word_part")
-        outputs["word_part"] = _floats("B", config.multimodal_size)
+        outputs["word_part"] = floats("B", config.multimodal_size)
     return graph.model({"words": (TensorProto.INT64, ["B"])}, outputs)
 
 
-def _language_graph(graph: _Graph, config: ModelConfig) -> onnx.ModelProto:
+def _language_graph(graph: Graph, config: ModelConfig) -> onnx.ModelProto:
     graph.add("Identity", [_language(graph, config)], "language")
-    outputs = {"language": _floats("B", "M"), "next_state": _floats("B", state_size(config))}
+    outputs = {"language": floats("B", "M"), "next_state": floats("B", state_size(config))}
     return graph.model(_language_inputs(config), outputs)
 
 
-def _output_graph(graph: _Graph, config: ModelConfig) -> onnx.ModelProto:
+def _output_graph(graph: Graph, config: ModelConfig) -> onnx.ModelProto:
     hidden = _join(graph, config, "language", "image")
-    logits = graph.linear(hidden, "output")
+    weight = "embedding_1.weight" if config.shares_embedding else "output.weight"
+    logits = graph.add("Gemm", [hidden, graph.matrix(weight), graph.vector("output.bias")])
     graph.add("LogSoftmax", [logits], "log_probabilities", axis=1)
-    inputs = {"language": _floats("B", "M")}
+    inputs = {"language": floats("B", "M")}
     if config.network == "m-rnn":
-        inputs["image"] = _floats("B", config.multimodal_size)
-    return graph.model(inputs, {"log_probabilities": _floats("B", config.vocabulary_size)})
+        inputs["image"] = floats("B", config.multimodal_size)
+    return graph.model(inputs, {"log_probabilities": floats("B", config.vocabulary_size)})
 
 
-def _search_graph(graph: _Graph, config: ModelConfig) -> onnx.ModelProto:
-    """A whole step whose output layer multiplies whole numbers.
+def _search_graph(graph: Graph, config: ModelConfig) -> onnx.ModelProto:
+    """A whole step with an int8 output layer.
 
-    The multimodal layer is bounded, so its scale is fixed: a row's result is its own, whatever the
-    batch. `ACTIVATION_STEPS` keeps sums of two products within 16 bits, where processors without
-    dot-product instructions would cut them off.
+    The multimodal layer is bounded, so one fixed scale quantizes it, and a row's result does not
+    depend on its batch. With `ACTIVATION_STEPS` the sum of two products fits 16 bits: processors
+    without dot-product instructions saturate there.
     """
     language = _language(graph, config)
     tanh = _tanh(graph, config, graph.add("Add", [language, "image"]))
@@ -207,29 +118,29 @@ def _search_graph(graph: _Graph, config: ModelConfig) -> onnx.ModelProto:
     scales = graph.add(
         "Reshape", [graph.stored(f"output.weight{SCALE}"), graph.constant(np.array([-1]))]
     )
-    unit = graph.constant(_bound(config) / ACTIVATION_STEPS)
+    scale = graph.constant(_bound(config) / ACTIVATION_STEPS)
     logits = graph.add(
         "MatMulIntegerToFloat",
-        [quantized, weights, unit, scales, zero, "", graph.vector("output.bias")],
+        [quantized, weights, scale, scales, zero, "", graph.vector("output.bias")],
         domain=CONTRIB,
     )
     graph.add("LogSoftmax", [logits], "log_probabilities", axis=1)
-    inputs = {**_language_inputs(config), "image": _floats("B", config.multimodal_size)}
+    inputs = {**_language_inputs(config), "image": floats("B", config.multimodal_size)}
     outputs = {
-        "log_probabilities": _floats("B", config.vocabulary_size),
-        "next_state": _floats("B", state_size(config)),
+        "log_probabilities": floats("B", config.vocabulary_size),
+        "next_state": floats("B", state_size(config)),
     }
     return graph.model(inputs, outputs)
 
 
-def _language_inputs(config: ModelConfig) -> dict[str, tuple[int, Any]]:
-    inputs = {"word": _floats("B", config.word_size)}
+def _language_inputs(config: ModelConfig) -> dict[str, Form]:
+    inputs = {"word": floats("B", config.word_size)}
     if config.network == "m-rnn":
-        inputs["word_part"] = _floats("B", config.multimodal_size)
-    return inputs | {"state": _floats("B", state_size(config))}
+        inputs["word_part"] = floats("B", config.multimodal_size)
+    return inputs | {"state": floats("B", state_size(config))}
 
 
-def _language(graph: _Graph, config: ModelConfig) -> str:
+def _language(graph: Graph, config: ModelConfig) -> str:
     """The language's part of the multimodal layer; for the simple RNN, r(t) itself."""
     recurrent = _recur(graph, config, "word")
     if config.network == "simple-rnn":
@@ -238,8 +149,8 @@ def _language(graph: _Graph, config: ModelConfig) -> str:
     return graph.add("Add", ["word_part", by_state])
 
 
-def _recur(graph: _Graph, config: ModelConfig, word: str) -> str:
-    """r(t) of the highest layer; adds the output `next_state`: all h, then all c."""
+def _recur(graph: Graph, config: ModelConfig, word: str) -> str:
+    """r(t) of the highest layer. Adds the output `next_state`: h of all layers, then c of all."""
     layers = config.recurrent_layers
     states = graph.split("state", state_size(config) // config.recurrent_size)
     ends, cells = [], []
@@ -256,20 +167,20 @@ def _recur(graph: _Graph, config: ModelConfig, word: str) -> str:
     return word
 
 
-def _elman(graph: _Graph, config: ModelConfig, word: str, state: str, layer: int) -> str:
-    """r(t) = f(U r(t-1) + w(t)); a higher layer takes a linear map of the one below."""
+def _elman(graph: Graph, config: ModelConfig, word: str, state: str, layer: int) -> str:
+    """r(t) = f(U r(t-1) + w(t)), see `mrnn.training.recurrent_layers`."""
     prefix = "recurrence"
     if config.recurrent_layers > 1:
         prefix = f"recurrence.layers.{layer}"
         if layer:
             word = graph.linear(word, f"recurrence.maps.{layer - 1}")
-    before = graph.add("MatMul", [state, graph.matrix(f"{prefix}.weight")])
+    product = graph.add("MatMul", [state, graph.matrix(f"{prefix}.weight")])
     activation = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}[config.recurrence]
-    return graph.add(activation, [graph.add("Add", [before, word])])
+    return graph.add(activation, [graph.add("Add", [product, word])])
 
 
-def _gates(graph: _Graph, word: str, state: str, layer: int, gates: int) -> tuple[list[str], ...]:
-    """What input and state give to each gate, biases included."""
+def _gates(graph: Graph, word: str, state: str, layer: int, gates: int) -> tuple[list[str], ...]:
+    """The parts of each gate's argument from the input and from the state, biases included."""
     found = []
     for kind, source in (("ih", word), ("hh", state)):
         name = f"recurrence.layers.{{}}_{kind}_l{layer}"
@@ -279,8 +190,8 @@ def _gates(graph: _Graph, word: str, state: str, layer: int, gates: int) -> tupl
     return tuple(found)
 
 
-def _gru(graph: _Graph, word: str, state: str, layer: int) -> str:
-    """The new state (1 - z) n + z h, as PyTorch has it: the reset gate follows the product."""
+def _gru(graph: Graph, word: str, state: str, layer: int) -> str:
+    """The new state (1 - z) n + z h; as in PyTorch, the reset gate follows the product."""
     (r_x, z_x, n_x), (r_h, z_h, n_h) = _gates(graph, word, state, layer, GATES["gru"])
     reset = graph.add("Sigmoid", [graph.add("Add", [r_x, r_h])])
     update = graph.add("Sigmoid", [graph.add("Add", [z_x, z_h])])
@@ -289,7 +200,7 @@ def _gru(graph: _Graph, word: str, state: str, layer: int) -> str:
     return graph.add("Add", [new, change])
 
 
-def _lstm(graph: _Graph, word: str, state: str, cell: str, layer: int) -> tuple[str, str]:
+def _lstm(graph: Graph, word: str, state: str, cell: str, layer: int) -> tuple[str, str]:
     """The new state and cell."""
     by_word, by_state = _gates(graph, word, state, layer, GATES["lstm"])
     sums = [graph.add("Add", [x, h]) for x, h in zip(by_word, by_state, strict=True)]
@@ -300,8 +211,8 @@ def _lstm(graph: _Graph, word: str, state: str, cell: str, layer: int) -> tuple[
     return graph.add("Mul", [gate_out, graph.add("Tanh", [cell])]), cell
 
 
-def _join(graph: _Graph, config: ModelConfig, language: str, image: str) -> str:
-    """What the output layer takes."""
+def _join(graph: Graph, config: ModelConfig, language: str, image: str) -> str:
+    """The input of the output layer."""
     if config.network == "simple-rnn":
         return language
     tanh = _tanh(graph, config, graph.add("Add", [language, image]))
@@ -311,13 +222,13 @@ def _join(graph: _Graph, config: ModelConfig, language: str, image: str) -> str:
     return graph.add("Relu", [graph.linear(multimodal, "multimodal_to_embedding")])
 
 
-def _tanh(graph: _Graph, config: ModelConfig, total: str) -> str:
-    """The multimodal layer, but for its bound: m(t) = bound x this."""
+def _tanh(graph: Graph, config: ModelConfig, total: str) -> str:
+    """The multimodal layer divided by its bound."""
     if config.multimodal_activation == "scaled-tanh":
         total = graph.add("Mul", [total, graph.constant(2 / 3)])
     return graph.add("Tanh", [total])
 
 
 def _bound(config: ModelConfig) -> float:
-    """g(x) = 1.7159 tanh(2/3 x) stays within it."""
-    return 1.7159 if config.multimodal_activation == "scaled-tanh" else 1.0
+    """The largest absolute value of the multimodal layer."""
+    return SCALED_TANH if config.multimodal_activation == "scaled-tanh" else 1.0

@@ -1,4 +1,4 @@
-"""The likelihood of words under the output layer, made together with its gradient.
+"""Negative log-likelihood of words under the output layer, computed together with its gradient.
 
 Letters: V vocabulary, D input of the output layer, W words.
 """
@@ -12,16 +12,16 @@ from torch.nn import functional
 from mrnn.shapes import Float, Int
 
 ROWS_AT_ONCE = 1024
-"""How many rows of logits are held at a time."""
+"""Rows of logits in memory at a time."""
 ROWS_IN_STEP = 64
-"""Rows are filled up with zeros to a multiple of it: the library prepares its product for every
-new shape, which takes as long as some hundred rows, and keeps megabytes for each."""
+"""Rows are padded with zeros to a multiple of this: oneDNN prepares a product for every new shape,
+which takes as long as some hundred rows, and keeps megabytes for each."""
 
 
 def negative_log_likelihood(
     output: nn.Linear, hidden: Float[Tensor, "W D"], targets: Int[Tensor, " W"]
 ) -> Float[Tensor, ""]:
-    """In nats, the sum over all words, of softmax(output(hidden))."""
+    """Nats, summed over all words, under softmax(output(hidden))."""
     loss: Tensor = _OutputLoss.apply(  # type: ignore[no-untyped-call]
         hidden, output.weight, output.bias, targets, torch.is_grad_enabled()
     )
@@ -31,8 +31,8 @@ def negative_log_likelihood(
 class _OutputLoss(torch.autograd.Function):
     """Softmax and log-likelihood of the output layer, a block of rows at a time.
 
-    The logits of all words are never held at once: those of a block become their own gradient,
-    so the forward pass makes the backward pass's products too.
+    The logits of all words are never in memory at once: those of a block are turned into their own
+    gradient, so the forward pass also computes the products of the backward pass.
     """
 
     @staticmethod
@@ -51,14 +51,14 @@ class _OutputLoss(torch.autograd.Function):
             h = functional.pad(hidden.to(dtype), (0, 0, 0, -len(hidden) % ROWS_IN_STEP))
             h_gradient, w_gradient = torch.empty_like(h), torch.zeros_like(w)
             loss, b_gradient = bias.new_zeros(()), torch.zeros_like(bias)
-            held = h.new_empty(min(len(h), ROWS_AT_ONCE), len(w))
+            buffer = h.new_empty(min(len(h), ROWS_AT_ONCE), len(w))
             for start in range(0, len(h), ROWS_AT_ONCE):
                 block, target = (x[start : start + ROWS_AT_ONCE] for x in (h, targets))
                 places = torch.arange(len(target)), target
-                logits = torch.mm(block, w.t(), out=held[: len(block)]).add_(b)
+                logits = torch.mm(block, w.t(), out=buffer[: len(block)]).add_(b)
                 gradient = torch.softmax(logits, 1, out=logits)
                 likelihoods = gradient[places].to(loss.dtype).log()
-                if likelihoods.amin() < -80:  # some may be too small for a number
+                if likelihoods.amin() < -80:  # some probabilities may have become 0
                     exact = functional.linear(block[: len(target)].to(weight.dtype), weight, bias)
                     likelihoods = exact.log_softmax(1)[places]
                 loss -= likelihoods.sum()
@@ -67,7 +67,7 @@ class _OutputLoss(torch.autograd.Function):
                 gradient[places] -= 1
                 b_gradient += gradient[: len(target)].sum(0)
                 torch.mm(gradient, w, out=h_gradient[start : start + ROWS_AT_ONCE])
-                # The first needs no sum, which takes a fifteenth of the product's time.
+                # The first block needs no sum, which takes a fifteenth of the product's time.
                 w_gradient.addmm_(gradient.t(), block, beta=float(start > 0))
         ctx.dtypes = hidden.dtype, weight.dtype, bias.dtype
         ctx.save_for_backward(h_gradient[: len(hidden)], w_gradient, b_gradient)

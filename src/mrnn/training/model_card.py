@@ -1,11 +1,12 @@
-"""The card of a trained model: facts of its run, for whoever finds the folder."""
+"""The model card: facts of a training run, in the model's folder."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from mrnn.files import write_whole
 from mrnn.model.config import EncoderIdentity
+from mrnn.training.data import TrainingData
 from mrnn.training.recipe import Recipe
+from mrnn.training.validation import DevFigures
 
 MODEL_CARD = "MODEL_CARD.md"
 
@@ -13,21 +14,18 @@ MODEL_CARD = "MODEL_CARD.md"
 def write_model_card(
     folder: Path,
     recipe: Recipe,
-    *,
     encoder: EncoderIdentity,
-    vocabulary_size: int,
-    data: str,
-    sizes: Mapping[str, tuple[int, int]],
+    data: TrainingData,
     epoch: int,
-    figures: Mapping[str, float | None],
+    figures: DevFigures,
 ) -> None:
-    """RUN/MODEL_CARD.md, replaced at once. `sizes` are the images and captions of each split."""
+    """RUN/MODEL_CARD.md, replaced atomically."""
     splits = "\n".join(
         f"- {split}: {images:,} photos, {captions:,} captions"
-        for split, (images, captions) in sizes.items()
+        for split, (images, captions) in data.sizes.items()
     )
     rows = "\n".join(
-        f"| {name} | {value:.3f} |" for name, value in figures.items() if value is not None
+        f"| {name} | {value:.3f} |" for name, value in vars(figures).items() if value is not None
     )
     options = "\n".join(
         f"- {table}: " + ", ".join(f"{key} {value}" for key, value in values.items())
@@ -40,12 +38,12 @@ A multimodal recurrent network (m-RNN, Mao et al., ICLR 2015) that captions phot
 
 ## Data
 
-The dataset folder `{data}`:
+The dataset folder `{data.folder}`:
 
 {splits}
 
-The vocabulary is of train alone: {vocabulary_size:,} words and special tokens. The epoch
-was chosen on dev.
+The vocabulary comes from train alone: {len(data.vocabulary):,} words and special tokens. The best
+epoch was chosen on dev.
 
 ## Terms
 
@@ -59,15 +57,14 @@ The terms of the training data apply to these weights.
 
 ## Figures on dev
 
-Of epoch {epoch}, the best so far; captions by greedy search, BLEU from 0 to 1, CIDEr-D from 0
-to 10.
+Epoch {epoch}, the best so far. Captions by greedy search; BLEU from 0 to 1, CIDEr-D from 0 to 10.
 
 | figure | value |
 |---|---|
 {rows}
 
 ```sh
-mrnn evaluate RUN --data {data} --split dev --beam-size 1
+mrnn evaluate RUN --data {data.folder} --split dev --beam-size 1
 ```
 """
     write_whole(folder / MODEL_CARD, text)

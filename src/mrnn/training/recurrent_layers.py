@@ -1,8 +1,7 @@
-"""Recurrent layers: from the words so far to a state, and from state to state.
+"""Recurrent layers: Elman RNN, GRU and LSTM, all with one interface.
 
-The paper's is one layer of `Additive` with ReLU. All have the same face: `state_size`, and a call
-that takes a whole sentence, or its next word, and a state as a row of numbers for each sentence.
-So whoever decodes gathers the rows of a state without knowing what is in them.
+The paper's network has one Elman layer with ReLU. Every class has a `state_size`, and takes a whole
+sentence or its next word. The state is one row a sentence, so decoding can gather rows of it.
 
 Letters: B batch, T words, D input, R recurrent, S state.
 """
@@ -17,8 +16,8 @@ from mrnn.model.config import Activation, Kind
 from mrnn.shapes import Float
 
 
-class Additive(nn.Module):
-    """The paper's layer, r(t) = f(U r(t-1) + w(t)): its input is added, so it has the same size."""
+class ElmanLayer(nn.Module):
+    """The paper's layer, r(t) = f(U r(t-1) + w(t)); w(t) has the size of r(t)."""
 
     def __init__(self, size: int, activation: Activation) -> None:
         super().__init__()
@@ -26,8 +25,8 @@ class Additive(nn.Module):
         self.activate = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}[
             activation
         ]
-        # ReLU has no ceiling: U starts as a slight decay, so that a state neither grows nor is
-        # forgotten. The others saturate; an orthogonal U keeps lengths where f is nearly linear.
+        # ReLU has no upper bound: with U = 0.9 I a state neither explodes nor is forgotten. The
+        # others saturate; an orthogonal U keeps lengths where f is nearly linear.
         self.weight = nn.Parameter(0.9 * torch.eye(size))
         if activation != "relu":
             nn.init.orthogonal_(self.weight)
@@ -43,15 +42,15 @@ class Additive(nn.Module):
         return torch.stack(states, 1), state
 
 
-class Stacked(nn.Module):
-    """Layers of `Additive`, one above the other; each hears the one below by a linear map."""
+class StackedElman(nn.Module):
+    """Several Elman layers; the input of each is a linear map of the states of the one below."""
 
     def __init__(self, size: int, activation: Activation, layers: int) -> None:
         super().__init__()
         self.state_size = layers * size
-        self.layers = nn.ModuleList(Additive(size, activation) for _ in range(layers))
+        self.layers = nn.ModuleList(ElmanLayer(size, activation) for _ in range(layers))
         self.maps = nn.ModuleList(nn.Linear(size, size) for _ in range(layers - 1))
-        if activation == "relu":  # with U = 0.9 I a layer sums some ten of its inputs
+        if activation == "relu":  # with U = 0.9 I a layer sums about ten of its inputs
             with torch.no_grad():
                 for weight in self.maps.parameters():
                     weight.mul_(0.1)
@@ -59,44 +58,44 @@ class Stacked(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "B T R"], state: Float[Tensor, "B S"]
     ) -> tuple[Float[Tensor, "B T R"], Float[Tensor, "B S"]]:
-        """Every state of the highest layer, and the last of all."""
-        ends = []
-        for place, start in enumerate(state.chunk(len(self.layers), 1)):
-            heard = self.maps[place - 1](inputs) if place else inputs
-            inputs, end = self.layers[place](heard, start)
-            ends.append(end)
-        return inputs, torch.cat(ends, 1)
+        """Every state of the highest layer, and the last states of all layers."""
+        last = []
+        for index, start in enumerate(state.chunk(len(self.layers), 1)):
+            mapped = self.maps[index - 1](inputs) if index else inputs
+            inputs, end = self.layers[index](mapped, start)
+            last.append(end)
+        return inputs, torch.cat(last, 1)
 
 
-class Gated(nn.Module):
-    """PyTorch's GRU or LSTM. A state holds all layers' h, then, for the LSTM, all layers' c."""
+class GatedLayers(nn.Module):
+    """PyTorch's GRU or LSTM. A state holds h of all layers, then, for the LSTM, c of all layers."""
 
     def __init__(
-        self, kind: Literal["gru", "lstm"], input_size: int, size: int, count: int
+        self, kind: Literal["gru", "lstm"], input_size: int, size: int, layers: int
     ) -> None:
         super().__init__()
         self.parts = 2 if kind == "lstm" else 1
-        self.state_size = self.parts * count * size
-        # The library's start, uniform within 1 / sqrt(R): gates half open, so nothing saturates.
-        layer = {"gru": nn.GRU, "lstm": nn.LSTM}[kind]
-        self.layers = layer(input_size, size, count, batch_first=True)
+        self.state_size = self.parts * layers * size
+        # PyTorch's initialization, uniform within 1 / sqrt(R), leaves the gates half open.
+        gated = {"gru": nn.GRU, "lstm": nn.LSTM}[kind]
+        self.layers = gated(input_size, size, layers, batch_first=True)
 
     def forward(
         self, inputs: Float[Tensor, "B T D"], state: Float[Tensor, "B S"]
     ) -> tuple[Float[Tensor, "B T R"], Float[Tensor, "B S"]]:
-        """Every state h of the highest layer, and the last of all."""
+        """Every h of the highest layer, and the last state."""
         shape = (len(state), self.parts, self.layers.num_layers, self.layers.hidden_size)
         start = state.view(shape).permute(1, 2, 0, 3).contiguous()
         outputs, end = self.layers(inputs, start[0] if self.parts == 1 else tuple(start))
-        ends = end[None] if self.parts == 1 else torch.stack(end)
-        return outputs, ends.permute(2, 0, 1, 3).flatten(1)
+        last = end[None] if self.parts == 1 else torch.stack(end)
+        return outputs, last.permute(2, 0, 1, 3).flatten(1)
 
 
-Recurrence = Additive | Stacked | Gated
+Recurrence = ElmanLayer | StackedElman | GatedLayers
 
 
 def recurrence_of(kind: Kind, input_size: int, size: int, layers: int) -> Recurrence:
-    """The recurrent layers of a network; those that add their input take it in their own size."""
+    """The recurrent layers of a network. For an Elman RNN, `input_size` must equal `size`."""
     if kind == "gru" or kind == "lstm":
-        return Gated(kind, input_size, size, layers)
-    return Additive(size, kind) if layers == 1 else Stacked(size, kind, layers)
+        return GatedLayers(kind, input_size, size, layers)
+    return ElmanLayer(size, kind) if layers == 1 else StackedElman(size, kind, layers)

@@ -1,7 +1,7 @@
-"""What a training run leaves in RUN/ beside its best checkpoint.
+"""The training state, and the folder of a run.
 
-resume/state.safetensors is all that an interrupted run needs to end as if it had not been, in one
-file that is replaced at once. metrics.jsonl has a line an epoch.
+RUN/resume/state.safetensors holds all that an interrupted run needs to end as if it had not been
+interrupted. It is one file, replaced atomically. RUN/metrics.jsonl has a line an epoch.
 """
 
 import json
@@ -20,12 +20,12 @@ from mrnn.files import naming, write_whole
 from mrnn.model.checkpoint import CONFIG
 from mrnn.model.epochs import METRICS
 
-RESUME = Path("resume", "state.safetensors")
+STATE = Path("resume", "state.safetensors")
 
 
 @dataclass
 class Progress:
-    """Where a run stands: what is neither weights nor the optimizer's."""
+    """How far a run is."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -33,66 +33,66 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class SavedRun:
-    """All that decides the rest of a run."""
+class TrainingState:
+    """All that the rest of a run depends on."""
 
     progress: Progress
     fingerprint: str
-    """Of the recipe and the data."""
+    """JSON of the recipe, the encoder and a hash of the captions."""
     weights: dict[str, Tensor]
     average: dict[str, Tensor]
     optimizer: dict[int, dict[str, Tensor]]
-    """What it remembers of each weight, in the order of the weights."""
-    dropout_state: Tensor
-    """Of the global random generator, as uint8."""
-    batches_state: Tensor
-    """Of the generator that orders the batches."""
+    """The optimizer's state of each weight, by the weight's index."""
+    dropout_rng: Tensor
+    """State of PyTorch's global generator, as uint8."""
+    batch_rng: Tensor
+    """State of the generator that orders the batches."""
 
 
-def save_run(out: Path, run: SavedRun) -> None:
-    """Replaces what was saved before."""
-    tensors = {f"model.{name}": tensor for name, tensor in run.weights.items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in run.average.items()}
-    for index, state in run.optimizer.items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-    tensors |= {"random.dropout": run.dropout_state, "random.batches": run.batches_state}
+def save_state(out: Path, state: TrainingState) -> None:
+    """Replace the state that was saved before."""
+    tensors = {f"model.{name}": tensor for name, tensor in state.weights.items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in state.average.items()}
+    for index, values in state.optimizer.items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in values.items()}
+    tensors |= {"rng.dropout": state.dropout_rng, "rng.batches": state.batch_rng}
     metadata = {
-        "progress": json.dumps(vars(run.progress)),
-        "recipe": run.fingerprint,
+        "progress": json.dumps(vars(state.progress)),
+        "fingerprint": state.fingerprint,
     }
-    file = out / RESUME
+    file = out / STATE
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, save(tensors, metadata))
 
 
-def load_run(out: Path, fingerprint: str) -> SavedRun:
-    """Refuses a damaged file, and one of another recipe or other data."""
+def load_state(out: Path, fingerprint: str) -> TrainingState:
+    """Raises TrainingError for a damaged file, another recipe or other data."""
     try:
-        with safe_open(out / RESUME, framework="pt") as file:
+        with safe_open(out / STATE, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise TrainingError(
-            f"{out / RESUME} is damaged ({error}); train into another folder"
+            f"{out / STATE} is damaged ({error}); train into another folder"
         ) from error
-    if (begun := metadata.get("recipe", "{}")) != fingerprint:
-        changed = ", ".join(_changed(json.loads(begun), json.loads(fingerprint)))
+    if (started := metadata.get("fingerprint", "{}")) != fingerprint:
+        changed = ", ".join(_changed(json.loads(started), json.loads(fingerprint)))
         raise TrainingError(
-            f"{out} was begun with another recipe or other data ({changed}); "
-            "go on with those, or train into another folder"
+            f"{out} was started with another recipe or other data (changed: {changed:.100}); "
+            "resume with the same ones, or train into another folder"
         )
     optimizer: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _below("optimizer.", tensors).items():
         index, _, key = name.partition(".")
         optimizer.setdefault(int(index), {})[key] = tensor
-    return SavedRun(
+    return TrainingState(
         Progress(**json.loads(metadata["progress"])),
         fingerprint,
         _below("model.", tensors),
         _below("average.", tensors),
         optimizer,
-        tensors["random.dropout"],
-        tensors["random.batches"],
+        tensors["rng.dropout"],
+        tensors["rng.batches"],
     )
 
 
@@ -103,7 +103,7 @@ def _changed(before: dict[str, Any], now: dict[str, Any], table: str = "") -> It
         if isinstance(one, dict) and isinstance(two, dict):
             yield from _changed(one, two, f"{table}{key}.")
         elif one != two or (key in before) != (key in now):
-            yield "other captions" if key == "captions" else table + key
+            yield table + key
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -111,29 +111,30 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_folder(out: Path, *, resume: bool) -> None:
-    """Makes the folder. Refuses one whose model would be written over."""
+    """Make the folder of a run. Raises TrainingError where a model would be overwritten."""
     if out.exists() and not out.is_dir():
         raise TrainingError(f"{out} is a file; give a folder to --out")
     if not resume and (out / CONFIG).exists():
         raise TrainingError(
-            f"{out} already holds a model; add --resume to go on, or give another folder to --out"
+            f"{out} already holds a model; add --resume to continue its training, or give another "
+            "folder to --out"
         )
-    if resume and (out / CONFIG).exists() and not (out / RESUME).exists():
+    if resume and (out / CONFIG).exists() and not (out / STATE).exists():
         raise TrainingError(
-            f"{out} holds a model, but no {RESUME} to go on from; give another folder to --out"
+            f"{out} holds a model, but no {STATE} to resume from; give another folder to --out"
         )
     out.mkdir(parents=True, exist_ok=True)
 
 
 def add_metrics(out: Path, line: str) -> None:
-    """The line of an epoch."""
+    """Append the line of an epoch to metrics.jsonl."""
     file = out / METRICS
     with naming(file), file.open("a", encoding="utf-8") as lines:
         lines.write(line + "\n")
 
 
 def cut_metrics(out: Path, epochs: int) -> None:
-    """Forget the lines of epochs that will be trained again."""
+    """Keep the lines of the first epochs; the others will be trained again."""
     file = out / METRICS
     if file.exists():
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)

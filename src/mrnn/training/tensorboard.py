@@ -1,9 +1,9 @@
-"""The figures of a training run for TensorBoard: events in, the same events out."""
+"""Figures of a training run for TensorBoard."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mrnn.errors import OptionsError
+from mrnn.errors import MissingExtraError
 from mrnn.model.epochs import EpochDone
 from mrnn.training.events import Event, RunStarted, StepDone
 
@@ -15,15 +15,15 @@ STEPS_A_POINT = 10
 
 
 def log_to_tensorboard(events: Iterable[Event], folder: Path) -> Iterator[Event]:
-    """Passes the events on, and writes their figures into `folder`, over the steps of the run.
+    """Yield the events, and write their figures to `folder`, by step.
 
-    A run that is resumed takes back what its interrupted epoch had written. Raises OptionsError
+    A resumed run removes the figures of the epoch that was interrupted. Raises MissingExtraError
     where TensorBoard is not installed.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise OptionsError(
+        raise MissingExtraError(
             "TensorBoard is not installed. Run: pip install 'mrnn[tensorboard]'"
         ) from None
     step, steps_per_epoch, writer = 0, 0, None
