@@ -247,11 +247,8 @@ def test_an_encoder_of_other_weights_is_refused(checkpoint, colour_encoder):
         identity = colour_encoder.identity.model_copy(update={"weights": "abcd" * 4})
         preprocess, encode = colour_encoder.preprocess, colour_encoder.encode
 
-    with pytest.raises(
-        CheckpointError,
-        match=r"^The model was trained on colour \(.*weights [0-9a-f]{16}\), not on "
-        r"colour \(.*weights abcdabcdabcdabcd\); give the encoder that it was trained on$",
-    ):
+    message = r"was trained with \(weights abcdabcdabcdabcd, not [0-9a-f]{16}\); give that one$"
+    with pytest.raises(CheckpointError, match=message):
         Captioner(checkpoint, Other())
 
 

@@ -17,7 +17,7 @@ from mrnn.model.checkpoint import (
     MEAN,
     VOCABULARY,
     Checkpoint,
-    save_checkpoint,
+    save_weights,
 )
 from mrnn.model.image_encoder import load_encoder
 from mrnn.model.manifest import write_manifest
@@ -190,10 +190,7 @@ def test_a_disk_that_fills_up_leaves_the_old_weights(model, checkpoint, monkeypa
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
     with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(
-            model, checkpoint.config, checkpoint.vocabulary, {"a": np.ones((2, 2), np.float32)},
-            checkpoint.familiarity,
-        )  # fmt: skip
+        save_weights(model / WEIGHTS, {"a": np.ones((2, 2), np.float32)}, checkpoint.familiarity)
     assert (model / WEIGHTS).read_bytes() == before
 
 
@@ -217,9 +214,8 @@ def test_an_encoder_of_other_weights_is_refused(checkpoint, colour_encoder, tmp_
     with pytest.raises(CheckpointError) as error:
         checkpoint.load_encoder(file)
     assert str(error.value) == (
-        "This encoder is not the one that the model was trained with: its weights is "
-        f"{weights}, not {colour_encoder.identity.weights}; give the file of the model's encoder "
-        "by --encoder-file FILE"
+        f"This encoder is not the one that the model was trained with (weights {weights}, not "
+        f"{colour_encoder.identity.weights}); give the file of that one by --encoder-file FILE"
     )
 
 
@@ -286,8 +282,8 @@ def test_a_config_that_is_none(model, content, message):
         ({"k" * 999: 1}, f"{'k' * 100}: Extra inputs are not permitted, not 1"),
         ({"decoding": {"beam_size": 0}}, "decoding.beam_size: Input should be greater than or "
                                          "equal to 1, not 0"),
-        ({"decoding": {"temperature": float("nan")}}, "decoding.temperature: Input should be "
-                                                      "greater than or equal to 0, not nan"),
+        ({"decoding": {"temperature": float("nan")}}, "decoding.temperature: Input should be less "
+                                                      "than or equal to 1000, not nan"),
         ({"reranking": {"similarity": 1}}, "reranking.similarity: Extra inputs are not permitted, "
                                            "not 1"),
         ({"reranking": json.loads("[" * 900 + "]" * 900)},

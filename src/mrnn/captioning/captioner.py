@@ -52,8 +52,8 @@ class Captioner:
         """Without an encoder it captions features alone."""
         if encoder and (difference := checkpoint.encoder.difference(encoder.identity)):
             raise CheckpointError(
-                f"This encoder is not the one that the model was trained with: {difference}; give "
-                "the model's own"
+                f"This encoder is not the one that the model was trained with ({difference}); give "
+                "that one"
             )
         self.checkpoint, self._encoder, self.consensus = checkpoint, encoder, consensus
 

@@ -94,8 +94,8 @@ class Checkpoint:
         )
         if difference := self.encoder.difference(encoder.identity):
             raise CheckpointError(
-                f"This encoder is not the one that the model was trained with: {difference}; give "
-                "the file of the model's encoder by --encoder-file FILE"
+                f"This encoder is not the one that the model was trained with ({difference}); give "
+                "the file of that one by --encoder-file FILE"
             )
         return encoder
 

@@ -44,11 +44,11 @@ class EncoderIdentity(BaseModel):
         )
 
     def difference(self, other: "EncoderIdentity") -> str:
-        """What the first thing is that differs in another, in words; "" if nothing is."""
+        """The first thing that differs in another, as "size 320, not 224"; "" if nothing does."""
         for field in EncoderIdentity.model_fields:
             own, found = getattr(self, field), getattr(other, field)
             if own != found:
-                return f"its {field.replace('_', ' ')} is {found}, not {own}"
+                return f"{field.replace('_', ' ')} {found}, not {own}"
         return ""
 
     @property
