@@ -52,7 +52,10 @@ def _letters(number: int) -> str:
 def make_features(data: Path) -> None:
     """What `mrnn extract` would leave, a block of rows at a time."""
     from mrnn.data.dataset import Dataset
-    from mrnn.data.features import Provenance, features_file
+    from mrnn.data.feature_manifest import Manifest
+    from mrnn.data.feature_shard import UNKNOWN, Rows
+    from mrnn.data.feature_writer import feature_writer
+    from mrnn.data.features import features_folder, store_config
     from mrnn.model.config import EncoderIdentity
 
     dataset = Dataset.load(data)
@@ -60,33 +63,36 @@ def make_features(data: Path) -> None:
         name="synthetic", layer="none", resize_mode="squash", size=8,
         feature_size=FEATURE_SIZE, weights="0" * 16,
     )  # fmt: skip
-    file = features_file(dataset, identity)
-    file.parent.mkdir(exist_ok=True)
     names = tuple(image.name for image in dataset.images)
-    shape = (len(names), FEATURE_SIZE)
-    matrix = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
     generator = np.random.default_rng(0)
-    for start in range(0, len(names), ROWS_AT_ONCE):
-        block = generator.random((min(ROWS_AT_ONCE, len(names) - start), FEATURE_SIZE), np.float32)
-        matrix[start : start + len(block)] = block
-    matrix.flush()
-    provenance = Provenance(encoder=identity, names=names)
-    file.with_suffix(".json").write_text(provenance.model_dump_json())
+    manifest = Manifest(features_folder(dataset, identity), store_config(identity), "run it again")
+    with manifest.lock(), feature_writer(manifest) as writer:
+        for start in range(0, len(names), ROWS_AT_ONCE):
+            some = names[start : start + ROWS_AT_ONCE]
+            block = generator.random((len(some), FEATURE_SIZE), np.float32).astype(np.float16)
+            stamps = np.full(len(some), UNKNOWN)
+            writer.write(Rows(some, stamps, stamps, {"features": block}))
 
 
 def train_some(data: Path, out: Path, steps: int, *, in_memory: bool) -> dict[str, float]:
     """Seconds to the first step, and words per second from the tenth; both by the processor too."""
-    from mrnn.data import features
     from mrnn.data.dataset import Dataset
+    from mrnn.data.feature_store import FeatureStore
     from mrnn.training.events import StepDone
     from mrnn.training.recipe import load_recipe
     from mrnn.training.train import train
 
     begin = time.perf_counter()  # what imports took is in the processor's seconds
     if in_memory:
-        opened = features.np.lib.format.open_memmap
-        features.np.lib.format.open_memmap = lambda *a, **k: np.array(opened(*a, **k))
-    recipe = load_recipe("paper-lite", ["encoder.name=synthetic"])
+        take, held = FeatureStore.take, {}
+
+        def take_from_memory(store: FeatureStore, column: str, rows: np.ndarray) -> np.ndarray:
+            if column not in held:
+                held[column] = take(store, column, np.arange(len(store.kept)))
+            return held[column][rows]
+
+        FeatureStore.take = take_from_memory
+    recipe = load_recipe("paper", ["encoder.name=synthetic"])
     every = (e for e in train(recipe, Dataset.load(data), out) if isinstance(e, StepDone))
     next(every)
     start_up, start_up_cpu = time.perf_counter() - begin, time.process_time()

@@ -20,8 +20,8 @@ from mrnn.evaluation.evaluate import EvaluationReport
 from mrnn.evaluation.retrieval import RetrievalScores
 from mrnn.model.checkpoint import DEFAULT_MODEL, WEIGHTS, CheckpointConfig
 from mrnn.model.config import DecodingOptions, EncoderIdentity
-from mrnn.retrieval.index_folder import IndexConfig
-from mrnn.retrieval.search import Result
+from mrnn.retrieval.index import IndexConfig
+from mrnn.retrieval.search import SearchResult
 from mrnn.training.events import EpochDone
 from tests.example_photos import ASTRONAUT
 
@@ -139,7 +139,7 @@ def test_every_public_name_is_in_the_reference():
         ("file-formats.md", EvaluationReport),
         ("file-formats.md", IndexConfig),
         ("file-formats.md", RetrievalScores),
-        ("api.md", Result),
+        ("api.md", SearchResult),
     ],
 )
 def test_every_field_is_described(page, model):

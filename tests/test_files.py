@@ -1,4 +1,5 @@
 import errno
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from mrnn.files import (
     read_json,
     read_lines,
     read_text,
+    try_lock,
+    utf8,
     write_whole,
 )
 
@@ -137,3 +140,37 @@ def test_a_problem_of_a_key_with_an_end_of_line_is_one_line():
     with pytest.raises(ValidationError) as error:
         Strict.model_validate({"a\u0085b\n": 1})
     assert first_problem(error.value) == r"a\x85b\n: Extra inputs are not permitted, not 1"
+
+
+def test_a_long_key_is_cut():
+    with pytest.raises(ValidationError) as error:
+        Strict.model_validate({"k" * 999: "v" * 999})
+    assert len(first_problem(error.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("é 🐕", "é 🐕"), ("caf\udce9.png", "caf\\udce9.png"), ("", "")]
+)
+def test_what_no_utf8_holds_is_escaped(name, text):
+    assert utf8(name) == text
+
+
+# Locks
+
+
+def test_one_process_at_a_time_has_the_lock(tmp_path):
+    pytest.importorskip("fcntl", reason="the system has no such locks")
+    file = tmp_path / "lock"
+    with file.open("w") as first:
+        assert try_lock(first)
+        with file.open("w") as second:
+            assert not try_lock(second)
+    with file.open("w") as third:
+        assert try_lock(third)
+
+
+def test_where_there_are_no_locks_nobody_waits(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with (tmp_path / "lock").open("w") as first, (tmp_path / "lock").open("w") as second:
+        assert try_lock(first)
+        assert try_lock(second)

@@ -4,10 +4,9 @@ import io
 import json
 import random
 import resource
-import shutil
 import time
 import tomllib
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,8 @@ from mrnn.data.dataset import Dataset
 from mrnn.data.features import extract_features, load_features
 from mrnn.errors import MRNNError
 from mrnn.model.checkpoint import Checkpoint
-from mrnn.model.heads import RANKING
-from mrnn.retrieval.index_writer import PENDING, index_writer
-from mrnn.retrieval.indexing import RankingModel, _photo_entry
-from mrnn.retrieval.ranking import Ranker
-from mrnn.retrieval.search import RetrievalIndex
+from mrnn.model.heads import HEADS
+from mrnn.retrieval.search import PhotoIndex
 from mrnn.training.recipe import RECIPES, load_recipe
 
 MUTATIONS = 2_000
@@ -88,6 +84,17 @@ def mutated(content, chance):
 def one_line(error, *names):
     assert len(str(error).splitlines()) == 1, error
     assert any(str(name) in str(error) for name in names), error
+
+
+@contextmanager
+def mutated_file(data, file):
+    """A file whose bytes are mutated meanwhile."""
+    content = file.read_bytes()
+    try:
+        file.write_bytes(data.draw(mutations(content)))
+        yield
+    finally:
+        file.write_bytes(content)
 
 
 @pytest.fixture
@@ -178,75 +185,87 @@ def test_a_recipe_with_any_value(data, tmp_path):
     attempt(lambda: load_recipe("flickr8k", [setting]), "flickr8k", setting[:20])
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocabulary.txt"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "vocabulary.txt", "words.onnx", "output.onnx"]
+)
 @few
 @given(data=st.data())
-def test_a_mutated_checkpoint(data, checkpoint, tmp_path, within_bounds, name):
-    folder = tmp_path / "model"
-    checkpoint.save(folder)
-    file = folder / name
-    file.write_bytes(data.draw(mutations(file.read_bytes())))
-    attempt(lambda: Checkpoint.load(folder), folder)
+def test_a_mutated_checkpoint(data, model, within_bounds, name):
+    with mutated_file(data, model / name):
+        attempt(lambda: Checkpoint.load(model), model)
 
 
 @few
 @given(data=st.data())
-def test_a_checkpoint_with_any_value_in_its_config(data, checkpoint, tmp_path, within_bounds):
-    folder = tmp_path / "model"
-    checkpoint.save(folder)
-    content = json.loads((folder / "config.json").read_text())
-    place = content
+def test_a_checkpoint_with_any_value_in_its_config(data, model, within_bounds):
+    whole = (model / "config.json").read_text()
+    place = content = json.loads(whole)
     while True:
         key = data.draw(st.sampled_from(sorted(place)))
         if not isinstance(place[key], dict) or data.draw(st.booleans()):
             break
         place = place[key]
     place[key] = data.draw(json_values)
-    (folder / "config.json").write_text(json.dumps(content))
-    attempt(lambda: Checkpoint.load(folder), folder)
-
-
-@pytest.mark.parametrize("suffix", [".npy", ".json"])
-@few
-@given(data=st.data())
-def test_mutated_features(data, colours, colour_encoder, within_bounds, suffix):
-    file = extract_features(colours, colour_encoder).with_suffix(suffix)
-    content = file.read_bytes()
     try:
-        file.write_bytes(data.draw(mutations(content)))
-        attempt(lambda: load_features(colours, colour_encoder.identity), file.parent)
+        (model / "config.json").write_text(json.dumps(content))
+        attempt(lambda: Checkpoint.load(model), model)
     finally:
-        file.write_bytes(content)
+        (model / "config.json").write_text(whole)
+
+
+@pytest.mark.parametrize("name", ["config.json", "shard-000001.safetensors"])
+@few
+@given(data=st.data())
+def test_mutated_features(data, colours, colour_encoder, within_bounds, name):
+    folder = extract_features(colours, colour_encoder)
+    with mutated_file(data, folder / name):
+        attempt(
+            lambda: load_features(colours, colour_encoder.identity).of(colours.images),
+            folder, colours.images[0].path.parent,
+        )  # fmt: skip
 
 
 @few
 @given(data=st.data())
-def test_a_mutated_ranking(data, ranking_run, checkpoint, within_bounds):
-    file = ranking_run / RANKING
-    content = file.read_bytes()
-    try:
-        file.write_bytes(data.draw(mutations(content)))
-        attempt(lambda: Ranker.load(ranking_run, Checkpoint.load(ranking_run)), file)
-    finally:
-        file.write_bytes(content)
+def test_mutated_heads(data, model_with_heads, within_bounds):
+    with mutated_file(data, model_with_heads / HEADS):
+        attempt(lambda: Checkpoint.load(model_with_heads).heads, model_with_heads / HEADS)
 
 
-@pytest.mark.parametrize(
-    "name", ["config.json", "entries-1.jsonl", "values-1.npy", "vectors-1.npy"]
-)
+@pytest.mark.parametrize("name", ["config.json", "shard-000001.safetensors"])
+@pytest.mark.parametrize("paths", [None, "*"])
 @few
 @given(data=st.data())
-def test_a_mutated_index(data, colours, ranking_run, tmp_path, within_bounds, name):
+def test_a_mutated_index(data, colours, model_with_heads, tmp_path, within_bounds, name, paths):
     folder = tmp_path / "index"
     if not folder.exists():
-        RetrievalIndex.build([image.path for image in colours.images[:5]], folder, ranking_run)
-    file = folder / name
-    content = file.read_bytes()
+        PhotoIndex.build([image.path for image in colours.images[:5]], folder, model_with_heads)
+    with mutated_file(data, folder / name):
+        attempt(
+            lambda: PhotoIndex.load(folder, model_with_heads).search("red", top=3, paths=paths),
+            folder, "No photo of the index",
+        )  # fmt: skip
+
+
+@few
+@given(data=st.data())
+def test_a_mutated_shard_is_never_written_on(data, colours, model_with_heads, tmp_path):
+    """An index is renewed as far as it can be, or refused; nobody else's file is touched."""
+    folder, photos = tmp_path / "index", [image.path for image in colours.images[:5]]
+    if not folder.exists():
+        PhotoIndex.build(photos[:4], folder, model_with_heads)
+        (tmp_path / "index" / "mine.txt").write_text("dear")
+    whole = {file: file.read_bytes() for file in folder.iterdir()}
     try:
-        file.write_bytes(data.draw(mutations(content)))
-        attempt(lambda: RetrievalIndex.load(folder, ranking_run).search("red", paths="*"), folder)
+        for name in ("config.json", "shard-000001.safetensors"):
+            (folder / name).write_bytes(data.draw(mutations(whole[folder / name])))
+        attempt(lambda: PhotoIndex.build(photos, folder, model_with_heads), folder)
+        assert (folder / "mine.txt").read_text() == "dear"
     finally:
-        file.write_bytes(content)
+        for file in folder.iterdir():
+            file.unlink()
+        for file, content in whole.items():
+            file.write_bytes(content)
 
 
 def test_the_bounds_hold_what_is_tested_here():
@@ -254,24 +273,3 @@ def test_the_bounds_hold_what_is_tested_here():
     for seed in seeds():
         Image.open(io.BytesIO(seed)).load()
     assert Path(RECIPES).is_dir()
-
-
-@few
-@given(data=st.data())
-def test_a_mutated_remainder_of_an_interrupted_index(
-    data, colours, colour_encoder, ranking_run, tmp_path, within_bounds
-):
-    """Whatever it holds, the index comes to hold just the photos."""
-    folder, photos = tmp_path / "index", [image.path for image in colours.images[:3]]
-    shutil.rmtree(folder, ignore_errors=True)
-    config = RankingModel.load(ranking_run).config("photos")
-    kind = np.dtype(np.float16)
-    with suppress(KeyboardInterrupt), index_writer(folder, config, 7) as writer:
-        for photo in photos:
-            writer.add(_photo_entry(photo), np.ones(7, kind))
-        raise KeyboardInterrupt
-    file = folder / PENDING
-    file.write_bytes(data.draw(mutations(file.read_bytes())))
-    index = RetrievalIndex.build(photos, folder, ranking_run)
-    assert [json.loads(entry)["path"] for entry in index.files.entries] == list(map(str, photos))
-    assert not file.exists()

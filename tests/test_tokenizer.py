@@ -1,6 +1,7 @@
 import re
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,28 +200,28 @@ HEAD = b"<bos>\n<eos>\n<unk>\n"
 
 def test_build_orders_by_count_then_alphabet():
     captions = [["b", "a", "c"], ["b", "a", "rare"], ["c", "b", "<unk>"], ["<unk>", "<unk>"]]
-    vocabulary = Vocabulary.build(captions, minimum_count=2)
+    vocabulary = Vocabulary.build(captions, min_count=2)
     assert vocabulary.words == ("<bos>", "<eos>", "<unk>", "b", "a", "c")
     assert len(vocabulary) == 6
 
 
-def test_build_wants_three_by_default():
+def test_a_word_needs_three_captions_by_default():
     assert Vocabulary.build([["a", "b", "a"], ["a", "b"]]) == Vocabulary(["a"])
 
 
-def test_the_signs_are_the_first_ids():
+def test_the_special_tokens_are_the_first_ids():
     ids = [Vocabulary.BOS, Vocabulary.EOS, Vocabulary.UNK]
     assert [Vocabulary([]).words[i] for i in ids] == ["<bos>", "<eos>", "<unk>"]
 
 
-def test_encode_knows_no_strange_words_and_no_signs():
+def test_encode_knows_no_strange_words_and_no_special_tokens():
     vocabulary = Vocabulary(["dog", "cat"])
     assert vocabulary.encode(["cat", "Dog", "<eos>", "dog"]) == [4, 2, 2, 3]
     assert "dog" in vocabulary
     assert "<eos>" not in vocabulary
 
 
-def test_decode_drops_start_and_stops_at_end():
+def test_decode_drops_bos_and_stops_at_eos():
     assert Vocabulary(["dog", "cat"]).decode([0, 4, 2, 3, 1, 4]) == ["cat", "<unk>", "dog"]
 
 
@@ -266,22 +267,60 @@ def test_refuses_words_that_cannot_be_told_apart(words, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"v\.txt, line 1: '' instead of <bos>$"),
-        (b"dog\ncat\nhat\n", r"v\.txt, line 1: 'dog' instead of <bos>$"),
-        (b"<bos>\n<unk>\n", r"v\.txt, line 2: '<unk>' instead of <eos>$"),
-        (b"<bos>\n<eos>\n", r"v\.txt, line 3: the file ends before <unk>$"),
-        (HEAD + b"dog\ncat\ndog\n", r"v\.txt, line 6: 'dog' is on line 4 too$"),
-        (HEAD + b"dog\n\ncat\n", r"v\.txt, line 5: '' instead of one word$"),
-        (HEAD + b"hot dog\n", r"v\.txt, line 4: 'hot dog' instead of one word$"),
-        (HEAD + b"dog\ncaf\xe9\n", r"v\.txt, line 5: not UTF-8 text$"),
+        (b"", r"v\.txt, line 1: '' instead of <bos>"),
+        (
+            b"dog\ncat\nhat\n",
+            r"v\.txt, line 1: 'dog' instead of <bos>",
+        ),
+        (
+            b"<bos>\n<unk>\n",
+            r"v\.txt, line 2: '<unk>' instead of <eos>",
+        ),
+        (
+            b"<bos>\n<eos>\n",
+            r"v\.txt, line 3: the file ends before <unk>",
+        ),
+        (
+            HEAD + b"dog\ncat\ndog\n",
+            r"v\.txt, line 6: 'dog' is on line 4 too",
+        ),
+        (
+            HEAD + b"dog\n\ncat\n",
+            r"v\.txt, line 5: '' instead of one word",
+        ),
+        (
+            HEAD + b"hot dog\n",
+            r"v\.txt, line 4: 'hot dog' instead of one word",
+        ),
+        (HEAD + b"dog\ncaf\xe9\n", r"v\.txt, line 5: not UTF-8 text"),
     ],
 )
 def test_load_names_the_file_and_the_line(tmp_path, content, message):
     (tmp_path / "v.txt").write_bytes(content)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=f"{message}; copy the whole folder again$"):
         Vocabulary.load(tmp_path / "v.txt")
 
 
 def test_load_names_a_missing_file(tmp_path):
-    with pytest.raises(CheckpointError, match=r"v\.txt cannot be read: No such file or directory$"):
+    message = r"v\.txt cannot be read: No such file or directory; copy the whole folder again$"
+    with pytest.raises(CheckpointError, match=message):
         Vocabulary.load(tmp_path / "v.txt")
+
+
+# Captions as word ids
+
+
+def test_captions_become_ids_and_rows_of_their_images():
+    captions = [[["a", "dog"], ["cat"]], [], [["dog", "a", "dog"]]]
+    encoded = EncodedCaptions.of(captions, Vocabulary(["dog", "cat"]))
+    assert [ids.tolist() for ids in encoded.sentences] == [[2, 3], [4], [3, 2, 3]]
+    assert encoded.image_rows.tolist() == [0, 0, 2]
+    assert encoded.lengths.tolist() == [2, 1, 3]
+    assert len(encoded) == 3
+    rows = EncodedCaptions.of(captions, Vocabulary(["dog"]), np.array([7, 5, 1])).image_rows
+    assert rows.tolist() == [7, 7, 1]
+
+
+def test_no_captions_have_no_lengths():
+    encoded = EncodedCaptions.of([], Vocabulary([]))
+    assert (len(encoded), encoded.lengths.tolist()) == (0, [])

@@ -10,7 +10,7 @@ import pytest
 from tests.example_photos import ASTRONAUT, EXAMPLES, PHOTOS
 
 EXTRAS = (
-    *("torch", "torchvision", "timm", "onnx", "onnxscript", "tensorboard", "usearch"),
+    *("torch", "torchvision", "timm", "onnx", "onnxscript", "tensorboard"),
     *("pycocoevalcap", "jaxtyping", "beartype", "skimage"),
 )
 COMMAND = f"""

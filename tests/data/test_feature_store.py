@@ -107,7 +107,7 @@ def test_a_reader_tries_again_while_shards_are_merged(folder, monkeypatch):
     stale = feature_store.read_config(folder, StoreConfig, MEND)
     (folder / "shard-000002.safetensors").rename(folder / "shard-000009.safetensors")
     config = json.loads((folder / CONFIG).read_text())
-    config["shards"][1]["file"] = "shard-000009.safetensors"
+    config["made"], config["shards"][1]["file"] = 9, "shard-000009.safetensors"
     (folder / CONFIG).write_text(json.dumps(config))
     answers, real = iter([stale, stale]), feature_store.read_config
     monkeypatch.setattr(feature_store, "read_config", lambda *a: next(answers, None) or real(*a))
@@ -140,7 +140,8 @@ def refused(folder, message, ask=lambda store: None):
         (lambda c: c["shards"][0].update(removed=[40]), r"removed must be rising numbers below 40"),
         (lambda c: c["shards"][0].update(removed=[2, 2]), r"removed must be rising numbers"),
         (lambda c: c["shards"][0].update(removed=[-1]), r"removed must be rising numbers"),
-        (lambda c: c["shards"].append(c["shards"][0]), r"shard-000001\.safetensors is there twice"),
+        (lambda c: c["shards"].append(c["shards"][0]), r"a shard is there twice"),
+        (lambda c: c.update(made=2), r"made is 2, but there is a shard 3"),
         (lambda c: c["columns"]["features"].update(size=2**60), r"less than or equal to 16777216"),
     ],
 )
@@ -204,13 +205,21 @@ def test_damaged_shards(folder):
     rows = np.arange(10)[::-1]
     refused(
         folder,
-        told.format(r"the features of '0000' are not finite"),
+        told.format(r"the features of row 1 are not finite"),
         lambda store: store.take("features", rows),
     )
     overwrite(folder, "name_ends", b"\xff" * 8)
     refused(folder, told.format(r"the name of row 1 is not in it"), lambda store: store.name(0))
     (folder / "shard-000001.safetensors").write_bytes(b"")
     refused(folder, told.format(r"not a safetensors file, or cut short"))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 65_504, -65_504, -0.0, 6e-8])
+def test_values_that_are_not_finite(kind, value):
+    values = np.ones((3, 4), kind)
+    values[1, 2] = value
+    assert feature_store._all_finite(values) == np.isfinite(value)
 
 
 @pytest.mark.parametrize("half", [0, 1])
@@ -229,7 +238,8 @@ def test_tables_grow_as_if_they_were_made_at_once():
     for start in range(0, 50, 7):
         table = table.and_keys(keys[start : start + 7], np.arange(start, min(start + 7, 50)))
     whole = KeyTable.of(keys, np.arange(50))
-    np.testing.assert_array_equal(table.keys, whole.keys)
+    np.testing.assert_array_equal(table.first, whole.first)
+    np.testing.assert_array_equal(table.second, whole.second)
     np.testing.assert_array_equal(table.rows, whole.rows)
 
 

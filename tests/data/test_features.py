@@ -338,7 +338,7 @@ def damage(folder, what):
         ("shard", r"1\.safetensors is damaged \(it has .*\); remove it, then run", SHARD),
         (
             "not finite",
-            r"is damaged \(the features of 'train-00-red\.png' are not finite\); remove it, then",
+            r"is damaged \(the features of row 1 are not finite\); remove it, then",
             SHARD,
         ),
         ("no shard", r"shard-000001\.safetensors does not exist; run", None),

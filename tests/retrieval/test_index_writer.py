@@ -15,8 +15,8 @@ from mrnn.errors import DataError
 from mrnn.model.heads import Heads
 from mrnn.model.image_encoder import OnnxEncoder
 from mrnn.retrieval import index_writer
-from mrnn.retrieval.index import RetrievalModel, open_index
-from mrnn.retrieval.index_writer import IndexChanges, index_photos, index_sentences
+from mrnn.retrieval.index import IndexChanges, RetrievalModel, open_index
+from mrnn.retrieval.index_writer import index_photos, index_sentences
 from mrnn.retrieval.ranking import near_marginals
 from tests.conftest import COLOURS
 

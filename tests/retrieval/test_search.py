@@ -1,20 +1,18 @@
-import os
+import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
+from mrnn.data.feature_store import CONFIG
 from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
 from mrnn.model.checkpoint import Checkpoint
-from mrnn.retrieval.ann_index import MOST
+from mrnn.retrieval.index import IndexChanges, RetrievalModel, open_index
 from mrnn.retrieval.likelihood import log_likelihoods
-from mrnn.retrieval.ranking import Ranker
-from mrnn.retrieval.search import RetrievalIndex
-from tests.conftest import COLOURS
+from mrnn.retrieval.search import PhotoIndex
+from tests.conftest import COLOURS, trained_model
 
 
 @pytest.fixture
@@ -23,8 +21,8 @@ def photos(colours):
 
 
 @pytest.fixture
-def index(photos, ranking_run, tmp_path):
-    return RetrievalIndex.build(photos, tmp_path / "index", ranking_run)
+def index(photos, model_with_heads, tmp_path):
+    return PhotoIndex.build(photos, tmp_path / "index", model_with_heads)
 
 
 def colours_of(results):
@@ -43,17 +41,17 @@ def test_a_sentence_finds_its_photos_and_a_photo_those_like_it(index, photos, na
     assert colours_of(like) == [name] * 3
 
 
-def test_scores_are_likeness_and_exact_likelihood(index, ranking_run):
-    ranker = Ranker.load(ranking_run, Checkpoint.load(ranking_run))
-    words = ranker.checkpoint.vocabulary.encode(["a", "red", "wall"])
-    features = np.asarray(index.files.values)
-    likelihoods = log_likelihoods(ranker.checkpoint.model, [words], features)[0]
-    scores = 100 * (index.files.vectors @ ranker.read([words])[0]) + likelihoods
+def test_scores_are_similarity_and_exact_likelihood(index, model_with_heads, tmp_path):
+    model, stored = RetrievalModel.load(model_with_heads), open_index(tmp_path / "index")
+    words, rows = model.token_ids("a red wall"), np.arange(30)
+    likelihoods = log_likelihoods(model.checkpoint.network, [words], stored.take("features", rows))
+    vectors = stored.take("vectors", rows)
+    scores = 100 * (vectors @ model.heads.embed_text([words])[0]) + likelihoods[0]
     found = index.search("a red wall", top=99)
     assert [result.score for result in found] == pytest.approx(sorted(scores)[::-1], abs=1e-3)
 
 
-def test_beyond_the_candidates_likeness_alone_decides(index, monkeypatch):
+def test_beyond_the_candidates_similarity_alone_decides(index, monkeypatch):
     monkeypatch.setattr("mrnn.retrieval.search.CANDIDATES", 4)
     found = index.search("green", top=12)
     assert len({result.path for result in found}) == 12
@@ -66,7 +64,7 @@ def test_many_queries_are_searched_as_one_by_one(index, photos):
     assert index.search(queries, top=4) == [index.search(query, top=4) for query in queries]
 
 
-def test_only_paths_like_a_pattern(index, monkeypatch, tmp_path, ranking_run):
+def test_only_paths_like_a_pattern(index, monkeypatch, tmp_path, model_with_heads):
     found = index.search("a red wall", top=99, paths="*/dev-*")
     assert len(found) == 6
     assert all("/dev-" in result.path for result in found)
@@ -75,108 +73,132 @@ def test_only_paths_like_a_pattern(index, monkeypatch, tmp_path, ranking_run):
     odd = tmp_path / "[2024]" / "h"
     odd.mkdir(parents=True)
     shutil.copy(found[0].path, odd)
-    moved = RetrievalIndex.build(odd.iterdir(), tmp_path / "i", ranking_run)
+    moved = PhotoIndex.build(odd.iterdir(), tmp_path / "i", model_with_heads)
     monkeypatch.chdir(odd.parent)
     assert len(moved.search("a red wall", paths="./h/*")) == 1
     with pytest.raises(OptionsError, match=r"^No photo of the index has a path like 'nowhere/\*'$"):
         index.search("a red wall", paths="nowhere/*")
 
 
-def test_candidates_of_a_graph_are_scored_as_those_of_the_product(
-    index, photos, ranking_run, tmp_path
+def test_the_shards_of_an_index_do_not_change_what_is_found(
+    index, photos, model_with_heads, tmp_path
 ):
-    pytest.importorskip("usearch", reason="the extra `approximate` is not installed")
-    folder = tmp_path / "approximate"
-    made = RetrievalIndex.build(photos, folder, ranking_run, approximate=True)
-    loaded = RetrievalIndex.load(folder)
-    asked = []
-    real = loaded.files.graph.nearest
-    loaded.files.graph.nearest = lambda vector, count: asked.append(count) or real(vector, count)
-    for query in ("a red wall", photos[3]):
-        assert loaded.search(query, top=4) == made.search(query, top=4) == index.search(query, 4)
-    assert asked == [50, 50]
-    loaded.search("a red wall", paths="*/dev-*")
-    assert len(loaded.search("a red wall", top=MOST + 1)) == len(photos)
-    assert len(asked) == 2  # a pattern, or more than MOST finds, and the product is taken
+    """Rows removed from among them included."""
+    folder = tmp_path / "shards"
+    for count in (7, 8, 20, 30):
+        PhotoIndex.build(photos[:count], folder, model_with_heads)
+    PhotoIndex.build([*photos[:4], *photos[5:]], folder, model_with_heads)
+    made = PhotoIndex.build(photos[:29], folder, model_with_heads)
+    assert made.changes == IndexChanges(1, 0, 1)
+    assert len(made) == 29
+    whole = PhotoIndex.build(photos[:29], tmp_path / "index", model_with_heads)
+    for query in ("a red wall", photos[3], photos[4]):
+        found, expected = (each.search(query, top=99) for each in (made, whole))
+        assert len(found) == 29
+        assert sorted((r.path, r.score) for r in found) == sorted(
+            (r.path, r.score) for r in expected
+        )
 
 
-def test_a_photo_finds_its_sentences(ranking_run, photos, tmp_path):
-    sentences = ["A red wall", "the wall is green .", "Blue!", "a red wall", "A red wall", "..."]
-    counts = []
-    index = RetrievalIndex.build_sentences(
-        sentences, tmp_path / "index", ranking_run, on_sentences=counts.append
+def test_a_sentence_is_searched_without_the_encoder(index, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("mrnn.model.checkpoint.Checkpoint.load_encoder", refuse)
+    loaded = PhotoIndex.load(tmp_path / "index")
+    assert loaded.search("a red wall") == index.search("a red wall")
+
+
+def test_of_the_names_only_those_of_the_finds_are_read(index, tmp_path, monkeypatch):
+    read, real = [], type(index._index).name
+    loaded = PhotoIndex.load(tmp_path / "index")
+    monkeypatch.setattr(
+        type(index._index), "name", lambda self, row: read.append(row) or real(self, row)
     )
-    assert (len(index), sum(counts)) == (4, 4)
+    monkeypatch.setattr("mrnn.data.feature_shard.Shard.names", None)
+    loaded.search("a red wall", top=3)
+    assert len(read) == 3
+
+
+def test_a_photo_finds_its_sentences(model_with_heads, photos, tmp_path):
+    sentences = ["A red wall", "the wall is green .", "Blue!", "a red wall", "A red wall", "..."]
+    seen = []
+    index = PhotoIndex.build_sentences(
+        sentences, tmp_path / "index", model_with_heads, on_sentence=lambda: seen.append(1)
+    )
+    assert (len(index), len(seen)) == (4, 6)
     for photo in photos[:3]:
         best = index.search(photo)[0].sentence.lower()
         assert photo.stem.split("-")[-1] in best
     assert index.search("green", top=1)[0].sentence == "the wall is green ."
-    ranker = Ranker.load(ranking_run, Checkpoint.load(ranking_run))
-    words = ranker.checkpoint.vocabulary.encode(["the", "wall", "is", "green"])
-    assert index.files.values[1, 0] == pytest.approx(ranker.near_marginals([words])[0])
-    common = ranker.commonness(ranker.read([words]))[0]
-    assert index.files.values[1, 1] == pytest.approx(common)
+    model, stored = RetrievalModel.load(model_with_heads), open_index(tmp_path / "index")
+    feature = model.encoder.encode(model.encoder.preprocess(Image.open(photos[0])))[None]
+    ids, rows = [model.token_ids(name) for _, name in stored.names()], np.arange(4)
+    similarity = stored.take("vectors", rows) @ model.heads.embed_image(feature)[0]
+    likelihoods = log_likelihoods(model.checkpoint.network, ids, feature)[:, 0]
+    hubness, marginals = (stored.take(column, rows)[:, 0] for column in ("hubness", "marginals"))
+    scores = sorted(100 * (similarity - hubness) + likelihoods - marginals, reverse=True)
+    found = [result.score for result in index.search(photos[0])]
+    assert found == pytest.approx(scores, abs=1e-3)
     with pytest.raises(OptionsError, match=r"^Sentences have no paths to choose by; leave out"):
         index.search(photos[0], paths="*")
     with pytest.raises(DataError, match=r"there are no sentences to index$"):
-        RetrievalIndex.build_sentences(["..."], tmp_path / "index", ranking_run)
+        PhotoIndex.build_sentences(["..."], tmp_path / "index", model_with_heads)
 
 
-def test_only_what_changed_is_encoded_again(index, photos, ranking_run, colour_encoder, tmp_path):
-    encoded = []
-    real = type(colour_encoder).encode
-
-    def encode(self, pixels):
-        encoded.append(len(pixels))
-        return real(self, pixels)
-
+def test_an_index_is_renewed_while_it_is_searched(index, photos, model_with_heads, tmp_path):
     new = photos[0].with_name("new-blue.png")
     Image.new("RGB", (9, 9), COLOURS["blue"]).save(new)
-    Image.new("RGB", (9, 9), COLOURS["green"]).save(photos[1])
-    photos[2].unlink()
+    photos[2].write_bytes(b"dust")
     problems = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(colour_encoder), "encode", encode)
-        renewed = RetrievalIndex.build(
-            [*photos, new, new], tmp_path / "index", ranking_run, on_problem=problems.append
-        )
-    assert sum(encoded) == 2
-    assert problems == [f"{photos[2]}: no such file"]
-    assert len(renewed) == len(photos)
+    renewed = PhotoIndex.build(
+        [*photos, new, new], tmp_path / "index", model_with_heads, on_problem=problems.append
+    )
+    assert [problem.partition(":")[0] for problem in problems] == [str(photos[2])]
+    assert (len(renewed), renewed.changes) == (30, IndexChanges(1, 0, 1))
     assert str(photos[2]) in [result.path for result in index.search("blue", top=99)]
     assert str(new) in [result.path for result in renewed.search("blue", top=99)]
-    loaded = RetrievalIndex.load(tmp_path / "index")
+    loaded = PhotoIndex.load(tmp_path / "index")
+    assert loaded.changes is None
     assert loaded.search("blue") == renewed.search("blue")
 
 
-def test_a_model_that_was_moved_has_to_be_named(index, ranking_run, tmp_path):
-    ranking_run.rename(tmp_path / "moved")
-    message = (
-        rf"index was made with another model than .*; say by --model where {ranking_run} is now"
-    )
+def test_a_model_that_was_moved_has_to_be_named(index, model_with_heads, tmp_path):
+    model_with_heads.rename(tmp_path / "moved")
+    where = rf"say by --model where {model_with_heads} is now, or run mrnn index again$"
+    message = rf"index was made with another model than .*; {where}"
     with pytest.raises(CheckpointError, match=message):
-        RetrievalIndex.load(tmp_path / "index")
-    found = RetrievalIndex.load(tmp_path / "index", tmp_path / "moved").search("red")
+        PhotoIndex.load(tmp_path / "index")
+    found = PhotoIndex.load(tmp_path / "index", tmp_path / "moved").search("red")
     assert found == index.search("red")
 
 
-def test_the_model_that_ships_may_be_moved(index, ranking_run, tmp_path, monkeypatch):
-    ranking_run.rename(tmp_path / "moved")
+def test_the_model_that_ships_may_be_moved(index, model_with_heads, tmp_path, monkeypatch):
+    model_with_heads.rename(tmp_path / "moved")
     monkeypatch.setattr("mrnn.retrieval.search.DEFAULT_MODEL", tmp_path / "moved")
-    assert RetrievalIndex.load(tmp_path / "index").search("red") == index.search("red")
+    assert PhotoIndex.load(tmp_path / "index").search("red") == index.search("red")
 
 
-def test_another_model_is_refused(index, ranking_run, checkpoint, tmp_path):
-    with torch.no_grad():
-        checkpoint.model.output.bias.add_(1)
-    other = tmp_path / "other"
-    checkpoint.save(other)
-    ranker = Ranker.load(ranking_run, Checkpoint.load(ranking_run))
-    replace(ranker, checkpoint=checkpoint).save(other)
-    with pytest.raises(
-        CheckpointError, match=r"index was made with another model than .*/other ho"
-    ):
-        RetrievalIndex.load(tmp_path / "index", other)
+def test_another_model_is_refused(
+    index, vocabulary, colour_encoder, heads, model_with_heads, tmp_path
+):
+    trained_model(vocabulary, colour_encoder, embedding_size=4).save(tmp_path / "other")
+    heads.save(tmp_path / "other", Checkpoint.load(tmp_path / "other").fingerprint)
+    told = r"index was made with another model than .*/other holds now; run mrnn index again$"
+    with pytest.raises(CheckpointError, match=told):
+        PhotoIndex.load(tmp_path / "index", tmp_path / "other")
+    heads.save(model_with_heads, Checkpoint.load(model_with_heads).fingerprint)
+    with pytest.raises(CheckpointError, match=r"another model than \S+ holds now; run mrnn index"):
+        PhotoIndex.load(tmp_path / "index")
+
+
+def test_columns_of_another_size(index, tmp_path):
+    config = json.loads((tmp_path / "index" / CONFIG).read_text())
+    config["columns"]["vectors"]["size"] = 4
+    (tmp_path / "index" / CONFIG).write_text(json.dumps(config | {"shards": []}))
+    told = r"index has other columns than its model; remove it, then run mrnn index again$"
+    with pytest.raises(DataError, match=told):
+        PhotoIndex.load(tmp_path / "index")
 
 
 def test_unknown_words_are_left_out(index):
@@ -203,33 +225,51 @@ def test_no_finds_at_all_cannot_be_asked_for(index):
         index.search("red", top=-1)
 
 
-def test_photos_that_cannot_be_read(index, ranking_run, tmp_path):
+def test_photos_that_cannot_be_read(index, model_with_heads, tmp_path):
     with pytest.raises(ImageError, match=r"no such file$"):
         index.search(tmp_path / "nowhere.png")
     with pytest.raises(DataError, match=r"no photo could be read, so there is nothing to index$"):
-        RetrievalIndex.build([tmp_path / "nowhere.png"], tmp_path / "index", ranking_run)
-    assert len(RetrievalIndex.load(tmp_path / "index")) == len(index)
-    assert os.listdir(tmp_path / "index")
+        PhotoIndex.build([tmp_path / "nowhere.png"], tmp_path / "index", model_with_heads)
+    assert len(PhotoIndex.load(tmp_path / "index")) == len(index)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("array", "value", "message"),
     [
-        ("entries-1.jsonl", b"dust", r"entry \d+ has no path"),
-        ("entries-1.jsonl", b'{"path": 7}', r"entry \d+ has no path"),
-        ("vectors-1.npy", np.full((30, 3), np.nan, np.float32), "a vector or value is not finite"),
-        ("values-1.npy", np.full((30, 7), np.nan, np.float16), "a value is not finite"),
-        ("vectors-1.npy", np.zeros((30, 4), np.float32), "rows of 7 and 4 numbers"),
-        ("values-1.npy", np.zeros((30, 6), np.float16), "rows of 6 and 3 numbers"),
+        ("vectors", b"\xff\xff\xff\x7f", "a vector is not finite"),
+        ("features", b"\xff\x7f", "the features of row 1 are not finite"),
+        ("name_ends", b"\xff" * 8, "the name of row 1 is not in it"),
     ],
 )
-def test_a_damaged_index(index, tmp_path, name, content, message):
-    file = tmp_path / "index" / name
-    if isinstance(content, bytes):
-        file.write_bytes((content + b"\n") * 30)
-    else:
-        np.save(file, content)
-    with pytest.raises(DataError, match=rf"index is damaged \({message}\); remove it and run mrnn"):
-        RetrievalIndex.load(tmp_path / "index").search("a red wall", paths="*")
-    with pytest.raises(DataError, match=rf"index is damaged \({message}\)"):
-        RetrievalIndex.load(tmp_path / "index").search("a red wall")
+def test_a_damaged_index(index, tmp_path, array, value, message):
+    shard = open_index(tmp_path / "index").shards[0]
+    content = bytearray(shard.file.read_bytes())
+    start = shard.starts[array]
+    content[start : start + len(value)] = value
+    shard.file.write_bytes(content)
+    told = (
+        rf"shard-000001\.safetensors is damaged \({message}\); remove it, then run mrnn index again"
+    )
+    for paths in (None, "*"):
+        with pytest.raises(DataError, match=told):
+            PhotoIndex.load(tmp_path / "index").search("a red wall", top=30, paths=paths)
+
+
+def test_a_damaged_index_is_mended_as_the_message_says(
+    index, photos, model_with_heads, tmp_path, monkeypatch
+):
+    shard = open_index(tmp_path / "index").shards[0].file
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(
+        DataError, match=r"is damaged \(it has .*\); remove it, then run mrnn index"
+    ):
+        PhotoIndex.load(tmp_path / "index")
+    shard.unlink()
+    made = PhotoIndex.build(photos, tmp_path / "index", model_with_heads)
+    assert made.search("a red wall") == index.search("a red wall")
+
+
+def test_an_index_of_nothing_finds_nothing(index, model_with_heads, tmp_path):
+    config = json.loads((tmp_path / "index" / CONFIG).read_text())
+    (tmp_path / "index" / CONFIG).write_text(json.dumps(config | {"shards": []}))
+    assert PhotoIndex.load(tmp_path / "index").search("a red wall") == []

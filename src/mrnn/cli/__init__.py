@@ -18,11 +18,12 @@ from mrnn.cli.evaluate import evaluate
 from mrnn.cli.export import export
 from mrnn.cli.export_encoder import export_encoder
 from mrnn.cli.extract import extract
+from mrnn.cli.index import index
 from mrnn.cli.prepare import prepare
 from mrnn.cli.report import report
 from mrnn.cli.rerank import rerank
 from mrnn.cli.score import score
-from mrnn.cli.search import index, search
+from mrnn.cli.search import search
 from mrnn.cli.terminal import tell
 from mrnn.cli.train import train
 from mrnn.cli.train_heads import train_heads

@@ -1,11 +1,11 @@
-"""Export a trained model to a folder that runs anywhere."""
+"""Export a trained model as a bundle."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mrnn.cli.terminal import EncoderFile, needs_torch
+from mrnn.cli.terminal import EncoderFile, needs_torch, tell
 
 
 def export(
@@ -13,13 +13,15 @@ def export(
     out: Annotated[Path, typer.Option(help="The bundle to write: a new folder")],
     encoder_file: EncoderFile = None,
 ) -> None:
-    """Write a model with its image encoder, checked against PyTorch, for any machine."""
-    needs_torch()
+    """Write a model and its image encoder, compared with PyTorch, to one folder for any machine."""
+    needs_torch("Exporting")
     from mrnn.training.bundle import export_bundle
 
     report = export_bundle(run, out, encoder_file)
+    features = "" if report.features is None else f"features {report.features:.1e}, "
     print(
-        f"{out}: {report.megabytes:.1f} MB. Largest differences from PyTorch: features "
-        f"{report.features:.1e}, log-probabilities {report.log_probabilities:.1e} nats; "
-        f"{report.captions} captions equal"
+        f"{out}: {report.megabytes:.1f} MB. Largest differences from PyTorch: {features}"
+        f"log-probabilities {report.log_probabilities:.1e} nats; all {report.captions} captions "
+        "agree"
     )
+    tell(f"Next: mrnn caption PHOTO --model {out}")

@@ -1,81 +1,15 @@
-"""Index photos or sentences, and search them."""
+"""Search an index."""
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from mrnn.cli.terminal import EncoderFile, Json, ModelFolder, check_output, progress, tell
+from mrnn.cli.terminal import EncoderFile, Json, ModelFolder, check_output, tell
 from mrnn.errors import OptionsError
 from mrnn.files import write_whole
-
-if TYPE_CHECKING:
-    from mrnn.retrieval.search import PhotoIndex
-
-
-def index(
-    photos: Annotated[
-        list[str] | None, typer.Argument(metavar="PHOTO", help="Photos, folders of them, or globs")
-    ] = None,
-    *,
-    out: Annotated[Path, typer.Option(help="The index folder", readable=False)],
-    sentences: Annotated[
-        Path | None, typer.Option(help="Index the lines of this file instead of photos")
-    ] = None,
-    model: ModelFolder = None,
-    encoder_file: EncoderFile = None,
-) -> None:
-    """Make an index to search, or renew it: what is new is added, what is gone forgotten."""
-    from mrnn.data.images import find_images
-    from mrnn.files import read_lines
-    from mrnn.model.checkpoint import DEFAULT_MODEL
-    from mrnn.retrieval.search import PhotoIndex
-
-    if bool(photos) == bool(sentences):
-        raise OptionsError("Give photos to index, or a file to --sentences")
-    run = model or DEFAULT_MODEL
-    found: Sequence[str | Path]
-    if sentences:
-        found = [line.strip() for _, line in read_lines(sentences)]
-    else:
-        for path in photos or ():
-            if not (os.path.lexists(path) or any(sign in path for sign in "*?[")):
-                raise OptionsError(f"{path}: no such file or folder; nothing was changed")
-        found = list(find_images(photos or ()))
-    kind = "sentences" if sentences else "photos"
-    problems = []
-
-    def refuse(problem: str) -> None:
-        problems.append(problem)
-        tell(problem)
-
-    with progress("Indexing", len(found)) as advance:
-        if sentences:
-            made = PhotoIndex.build_sentences(
-                map(str, found), out, run,
-                encoder_file=encoder_file, on_sentence=advance, on_problem=refuse,
-            )  # fmt: skip
-        else:
-            made = PhotoIndex.build(
-                found, out, run,
-                encoder_file=encoder_file, on_photo=advance, on_problem=refuse,
-            )  # fmt: skip
-    print(f"{out}: {len(made):,} {kind}{_told(made)}")
-    if problems:
-        tell(f"{len(problems):,} of {len(found):,} {kind} could not be indexed")
-        raise typer.Exit(1)
-
-
-def _told(index: "PhotoIndex") -> str:
-    """How an index has changed, if it was there before."""
-    changes = index.changes
-    if changes is None or (changes.new == len(index) and not changes.forgotten):
-        return ""
-    counts = vars(changes).items()
-    return f" ({', '.join(f'{count:,} {what}' for what, count in counts)})"
 
 
 def search(
@@ -96,7 +30,6 @@ def search(
     """Find photos for a sentence, sentences for a photo, or photos like a photo."""
     from mrnn.data.images import SUFFIXES, UNREAD
     from mrnn.retrieval.search import PhotoIndex
-    from mrnn.retrieval.search_page import search_page
 
     photo = os.path.isfile(query)
     if not photo and query.lower().endswith((*SUFFIXES, *UNREAD)):
@@ -114,6 +47,8 @@ def search(
     if gone:
         tell(f"{gone[0]} is no longer there; run mrnn index again")
     if html:
+        from mrnn.retrieval.search_page import search_page
+
         write_whole(html, search_page(query, results))
         tell(f"Wrote {html}")
     for result in results:

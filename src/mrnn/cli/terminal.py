@@ -108,7 +108,7 @@ def consensus_source(given: str | None) -> str | None:
     return None if given == "none" else given
 
 
-def needs_torch() -> None:
+def needs_torch(what: str = "Training") -> None:
     """Raises MissingExtraError where PyTorch is not installed."""
     if find_spec("torch") is None:
-        raise MissingExtraError("Training needs PyTorch. Run: pip install 'mrnn[train]'")
+        raise MissingExtraError(f"{what} needs PyTorch. Run: pip install 'mrnn[train]'")

@@ -41,7 +41,7 @@ class Added:
 
 
 def add_photos(
-    photos: Iterable[tuple[str, Path]],
+    photos: Iterable[tuple[str, str | Path]],
     writer: FeatureWriter[Config],
     encoder: Callable[[], ImageEncoder],
     on_photo: Callable[[], None],
@@ -75,8 +75,8 @@ def add_photos(
 
 
 def _looked_up(
-    photos: Iterable[tuple[str, Path]], writer: FeatureWriter[Config]
-) -> Iterator[tuple[str, Path, int, Stamp | None]]:
+    photos: Iterable[tuple[str, str | Path]], writer: FeatureWriter[Config]
+) -> Iterator[tuple[str, str | Path, int, Stamp | None]]:
     """Each photo, and what is known of it: its row, -1 for none, and its file as it was then."""
     photos = iter(photos)
     while block := list(islice(photos, PHOTOS_AT_ONCE)):
@@ -86,7 +86,7 @@ def _looked_up(
             yield name, path, row, next(stamps) if row >= 0 else None
 
 
-def stamp_of(photo: Path) -> Stamp | None:
+def stamp_of(photo: str | Path) -> Stamp | None:
     """What tells one state of a file from another; None for one that is not there."""
     try:
         status = os.stat(photo)
@@ -95,13 +95,13 @@ def stamp_of(photo: Path) -> Stamp | None:
     return status.st_size, status.st_mtime_ns
 
 
-def encode_photo(photo: Path, encoder: ImageEncoder) -> Float16[np.ndarray, " F"]:
+def encode_photo(photo: str | Path, encoder: ImageEncoder) -> Float16[np.ndarray, " F"]:
     """Raises ImageError for one that cannot be read, DataError for what float16 does not hold."""
     loaded = load_image(photo, least_side=encoder.identity.least_side)
     return to_float16(encoder.encode(encoder.preprocess(loaded)), photo)
 
 
-def to_float16(feature: Float[np.ndarray, " F"], photo: Path) -> Float16[np.ndarray, " F"]:
+def to_float16(feature: Float[np.ndarray, " F"], photo: str | Path) -> Float16[np.ndarray, " F"]:
     """As it is stored. Raises DataError where a value is not finite or too large."""
     with np.errstate(over="ignore", invalid="ignore"):
         half = feature.astype(np.float16)

@@ -25,7 +25,7 @@ from mrnn.data.feature_shard import Column, Shard, keys_of
 from mrnn.errors import DataError
 from mrnn.files import first_problem
 from mrnn.model.config import EncoderIdentity
-from mrnn.shapes import Bool, Int, UInt64
+from mrnn.shapes import Bool, Float, Int, UInt64
 
 FORMAT = 2
 CONFIG = "config.json"
@@ -74,10 +74,11 @@ class StoreConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_shards(self) -> "StoreConfig":
-        files = [shard.file for shard in self.shards]
-        for low, high in pairwise(sorted(files)):
-            if low == high:
-                raise ValueError(f"{low} is there twice")
+        numbers = [int(re.findall(r"\d+", shard.file)[0]) for shard in self.shards]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("a shard is there twice")
+        if numbers and max(numbers) > self.made:
+            raise ValueError(f"made is {self.made:,}, but there is a shard {max(numbers):,}")
         return self
 
     @property
@@ -170,10 +171,11 @@ class FeatureStore(Generic[Config]):
         Raises DataError where a value is not finite.
         """
         values = self._take(column, rows)
-        if not np.isfinite(values).all():
-            bad = int(rows[np.flatnonzero(~np.isfinite(values).all(axis=1))[0]])
-            problem = f"the {column} of {self.name(bad)!r:.80} are not finite"
-            raise damaged(self.shards[self._place(bad)[0]].file, problem, self.mend)
+        if not _all_finite(values):
+            bad = np.flatnonzero(~np.isfinite(values).all(axis=1))[0]
+            place, own = self._place(int(rows[bad]))
+            problem = f"the {column} of row {own + 1} are not finite"
+            raise damaged(self.shards[place].file, problem, self.mend)
         return values
 
     def stamps(self, rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, "N 2"]:
@@ -190,10 +192,18 @@ class FeatureStore(Generic[Config]):
         column = self.config.columns.get(array)
         shape = (len(rows), column.size) if column else (len(rows),)
         values = np.empty(shape, column.dtype if column else np.int64)
-        for place in np.unique(places):
+        for place in sorted(set(places.tolist())):
             here = places == place
             values[here] = self.shards[place].arrays[array][rows[here] - self.starts[place]]
         return values
+
+
+def _all_finite(values: Float[np.ndarray, "N X"]) -> bool:
+    """As `np.isfinite`, but for float16 twice as fast: by the bits of the exponent."""
+    if values.dtype != np.float16:
+        return bool(np.isfinite(values).all())
+    exponent = np.uint16(0x7C00)
+    return not ((values.view(np.uint16) & exponent) == exponent).any()
 
 
 def read_config(folder: Path, form: type[Config], mend: str) -> Config:
@@ -241,35 +251,36 @@ def _unreadable(file: Path, error: OSError) -> DataError:
 class KeyTable:
     """Where keys are found, in 24 bytes a row; sorted by their first halves."""
 
-    keys: UInt64[np.ndarray, "R 2"]
+    first: UInt64[np.ndarray, " R"]
+    second: UInt64[np.ndarray, " R"]
     rows: Int[np.ndarray, " R"]
 
     @classmethod
     def of(cls, keys: UInt64[np.ndarray, "R 2"], rows: Int[np.ndarray, " R"]) -> "KeyTable":
         """From keys in any order."""
         order = np.argsort(keys[:, 0], kind="stable")
-        return cls(keys[order], rows[order])
+        return cls(keys[order, 0], keys[order, 1], rows[order])
 
     def find(self, keys: UInt64[np.ndarray, "N 2"]) -> Int[np.ndarray, " N"]:
         """The row of each key, -1 for one that is not there."""
         found = np.full(len(keys), -1)
-        places = np.searchsorted(self.keys[:, 0], keys[:, 0])
-        open_ = np.arange(len(keys))
-        while len(open_):
-            open_ = open_[places[open_] < len(self.keys)]
-            near = self.keys[places[open_]]
-            open_, near = (part[near[:, 0] == keys[open_, 0]] for part in (open_, near))
-            same = near[:, 1] == keys[open_, 1]
-            found[open_[same]] = self.rows[places[open_[same]]]
-            open_ = open_[~same]
-            places[open_] += 1
+        places = np.searchsorted(self.first, keys[:, 0])
+        left = np.arange(len(keys))
+        while len(left):  # once, but for keys whose first halves are those of others
+            left = left[places[left] < len(self.first)]
+            left = left[self.first[places[left]] == keys[left, 0]]
+            same = self.second[places[left]] == keys[left, 1]
+            found[left[same]] = self.rows[places[left[same]]]
+            left = left[~same]
+            places[left] += 1
         return found
 
     def and_keys(self, keys: UInt64[np.ndarray, "N 2"], rows: Int[np.ndarray, " N"]) -> "KeyTable":
         """A table of these too."""
-        order = np.argsort(keys[:, 0], kind="stable")
-        places = np.searchsorted(self.keys[:, 0], keys[order, 0])
+        new = KeyTable.of(keys, rows)
+        places = np.searchsorted(self.first, new.first)
         return KeyTable(
-            np.insert(self.keys, places, keys[order], axis=0),
-            np.insert(self.rows, places, rows[order]),
+            np.insert(self.first, places, new.first),
+            np.insert(self.second, places, new.second),
+            np.insert(self.rows, places, new.rows),
         )

@@ -73,9 +73,13 @@ def find_images(paths: Iterable[str | Path]) -> Iterator[Path]:
     and globs only names that end like an image count, and hidden ones do not; links to folders
     are followed.
     """
+    given = list(map(str, paths))
+    if len(given) == 1 and os.path.isdir(given[0]):  # a walk meets each photo once
+        yield from map(Path, _photos_at(given[0]))
+        return
     seen = set()
-    for path in paths:
-        for photo in _photos_at(str(path)):
+    for path in given:
+        for photo in _photos_at(path):
             key = os.path.abspath(photo)
             if key not in seen:
                 seen.add(key)

@@ -44,6 +44,15 @@ Index = FeatureStore[IndexConfig]
 
 
 @dataclass(frozen=True)
+class IndexChanges:
+    """How many rows of an index a run added, replaced and removed."""
+
+    new: int
+    changed: int
+    forgotten: int
+
+
+@dataclass(frozen=True)
 class RetrievalModel:
     """A model with heads."""
 

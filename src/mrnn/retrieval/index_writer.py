@@ -6,7 +6,6 @@ Letters: S sentences.
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -18,18 +17,9 @@ from mrnn.data.feature_shard import UNKNOWN, Derive, Rows
 from mrnn.data.feature_store import CONFIG, FeatureStore
 from mrnn.data.feature_writer import ROWS, FeatureWriter, feature_writer
 from mrnn.errors import DataError
-from mrnn.retrieval.index import MEND, IndexConfig, RetrievalModel, read_index_config
+from mrnn.retrieval.index import MEND, IndexChanges, IndexConfig, RetrievalModel, read_index_config
 from mrnn.retrieval.ranking import near_marginals
 from mrnn.tokenizer import Vocabulary
-
-
-@dataclass(frozen=True)
-class IndexChanges:
-    """How many rows of an index a run added, replaced and removed."""
-
-    new: int
-    changed: int
-    forgotten: int
 
 
 def index_photos(
@@ -48,7 +38,7 @@ def index_photos(
         return {"vectors": model.heads.embed_image(features)}
 
     with _index_writer(folder, model.config("photos"), derive) as writer:
-        named = ((os.path.abspath(photo), Path(photo)) for photo in photos)
+        named = ((os.path.abspath(photo), photo) for photo in photos)
         added = add_photos(named, writer, lambda: model.encoder, on_photo, on_problem)
         if not (added.good.any() or added.new or added.changed):
             raise DataError(f"{folder}: no photo could be read, so there is nothing to index")
@@ -130,9 +120,8 @@ def _index_writer(
     manifest = Manifest(folder, config, MEND)
     with manifest.lock():
         if old := _present(folder, config):  # what another writer left just before counts
-            same_features = config.holds == "photos" and old.encoder == config.encoder
-            manifest.take_over(old, rows=same_features or _maker(old) == _maker(config))
-            if derive and same_features and old.heads != config.heads:
+            manifest.take_over(old, rows=_reusable(old, config))
+            if derive and manifest.config.shards and old.heads != config.heads:
                 _derive_again(manifest, old, derive)
         with feature_writer(manifest, derive) as writer:
             yield writer
@@ -156,9 +145,11 @@ def _present(folder: Path, config: IndexConfig) -> IndexConfig | None:
     return found
 
 
-def _maker(config: IndexConfig) -> tuple[str, str, str]:
-    """What rows of sentences depend on."""
-    return config.holds, config.model, config.heads
+def _reusable(old: IndexConfig, config: IndexConfig) -> bool:
+    """Whether rows, or at least their features, are what they would be if they were made again."""
+    if config.holds == "photos":
+        return old.encoder == config.encoder
+    return (old.model, old.heads) == (config.model, config.heads)
 
 
 def _refuse_others_folder(folder: Path) -> None:

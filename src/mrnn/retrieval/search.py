@@ -22,8 +22,7 @@ from mrnn.data.feature_store import damaged
 from mrnn.data.images import ImageSource, load_image
 from mrnn.errors import CheckpointError, DataError, OptionsError
 from mrnn.model.checkpoint import DEFAULT_MODEL
-from mrnn.retrieval.index import MEND, Index, RetrievalModel, open_index
-from mrnn.retrieval.index_writer import IndexChanges, index_photos, index_sentences
+from mrnn.retrieval.index import MEND, Index, IndexChanges, RetrievalModel, open_index
 from mrnn.retrieval.likelihood import log_likelihoods
 from mrnn.retrieval.nearest import largest
 from mrnn.shapes import Float32, Float64, Int
@@ -78,6 +77,8 @@ class PhotoIndex:
         model's encoder, if that does not ship with the package. Raises DataError where no photo is
         left, the folder holds something else, or cannot be written; CheckpointError for the model.
         """
+        from mrnn.retrieval.index_writer import index_photos  # what searches needs none of it
+
         loaded = RetrievalModel.load(Path(model), encoder_file)
         changes = index_photos(photos, Path(folder), loaded, on_photo, on_problem)
         return cls(open_index(Path(folder)), loaded, changes)
@@ -98,6 +99,8 @@ class PhotoIndex:
         One without a word that the model knows is left out and told to `on_problem`. Raises as
         `build`.
         """
+        from mrnn.retrieval.index_writer import index_sentences
+
         loaded = RetrievalModel.load(Path(model), encoder_file)
         changes = index_sentences(sentences, Path(folder), loaded, on_sentence, on_problem)
         return cls(open_index(Path(folder)), loaded, changes)
@@ -205,6 +208,8 @@ class PhotoIndex:
 
     def _ranked(self, query: "_Asked", rows: Int[np.ndarray, " C"], top: int) -> list[SearchResult]:
         """The best of these rows."""
+        if not len(rows):
+            return []
         holds = self._index.config.holds
         crossed = (query.feature is None) == (holds == "photos")
         similarity = self._similarity(query, hubness=crossed and holds == "sentences")[rows]
