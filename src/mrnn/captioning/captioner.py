@@ -28,7 +28,7 @@ from mrnn.shapes import Float, Float32
 from mrnn.tokenizer import join_words
 
 if TYPE_CHECKING:
-    from mrnn.captioning.consensus import Consensus
+    from mrnn.captioning.consensus import Consensus, ConsensusOptions
 
 ROWS = 200
 """Hypotheses that go through the network together, of several photos where beams are small."""
@@ -63,15 +63,16 @@ class Captioner:
         model: str | Path = DEFAULT_MODEL,
         consensus: str | Path | None = None,
         *,
+        consensus_options: "ConsensusOptions | None" = None,
         encoder_file: str | Path | None = None,
     ) -> "Captioner":
         """The model in a run's folder, or the one that ships in the package.
 
-        With `consensus` captions are re-ranked: by each other for "self", or by the captions of
-        similar photos in the train split of a dataset folder. `encoder_file` is the model's
-        encoder, if that does not ship with the package. Raises CheckpointError.
+        `consensus` reranks captions: "self" by each other, a dataset folder by the captions of
+        similar photos in its train split. `encoder_file` is the model's encoder, if that does not
+        ship with the package. Raises CheckpointError, and DataError for a dataset folder.
         """
-        loaded = cls.for_features(model, consensus)
+        loaded = cls.for_features(model, consensus, consensus_options=consensus_options)
         if loaded.checkpoint.encoder.imported:
             return loaded
         file = Path(encoder_file) if encoder_file else None
@@ -79,7 +80,11 @@ class Captioner:
 
     @classmethod
     def for_features(
-        cls, model: str | Path = DEFAULT_MODEL, consensus: str | Path | None = None
+        cls,
+        model: str | Path = DEFAULT_MODEL,
+        consensus: str | Path | None = None,
+        *,
+        consensus_options: "ConsensusOptions | None" = None,
     ) -> "Captioner":
         """As `load`, without the encoder: for photos whose features are at hand."""
         checkpoint = Checkpoint.load(Path(model))
@@ -87,7 +92,7 @@ class Captioner:
             return cls(checkpoint)
         from mrnn.captioning.consensus import Consensus  # datasets are for this alone
 
-        return cls(checkpoint, consensus=Consensus.load(consensus, checkpoint))
+        return cls(checkpoint, consensus=Consensus.load(consensus, checkpoint, consensus_options))
 
     @property
     def encoder(self) -> ImageEncoder:

@@ -35,7 +35,7 @@ class Constraints:
                 if word not in vocabulary:
                     raise OptionsError(f"{option}: {_unknown(word, vocabulary)}")
                 if word in bad and option != "bad_words":
-                    raise OptionsError(f"{word!r} is in bad_words and in {option} too")
+                    raise OptionsError(f"{word!r:.60} is in bad_words and in {option} too")
         return cls(*(tuple(vocabulary.encode(words)) for words in (force, bad, prefix)))
 
     def check(self, options: DecodingOptions) -> None:
@@ -126,12 +126,12 @@ def _words(option: str, texts: Sequence[str]) -> Iterator[str]:
     for text in texts:
         words = tokenize(text)
         if len(words) != 1:
-            raise OptionsError(f"{option}: {text!r} is not one word; give each word by itself")
+            raise OptionsError(f"{option}: {text!r:.60} is not one word; give each word by itself")
         yield words[0]
 
 
 def _unknown(word: str, vocabulary: Vocabulary) -> str:
     known = vocabulary.words[len(SPECIAL_TOKENS) :]
     nearest = difflib.get_close_matches(word, known, 1, cutoff=0)
-    hint = f"; the nearest that it knows is {nearest[0]!r}" if nearest else ""
-    return f"the model does not know the word {word!r}{hint}"
+    hint = f"; the nearest that it knows is {nearest[0]!r:.60}" if nearest else ""
+    return f"the model does not know the word {word!r:.60}{hint}"

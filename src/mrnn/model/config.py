@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 Activation = Literal["relu", "sigmoid", "tanh"]
-Kind = Activation | Literal["gru", "lstm"]
+Kind = Literal[Activation, "gru", "lstm"]
 
 ResizeMode = Literal["crop", "squash", "pad", "crop-flip", "squash-flip", "pad-flip", "ten-crop"]
 """How a photo becomes a square: cropped at its centre, squashed, or padded with bars.
@@ -36,11 +36,14 @@ class EncoderIdentity(BaseModel):
     """The first 16 hexadecimal digits of the SHA-256 of the encoder's file."""
 
     def __str__(self) -> str:
+        """For people: shortened to at most 200 characters."""
         if self.imported:
-            return f"{self.name} (imported, {self.feature_size:,} values)"
+            return f"{self.name:.80} (imported, {self.feature_size:,} values)"
+        layers = "+".join(dict.fromkeys(self.layer.split("+")))
+        weights = "+".join(part[:8] for part in self.weights.split("+"))
         return (
-            f"{self.name} ({self.layer}, {self.resize_mode}, {self.size} px, "
-            f"weights {self.weights})"
+            f"{self.name:.80} ({layers:.40}, {self.resize_mode}, {self.size} px, "
+            f"weights {weights:.40})"
         )
 
     def difference(self, other: "EncoderIdentity") -> str:
@@ -48,7 +51,7 @@ class EncoderIdentity(BaseModel):
         for field in EncoderIdentity.model_fields:
             own, found = getattr(self, field), getattr(other, field)
             if own != found:
-                return f"{field.replace('_', ' ')} {found}, not {own}"
+                return f"{field.replace('_', ' ')} {found!s:.80}, not {own!s:.80}"
         return ""
 
     @property

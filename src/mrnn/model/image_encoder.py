@@ -172,8 +172,8 @@ def load_encoder(
     names = name.split(JOINT)
     if given and not any(_is_named(given, part) for part in names):
         raise CheckpointError(
-            f"{file} is the encoder {given.identity.name}, not {name}; give the file of {name} by "
-            "--encoder-file, or leave it out if the package ships it"
+            f"{file} is the encoder {given.identity.name:.60}, not {name:.60}; give the file of "
+            f"{name:.60} by --encoder-file, or leave it out if the package ships it"
         )
     parts = [_load_part(part, mode, given, folder or SHIPPED) for part in names]
     return parts[0] if len(parts) == 1 else JoinedEncoder(parts)
