@@ -1,14 +1,24 @@
 import re
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrnn.tokenizer import join_words, tokenize
+from mrnn.errors import CheckpointError, DataError
+from mrnn.tokenizer import (
+    SPECIAL_TOKENS,
+    EncodedCaptions,
+    Vocabulary,
+    join_words,
+    tokenize,
+)
 
 # ruff: noqa: RUF001 (look-alike quotes and dashes are the matter of this file)
-# Words as the Stanford PTB tokenizer in pycocoevalcap 1.2 gives them.
+# Words
+
+# As the Stanford PTB tokenizer in pycocoevalcap 1.2 gives them.
 GOLDEN = {
     "A man's dog doesn't like the dogs' bowls.": "a man 's dog does n't like the dogs bowls",
     "I can't, won't; we'd they'll I've you're I'm": (
@@ -176,3 +186,141 @@ def test_a_long_run_of_anything_is_quick(piece):
     start = time.process_time()
     tokenize(piece * 5000)
     assert time.process_time() - start < 2
+
+
+# Vocabulary
+
+
+word = st.text(min_size=1, max_size=6).filter(
+    lambda text: text.split() == [text] and text not in SPECIAL_TOKENS
+)
+unique_words = st.lists(word, unique=True)
+HEAD = b"<bos>\n<eos>\n<unk>\n"
+
+
+def test_build_orders_by_count_then_alphabet():
+    captions = [["b", "a", "c"], ["b", "a", "rare"], ["c", "b", "<unk>"], ["<unk>", "<unk>"]]
+    vocabulary = Vocabulary.build(captions, min_count=2)
+    assert vocabulary.words == ("<bos>", "<eos>", "<unk>", "b", "a", "c")
+    assert len(vocabulary) == 6
+
+
+def test_a_word_needs_three_captions_by_default():
+    assert Vocabulary.build([["a", "b", "a"], ["a", "b"]]) == Vocabulary(["a"])
+
+
+def test_the_special_tokens_are_the_first_ids():
+    ids = [Vocabulary.BOS, Vocabulary.EOS, Vocabulary.UNK]
+    assert [Vocabulary([]).words[i] for i in ids] == ["<bos>", "<eos>", "<unk>"]
+
+
+def test_encode_knows_no_strange_words_and_no_special_tokens():
+    vocabulary = Vocabulary(["dog", "cat"])
+    assert vocabulary.encode(["cat", "Dog", "<eos>", "dog"]) == [4, 2, 2, 3]
+    assert "dog" in vocabulary
+    assert "<eos>" not in vocabulary
+
+
+def test_decode_drops_bos_and_stops_at_eos():
+    assert Vocabulary(["dog", "cat"]).decode([0, 4, 2, 3, 1, 4]) == ["cat", "<unk>", "dog"]
+
+
+@given(unique_words)
+def test_encode_then_decode_gives_the_words(words):
+    vocabulary = Vocabulary(words)
+    assert vocabulary.decode(vocabulary.encode(words)) == words
+
+
+@given(words=unique_words)
+def test_save_then_load_gives_the_same(tmp_path_factory, words):
+    vocabulary = Vocabulary(words)
+    path = tmp_path_factory.getbasetemp() / "vocabulary.txt"
+    vocabulary.save(path)
+    assert Vocabulary.load(path) == vocabulary
+    assert hash(Vocabulary.load(path)) == hash(vocabulary)
+
+
+def test_the_file_is_one_word_a_line(tmp_path):
+    Vocabulary(["café", "犬"]).save(tmp_path / "v.txt")
+    assert (tmp_path / "v.txt").read_bytes() == HEAD + "café\n犬\n".encode()
+
+
+def test_equality():
+    assert Vocabulary(["a"]) != Vocabulary(["b"])
+    assert Vocabulary(["a"]) != ("<bos>", "<eos>", "<unk>", "a")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a", "b", "a"], "^Word 'a' is in the vocabulary twice$"),
+        (["<eos>"], "^Word '<eos>' is in the vocabulary twice$"),
+        (["a", ""], "^Word 1, '', is empty or has whitespace in it$"),
+        (["a b"], "^Word 0, 'a b', is empty or has whitespace in it$"),
+    ],
+)
+def test_refuses_words_that_cannot_be_told_apart(words, message):
+    with pytest.raises(DataError, match=message):
+        Vocabulary(words)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"v\.txt, line 1: '' instead of <bos>"),
+        (
+            b"dog\ncat\nhat\n",
+            r"v\.txt, line 1: 'dog' instead of <bos>",
+        ),
+        (
+            b"<bos>\n<unk>\n",
+            r"v\.txt, line 2: '<unk>' instead of <eos>",
+        ),
+        (
+            b"<bos>\n<eos>\n",
+            r"v\.txt, line 3: the file ends before <unk>",
+        ),
+        (
+            HEAD + b"dog\ncat\ndog\n",
+            r"v\.txt, line 6: 'dog' is on line 4 too",
+        ),
+        (
+            HEAD + b"dog\n\ncat\n",
+            r"v\.txt, line 5: '' instead of one word",
+        ),
+        (
+            HEAD + b"hot dog\n",
+            r"v\.txt, line 4: 'hot dog' instead of one word",
+        ),
+        (HEAD + b"dog\ncaf\xe9\n", r"v\.txt, line 5: not UTF-8 text"),
+    ],
+)
+def test_load_names_the_file_and_the_line(tmp_path, content, message):
+    (tmp_path / "v.txt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{message}; copy the whole folder again$"):
+        Vocabulary.load(tmp_path / "v.txt")
+
+
+def test_load_names_a_missing_file(tmp_path):
+    message = r"v\.txt cannot be read: No such file or directory; copy the whole folder again$"
+    with pytest.raises(CheckpointError, match=message):
+        Vocabulary.load(tmp_path / "v.txt")
+
+
+# Captions as word ids
+
+
+def test_captions_become_ids_and_rows_of_their_images():
+    captions = [[["a", "dog"], ["cat"]], [], [["dog", "a", "dog"]]]
+    encoded = EncodedCaptions.of(captions, Vocabulary(["dog", "cat"]))
+    assert [ids.tolist() for ids in encoded.sentences] == [[2, 3], [4], [3, 2, 3]]
+    assert encoded.image_rows.tolist() == [0, 0, 2]
+    assert encoded.lengths.tolist() == [2, 1, 3]
+    assert len(encoded) == 3
+    rows = EncodedCaptions.of(captions, Vocabulary(["dog"]), np.array([7, 5, 1])).image_rows
+    assert rows.tolist() == [7, 7, 1]
+
+
+def test_no_captions_have_no_lengths():
+    encoded = EncodedCaptions.of([], Vocabulary([]))
+    assert (len(encoded), encoded.lengths.tolist()) == (0, [])

@@ -4,15 +4,66 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mrnn.captioning.captioner import Captioner as Captioner
-    from mrnn.retrieval.search import PhotoIndex as PhotoIndex
+    from mrnn.captioning.captioner import Captioner
+    from mrnn.captioning.consensus import ConsensusOptions
+    from mrnn.captioning.results import Caption, ImageCaptions, Word
+    from mrnn.errors import (
+        CheckpointError,
+        DataError,
+        ImageError,
+        MeasureError,
+        MissingExtraError,
+        MRNNError,
+        OptionsError,
+        TrainingError,
+    )
+    from mrnn.evaluation.captions import score_captions
+    from mrnn.model.config import DecodingOptions, RerankingOptions
+    from mrnn.retrieval.search import PhotoIndex, SearchResult
 
 __version__ = "0.1.0"
-__all__ = ["Captioner", "PhotoIndex", "__version__"]
-_MODULES = {"Captioner": "mrnn.captioning.captioner", "PhotoIndex": "mrnn.retrieval.search"}
+__all__ = [
+    "Caption",
+    "Captioner",
+    "CheckpointError",
+    "ConsensusOptions",
+    "DataError",
+    "DecodingOptions",
+    "ImageCaptions",
+    "ImageError",
+    "MRNNError",
+    "MeasureError",
+    "MissingExtraError",
+    "OptionsError",
+    "PhotoIndex",
+    "RerankingOptions",
+    "SearchResult",
+    "TrainingError",
+    "Word",
+    "__version__",
+    "score_captions",
+]
+_MODULES = {
+    "Caption": "mrnn.captioning.results",
+    "Captioner": "mrnn.captioning.captioner",
+    "ConsensusOptions": "mrnn.captioning.consensus",
+    "DecodingOptions": "mrnn.model.config",
+    "ImageCaptions": "mrnn.captioning.results",
+    "PhotoIndex": "mrnn.retrieval.search",
+    "RerankingOptions": "mrnn.model.config",
+    "SearchResult": "mrnn.retrieval.search",
+    "Word": "mrnn.captioning.results",
+    "score_captions": "mrnn.evaluation.captions",
+}
+"""Where each public name lives; all others are errors."""
 
 
-def __getattr__(name: str) -> object:  # nothing is imported before it is used
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'mrnn' has no attribute {name!r}")
+def __getattr__(name: str) -> object:
+    """A public name, whose module is imported when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module 'mrnn' has no attribute {name!r}")
+    return getattr(import_module(_MODULES.get(name, "mrnn.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

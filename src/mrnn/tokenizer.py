@@ -128,10 +128,11 @@ def join_words(words: Sequence[str]) -> str:
 
 
 SPECIAL_TOKENS = ("<bos>", "<eos>", "<unk>")
+MEND = "copy the whole folder again"
 
 
 class Vocabulary:
-    """Words and their ids, after the three signs. Immutable; a sign in a caption is unknown."""
+    """Words and their ids, after the special tokens, which in a caption are unknown. Immutable."""
 
     BOS, EOS, UNK = 0, 1, 2  # the ids of the special tokens
 
@@ -146,11 +147,11 @@ class Vocabulary:
         self._ids = {word: i for i, word in enumerate(words, start=len(SPECIAL_TOKENS))}
 
     @classmethod
-    def build(cls, captions: Iterable[Sequence[str]], minimum_count: int = 3) -> "Vocabulary":
-        """The words seen at least `minimum_count` times: by falling count, then by alphabet."""
+    def build(cls, captions: Iterable[Sequence[str]], min_count: int = 3) -> "Vocabulary":
+        """The words seen at least `min_count` times: by falling count, then by alphabet."""
         counts = Counter(word for words in captions for word in words if word not in SPECIAL_TOKENS)
         ordered = sorted(counts, key=lambda word: (-counts[word], word))
-        return cls([word for word in ordered if counts[word] >= minimum_count])
+        return cls([word for word in ordered if counts[word] >= min_count])
 
     @classmethod
     def load(cls, path: Path | str) -> "Vocabulary":
@@ -158,40 +159,43 @@ class Vocabulary:
         try:
             lines = Path(path).read_bytes().decode().removesuffix("\n").split("\n")
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}; {MEND}") from None
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
-            raise CheckpointError(f"{path}, line {line}: not UTF-8 text") from None
+            raise CheckpointError(f"{path}, line {line}: not UTF-8 text; {MEND}") from None
         first: dict[str, int] = {}
         for line, word in enumerate(lines, start=1):
+            problem = ""
             if line <= len(SPECIAL_TOKENS) and word != SPECIAL_TOKENS[line - 1]:
-                raise CheckpointError(
-                    f"{path}, line {line}: {word!r} instead of {SPECIAL_TOKENS[line - 1]}"
-                )
-            if word.split() != [word]:
-                raise CheckpointError(f"{path}, line {line}: {word!r} instead of one word")
-            if first.setdefault(word, line) != line:
-                raise CheckpointError(f"{path}, line {line}: {word!r} is on line {first[word]} too")
+                problem = f"instead of {SPECIAL_TOKENS[line - 1]}"
+            elif word.split() != [word]:
+                problem = "instead of one word"
+            elif first.setdefault(word, line) != line:
+                problem = f"is on line {first[word]} too"
+            if problem:
+                raise CheckpointError(f"{path}, line {line}: {word!r:.60} {problem}; {MEND}")
         if len(lines) < len(SPECIAL_TOKENS):
-            sign = SPECIAL_TOKENS[len(lines)]
-            raise CheckpointError(f"{path}, line {len(lines) + 1}: the file ends before {sign}")
+            token = SPECIAL_TOKENS[len(lines)]
+            raise CheckpointError(
+                f"{path}, line {len(lines) + 1}: the file ends before {token}; {MEND}"
+            )
         return cls(lines[len(SPECIAL_TOKENS) :])
 
     def save(self, path: Path | str) -> None:
-        """Write one word a line, the signs first, in UTF-8."""
+        """Write one word a line, the special tokens first, in UTF-8."""
         write_whole(Path(path), "".join(f"{word}\n" for word in self._words))
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All words, the signs first; a word's place is its id."""
+        """All words, the special tokens first; a word's place is its id."""
         return self._words
 
     def encode(self, words: Iterable[str]) -> list[int]:
-        """The id of each word; UNKNOWN for a word that is not in the vocabulary."""
+        """The id of each word; `UNK` for one that is not in the vocabulary."""
         return [self._ids.get(word, self.UNK) for word in words]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """The words of the ids up to the first END, without START."""
+        """The words of the ids up to the first `EOS`, without `BOS`."""
         words = []
         for i in ids:
             if i == self.EOS:

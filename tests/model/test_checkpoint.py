@@ -226,7 +226,7 @@ def test_an_encoder_of_other_weights_is_refused(checkpoint, colour_encoder, tmp_
     ("file", "message"),
     [
         (CONFIG, None),
-        (VOCABULARY, "vocabulary.txt cannot be read: No such file or directory"),
+        (VOCABULARY, f"vocabulary.txt cannot be read: No such file or directory{AGAIN}"),
         (WEIGHTS, f"model.safetensors cannot be read: No such file or directory{AGAIN}"),
         *((graph, f"{graph} is missing{AGAIN}") for graph in GRAPHS),
     ],
@@ -397,7 +397,7 @@ def test_a_vocabulary_of_another_size(model):
 
 def test_a_damaged_vocabulary(model):
     (model / VOCABULARY).write_text("a\nwall\n")
-    refused(model, "vocabulary.txt, line 1: 'a' instead of <bos>")
+    refused(model, f"vocabulary.txt, line 1: 'a' instead of <bos>{AGAIN}")
 
 
 def test_features_of_another_size(model):
