@@ -36,7 +36,8 @@ from tests.example_photos import ASTRONAUT
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 SOURCE = ROOT / "src" / "mrnn"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+CARD = SOURCE / "models" / "flickr8k" / "MODEL_CARD.md"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", CARD, *sorted(DOCS.rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+) ?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OUTPUT = re.compile(r"\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PHOTO = re.compile(r"""["']([\w./-]+\.(?:jpg|jpeg|png))["']""")
