@@ -1,4 +1,4 @@
-"""Which images go to train, dev and test: as the source says, by lists, or at random.
+"""Assignment of images to train, dev and test: by the source, by lists, or at random.
 
 A list is a text file with one image a line: its name, or its file name alone, with or without the
 suffix ("00/25.jpg", "00/25", "25.jpg", "25").
@@ -21,7 +21,7 @@ OUR_NAME = {"val": "dev", "valid": "dev", "validation": "dev", "restval": "train
 
 
 def split_name(name: str) -> str:
-    """What we call a split that others may call val, validation or restval."""
+    """Our name of a split that other sources call val, validation or restval."""
     plain = name.strip().lower()
     return OUR_NAME.get(plain, plain)
 
