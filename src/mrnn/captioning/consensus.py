@@ -188,7 +188,7 @@ class Consensus:
         checkpoint: Checkpoint,
         options: ConsensusOptions | None = None,
     ) -> "Consensus":
-        """ "self" compares hypotheses with each other, a dataset folder with its train split.
+        """Of a source: "self", or a dataset folder, whose train split is compared with.
 
         Raises DataError.
 
