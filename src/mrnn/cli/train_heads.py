@@ -21,7 +21,7 @@ def train_heads(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
 ) -> None:
-    """Train what retrieves and reranks: joint embedding and CIDEr predictor."""
+    """Train the retrieval and reranking heads: joint embedding and CIDEr predictor."""
     needs_torch()
     from mrnn.data.dataset import Dataset
     from mrnn.training.recipe import JointEmbeddingOptions
