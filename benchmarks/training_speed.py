@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from mrnn.precision import faster_precision
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mrnn.data.dataset import Dataset
 from mrnn.model.config import ModelConfig
-from mrnn.precision import faster_precision
 from mrnn.training.events import StepDone
 from mrnn.training.network import IGNORED, MRNN
 from mrnn.training.recipe import load_recipe
