@@ -60,7 +60,7 @@ def commands():
 
 
 @pytest.fixture
-def example_folder(tmp_path, monkeypatch, ranking_run):
+def example_folder(tmp_path, monkeypatch, model_with_heads):
     """A folder with what examples may name: photo.jpg, photos/ and a trained model, runs/walls."""
     with Image.open(ASTRONAUT) as image:
         astronaut = image.resize((128, 128))
@@ -68,7 +68,7 @@ def example_folder(tmp_path, monkeypatch, ranking_run):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         astronaut.save(tmp_path / name)
     (tmp_path / "runs").mkdir()
-    ranking_run.rename(tmp_path / "runs" / "walls")
+    model_with_heads.rename(tmp_path / "runs" / "walls")
     monkeypatch.chdir(tmp_path)
     return astronaut
 

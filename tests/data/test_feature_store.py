@@ -141,6 +141,10 @@ def refused(folder, message, ask=lambda store: None):
         (lambda c: c["shards"][0].update(removed=[2, 2]), r"removed must be rising numbers"),
         (lambda c: c["shards"][0].update(removed=[-1]), r"removed must be rising numbers"),
         (lambda c: c["shards"].append(c["shards"][0]), r"a shard is there twice"),
+        (
+            lambda c: c["columns"].update({"a\nb": {}}),
+            r"columns\.a\\nb\.\[key\]: String should match",
+        ),
         (lambda c: c.update(made=2), r"made is 2, but there is a shard 3"),
         (lambda c: c["columns"]["features"].update(size=2**60), r"less than or equal to 16777216"),
     ],

@@ -279,6 +279,7 @@ def add_slowly(folder, names):
                 writer.add(name, len(name), 7, np.full(2, len(name), np.float16))
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_ten_random_moments_ends_as_one_left_alone(folder, killed):
     names, moments, kills = [f"{number}" for number in range(120)], random.Random(0), 0
     for attempt in range(20):

@@ -225,13 +225,13 @@ def test_one_bad_photo_decides_for_no_other(dataset, colour_encoder):
     gone.unlink()
     bad.write_bytes(b"dust")
     encoder, problems = CountingEncoder(colour_encoder), []
-    with pytest.raises(
-        DataError,
-        match=rf"^2 of 30 photos have no feature, the first: .*Run: mrnn check {dataset.folder}$",
-    ):
+    mend = rf"; mend them, or leave them out\. Run: mrnn check {dataset.folder}$"
+    with pytest.raises(DataError, match=rf"^2 of 30 photos have no feature{mend}"):
         extract_features(dataset, encoder, on_problem=problems.append)
     assert [problem.partition(": ")[0] for problem in problems] == [str(bad), str(gone)]
     assert encoder.encoded == 28
+    with pytest.raises(DataError, match=rf"^2 of 30 photos have no feature \({bad}: .*\){mend}"):
+        extract_features(dataset, encoder)
     for path in (gone, bad):
         Image.new("RGB", (9, 9), "red").save(path)
     extract_features(dataset, encoder)

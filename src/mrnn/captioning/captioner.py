@@ -34,7 +34,7 @@ ROWS = 200
 """Hypotheses that go through the network together, of several photos where beams are small."""
 LEAST_BATCH, LARGEST_BATCH = 16, 64
 """Photos that are captioned together."""
-RESCORED = 20
+RESCORED = 10
 """Hypotheses of a photo, at least, whose exact log-probabilities decide between them."""
 NO_HEADS = "ignored: this model has no heads; run mrnn train-heads"
 NO_CHOICE = "ignored: reranking needs plain beam search with at least two hypotheses"

@@ -103,11 +103,12 @@ def options_of(
             first = error.errors()[0]
             if not first["loc"]:  # single options are right, but do not fit together
                 raise OptionsError(f"decoding: {first['ctx']['error']}") from error
-            flag = _flag_of(str(first["loc"][0]))
+            flag = flag_of(str(first["loc"][0]))
             raise OptionsError(f"{flag}: {first['msg']}, not {first['input']!r}") from error
 
     return validated(config.decoding), validated(config.reranking)
 
 
-def _flag_of(field: str) -> str:
+def flag_of(field: str) -> str:
+    """What an option is called on the command line."""
     return f"--{field.replace('_', '-')}"

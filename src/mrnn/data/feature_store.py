@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -67,7 +67,7 @@ class StoreConfig(BaseModel):
     format: int = FORMAT
     encoder: EncoderIdentity
     """Whose features they are, or go with."""
-    columns: dict[str, Column]
+    columns: dict[Annotated[str, Field(pattern="^[a-z_]{1,40}$")], Column]
     made: int = Field(default=0, ge=0)
     """Shards that were ever made: a name is never used again."""
     shards: tuple[ShardEntry, ...] = ()

@@ -146,19 +146,20 @@ def extract_features(
     dataset: Dataset,
     encoder: ImageEncoder,
     on_photo: Callable[[], None] = lambda: None,
-    on_problem: Callable[[str], None] = lambda _: None,
+    on_problem: Callable[[str], None] | None = None,
 ) -> Path:
     """The features of all photos of a dataset, in a folder.
 
     Those that are there are not made again unless the photo's size or time has changed. An
     interrupted run goes on where it stopped. Photos that cannot be encoded are told to
-    `on_problem`; then, when all others are done, DataError is raised.
+    `on_problem`; when all others are done, DataError is raised.
     """
     identity, problems = encoder.identity, []
 
     def refuse(problem: str) -> None:
         problems.append(problem)
-        on_problem(problem)
+        if on_problem:
+            on_problem(problem)
 
     folder, mend = features_folder(dataset, identity), mend_of(dataset, identity)
     manifest = Manifest(folder, store_config(identity), mend)
@@ -170,8 +171,9 @@ def extract_features(
         with feature_writer(manifest) as writer:
             add_photos(photos, writer, lambda: encoder, on_photo, refuse)
     if problems:
+        first = "" if on_problem else f" ({problems[0]:.120})"
         raise DataError(
-            f"{len(problems):,} of {len(dataset.images):,} photos have no feature, the first: "
-            f"{problems[0]:.120}. Run: mrnn check {dataset.folder}"
+            f"{len(problems):,} of {len(dataset.images):,} photos have no feature{first}; mend "
+            f"them, or leave them out. Run: mrnn check {dataset.folder}"
         )
     return folder
