@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from mrnn.precision import faster_precision
 from torch import Tensor, nn
 from torch.nn import functional
 
