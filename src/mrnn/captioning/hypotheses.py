@@ -1,4 +1,4 @@
-"""Hypotheses, unfinished and finished, and what decoding needs of a network.
+"""Hypotheses, unfinished and finished, and the interface of a network for decoding.
 
 Letters: N images, X unfinished hypotheses of all images, S state, M multimodal, V vocabulary,
 T words, C candidates.
@@ -13,16 +13,16 @@ from mrnn.shapes import Bool, Float, Int
 from mrnn.tokenizer import Vocabulary
 
 LANES = 128
-"""Parts of the vocabulary whose maxima tell a bound of the best candidates."""
+"""Parts of the vocabulary whose maxima bound the best candidates."""
 ROWS_FOR_BOUND = 8
-"""So many times the candidates that are sought are looked at for that bound."""
+"""The bound looks at this many times the candidates that are sought."""
 ROUNDING = 1e-3
 """Nats; more than the error of a sum of log-probabilities in float32."""
 
 
 @runtime_checkable
 class LanguageModel(Protocol):
-    """What decoding needs of a network."""
+    """The interface of a network for decoding."""
 
     def initial_state(self, count: int) -> Float[np.ndarray, "X S"]:
         """The states of `count` sentences before their first word."""
@@ -46,7 +46,7 @@ class Hypothesis:
     word_log_probabilities: tuple[float, ...]
     """Nats, one a word and one more for `<eos>`; the model's own, whatever the options."""
     score: float
-    """What the hypotheses of an image are ordered by."""
+    """The score that orders the hypotheses of an image."""
 
     @property
     def log_probability(self) -> float:
@@ -155,7 +155,7 @@ class Unfinished:
     word_log_probs: Float[np.ndarray, "X T"]
     state: Float[np.ndarray, "X S"]
     totals: Float[np.ndarray, " X"]
-    """What they were chosen by: log-probabilities, or what sampling makes of them."""
+    """The scores of the choice: log-probabilities, with noise if words are sampled."""
 
     @classmethod
     def start(cls, model: LanguageModel, images: int, groups: int = 1) -> "Unfinished":
@@ -176,7 +176,7 @@ class Unfinished:
 
     @property
     def last_words(self) -> Int[np.ndarray, " X"]:
-        """What the model reads next; `<bos>` at first."""
+        """The next input of the model; `<bos>` at first."""
         if self.words.shape[1] == 0:
             return np.full(len(self), Vocabulary.BOS)
         return self.words[:, -1]
