@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from mrnn.precision import faster_precision
 from torch import Tensor, nn
 from torch.nn import functional
 
