@@ -7,16 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.example_photos import ASTRONAUT, EXAMPLES, PHOTOS
+from tests.example_photos import ASTRONAUT, CAT, EXAMPLES, PHOTOS
 
 EXTRAS = (
     *("torch", "torchvision", "timm", "onnx", "onnxscript", "tensorboard"),
-    *("pycocoevalcap", "jaxtyping", "beartype", "skimage"),
+    *("pycocoevalcap", "jaxtyping", "beartype", "usearch", "scipy"),
 )
 COMMAND = f"""
 import sys
-for name in {EXTRAS!r}:
-    sys.modules[name] = None  # as if it were not installed
+from importlib.machinery import PathFinder
+
+class Installed:
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] not in {EXTRAS!r}:
+            return PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Installed
 sys.argv[0] = "mrnn"
 from mrnn.__main__ import main
 main()
@@ -47,8 +53,28 @@ def test_photos_are_found(tmp_path):
     assert [find["rank"] for find in found] == list(range(1, len(found) + 1))
 
 
-def test_what_needs_torch_says_so(tmp_path):
-    command = [sys.executable, "-c", COMMAND, "train", "flickr8k", "--data", tmp_path]
-    done = subprocess.run([*command, "--out", tmp_path / "run"], capture_output=True, text=True)
+@pytest.mark.slow
+def test_captions_are_measured_and_reranked(tmp_path):
+    nbest, captions = tmp_path / "nbest.jsonl", tmp_path / "captions.csv"
+    nbest.write_text(mrnn("caption", CAT, "--json", "--n-best", "3"), encoding="utf-8")
+    ranked = json.loads(mrnn("rerank", nbest, "--json"))
+    assert [caption["consensus"]["rank"] for caption in ranked["captions"]] == [1, 2, 3]
+    captions.write_text("image,caption\ncat.jpg,a cat on a bed\n")
+    scores = json.loads(mrnn("score", captions, captions, "--no-meteor", "--json"))
+    assert scores["generation"]["bleu_1"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "flickr8k", "--data", ".", "--out", "run"], "Training needs PyTorch."),
+        (["train-heads", "run", "--data", "."], "Training needs PyTorch."),
+        (["export", "run", "--out", "bundle"], "Exporting needs PyTorch."),
+    ],
+)
+def test_what_needs_torch_says_so(arguments, told, tmp_path):
+    command = [sys.executable, "-c", COMMAND, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "mrnn: Training needs PyTorch. Run: pip install 'mrnn[train]'\n"
+    assert done.stderr == f"mrnn: {told} Run: pip install 'mrnn[train]'\n"
+    assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,7 @@
 import csv
-import io
 import os
 import re
 import struct
-import sys
 import zlib
 from pathlib import Path
 
@@ -11,11 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrnn import __version__
 from mrnn.captioning import captioner
-from mrnn.cli.terminal import progress
 from tests.conftest import lines_of
-from tests.example_photos import PHOTOS
 
 
 def test_json_is_an_object_a_photo_and_nothing_more(mrnn, model, album):
@@ -107,7 +102,7 @@ def test_a_sidecar_never_replaces_what_a_user_wrote(mrnn, model, album, monkeypa
     assert err == f"Text files written: 3\n{stays}1\n"
     assert mine.read_text() == "my own words"
     with monkeypatch.context() as patch:  # what is there is not captioned again
-        patch.setattr(captioner.Captioner, "stream", lambda _, photos, __: iter(photos))
+        patch.setattr(captioner.Captioner, "stream", lambda _, photos, *options: iter(photos))
         code, out, err = mrnn("caption", album, "--model", model, "--sidecar")
     assert (code, out, err) == (0, "", f"{stays}4\n")
     written = sorted(path.name for path in album.rglob("*.txt"))
@@ -157,28 +152,6 @@ def test_one_file_has_one_number_of_captions_a_photo(mrnn, model, album, tmp_pat
     assert out.read_bytes() == content
 
 
-def test_what_is_printed_beside_a_bar_goes_to_stdout(monkeypatch):
-    class Screen(io.StringIO):
-        def isatty(self):
-            return True
-
-    line = "photo.jpg: " + "a long caption that no line of a terminal holds, " * 5
-    for out in (io.StringIO(), Screen()):
-        err = Screen()
-        monkeypatch.setattr(sys, "stdout", out)
-        monkeypatch.setattr(sys, "stderr", err)
-        with progress("Captioning", 1) as advance:
-            print(line)  # noqa: T201
-            advance()
-        assert "Captioning" in err.getvalue()
-        where = err if out.isatty() else out  # a screen shows both
-        assert f"{line}\n" in where.getvalue()
-
-
-def test_the_version(mrnn):
-    assert mrnn("--version") == (0, f"mrnn {__version__}\n", "")
-
-
 def png_header(side):
     def chunk(kind, data):
         check = struct.pack(">I", zlib.crc32(kind + data))
@@ -188,10 +161,19 @@ def png_header(side):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
-def test_a_weight_that_cannot_count_is_told(mrnn, model, album):
-    _, out, err = mrnn("caption", album, "--model", model, "--likeness", "1")
-    assert "Note: likeness: left out, as the model has not learned to rank; run mrnn train-" in err
-    assert out == mrnn("caption", album, "--model", model)[1]
+def test_weights_that_take_no_effect_are_told(mrnn, model, model_with_heads, album):
+    weights = ("--predicted-cider-weight", "1", "--similarity-weight", "1")
+    greedy = ("caption", album, "--model", model_with_heads, "--beam-size", "1")
+    _, out, err = mrnn(*greedy, *weights)
+    why = "ignored: reranking needs plain beam search with at least two hypotheses"
+    notes = [f"Note: --similarity-weight: {why}", f"Note: --predicted-cider-weight: {why}"]
+    assert err.splitlines() == notes
+    assert (out, "") == mrnn(*greedy)[1:]
+    (model / "heads.safetensors").unlink()
+    _, out, err = mrnn("caption", album, "--model", model, "--similarity-weight", "1")
+    why = "ignored: this model has no heads; run mrnn train-heads"
+    assert err == f"Note: --similarity-weight: {why}\n"
+    assert (out, "") == mrnn("caption", album, "--model", model)[1:]
 
 
 def test_each_bad_photo_is_a_line_and_the_others_are_done(mrnn, model, album):
@@ -237,12 +219,3 @@ def test_a_name_that_is_no_utf8(mrnn, model, album, tmp_path):
     code, _, err = mrnn("caption", odd, "--model", model, "--out", tmp_path / "x.csv")
     assert (code, err) == (0, f"{tmp_path}/x.csv: 1 photos are done already\n")
     assert odd.with_suffix(".txt").exists()
-
-
-def test_the_demo_captions_the_examples(mrnn):
-    code, out, err = mrnn("demo")
-    assert code == 0
-    names = [line.split(":")[0] for line in out.splitlines() if not line.startswith("  (a guess")]
-    assert names == sorted(photo.name for photo in PHOTOS)
-    assert "(a guess: " in out
-    assert re.fullmatch(r"The photos in .*examples\. Your own: mrnn caption PHOTO\.\.\.\n", err)

@@ -4,10 +4,11 @@ import json
 import re
 
 import pytest
+from PIL import Image
 
-from mrnn.data.dataset import write_dataset
+from mrnn.data.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.data.features import extract_features
-from tests.conftest import trained_model
+from tests.conftest import COLOURS, lines_of, trained_model
 
 
 @pytest.fixture
@@ -152,3 +153,94 @@ def test_a_model_that_sees_no_image_retrieves_none(evaluate, vocabulary, colour_
     assert (code, json.loads(out)["retrieval"]) == (0, None)
     assert f"Note: retrieval: {problem}\n" in err
     assert evaluate("--task", "retrieval", model="blind") == (1, "", f"mrnn: {problem}\n")
+
+
+def test_evaluate_measures_one_task(mrnn, dataset, model):
+    arguments = ("evaluate", model, "--data", dataset, "--split", "dev", "--json", "--no-meteor")
+    arguments += ("--task",)
+    (report,) = lines_of(mrnn(*arguments, "perplexity")[1])
+    assert report["generation"] is None
+    (report,) = lines_of(mrnn(*arguments, "generation", "--beam-size", "1")[1])
+    assert report["perplexity"] is None
+    assert report["settings"]["beam_size"] == 1
+
+
+def test_evaluate_draws_references_and_takes_frequencies(mrnn, dataset, model, tmp_path):
+    common = ("evaluate", model, "--data", dataset, "--split", "dev", "--json", "--no-meteor")
+    ((whole,), (drawn,), (again,)) = (
+        lines_of(mrnn(*common, *more)[1])
+        for more in ([], ["--references", "1"], ["--references", "1", "--seed", "1"])
+    )
+    assert (whole["settings"]["protocol"], whole["settings"]["references"]) == ("c2", 12)
+    assert (drawn["settings"]["protocol"], drawn["settings"]["references"]) == ("c1", 6)
+    assert drawn["perplexity"] not in (whole["perplexity"], again["perplexity"])
+    captions, file = tmp_path / "c.csv", tmp_path / "frequencies.json"
+    captions.write_text("image,caption\n" + "".join(f"dev-0{i}-{c}.png,a {c} wall\n" for i, c in
+                        enumerate(2 * list(COLOURS))))  # fmt: skip
+    mrnn("score", captions, dataset, "--split", "dev", "--no-meteor", "--save-frequencies", file)
+    one = (*common, "--limit", "1")
+    (bare,) = lines_of(mrnn(*one)[1])
+    code, out, err = mrnn(*one, "--frequencies", file)
+    assert (code, bare["generation"]["cider"]) == (0, 0)
+    (given,) = lines_of(out)
+    assert given["settings"]["document_frequencies_of"] == "6 given images"
+    assert "cider" not in err
+
+
+def test_evaluate_says_what_is_new_and_of_what_it_cannot_know(mrnn, dataset, model, tmp_path):
+    common = ("evaluate", model, "--split", "dev", "--task", "generation", "--no-meteor")
+    code, out, _ = mrnn(*common, "--data", dataset)
+    assert code == 0
+    assert re.search(
+        r"^novel +\d\.\d{3} +fraction of captions that are no training", out, re.MULTILINE
+    )
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "features").symlink_to(dataset / "features")
+    header = json.loads((dataset / "dataset.json").read_text())
+    del header["splits"]["train"]
+    (alone / "dataset.json").write_text(json.dumps(header))
+    lines = (dataset / "captions.jsonl").read_text().splitlines(keepends=True)
+    (alone / "captions.jsonl").write_text("".join(line for line in lines if '"dev"' in line))
+    code, out, err = mrnn(*common, "--data", alone, "--json")
+    assert code == 0
+    assert json.loads(out)["generation"]["novel"] is None
+    assert f"Note: novel: {alone} has no train split" in err
+
+
+# Results for the COCO server
+
+
+@pytest.fixture
+def numbered(model, colour_encoder, monkeypatch, tmp_path):
+    """A dataset beside a model, whose photos have the names of COCO's."""
+    images = []
+    for i in range(3):
+        path = tmp_path / f"COCO_val2014_{i + 40:012}.png"
+        Image.new("RGB", (8, 8), (i * 80, 10, 10)).save(path)
+        images.append(CaptionedImage(path.name, path, "test", ("a red wall", f"the wall is {i}")))
+    write_dataset(images, tmp_path / "data", source="test", images_root=tmp_path)
+    extract_features(Dataset.load(tmp_path / "data"), colour_encoder)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_coco_results_of_evaluate_score_the_same(mrnn, numbered, tmp_path):
+    arguments = ("evaluate", "model", "--data", "data", "--no-meteor", "--json")
+    code, out, err = mrnn(*arguments, "--coco-results", ".")
+    assert code == 0
+    file = tmp_path / "captions_test_mrnn_results.json"
+    assert f"Wrote {file.name}\n" in err
+    assert [entry["image_id"] for entry in json.loads(file.read_text())] == [40, 41, 42]
+    _, scored, _ = mrnn("score", file, "data", "--split", "test", "--no-meteor", "--json")
+    report, again = json.loads(out), json.loads(scored)
+    assert again["generation"] == report["generation"]
+    assert again["intervals"].items() <= report["intervals"].items()
+    assert again["settings"].items() <= report["settings"].items()
+
+
+def test_coco_results_are_refused_before_the_work(mrnn, numbered, colours, colour_encoder):
+    extract_features(colours, colour_encoder)
+    arguments = ("evaluate", "model", "--data", colours.folder, "--split", "dev")
+    code, _, err = mrnn(*arguments, "--coco-results", "x.json")
+    assert (code, err) == (1, "mrnn: 'dev-00-red.png' holds no image id; the COCO server takes "
+                              "whole numbers, as in COCO_val2014_000000391895.jpg\n")  # fmt: skip

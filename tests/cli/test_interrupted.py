@@ -70,7 +70,7 @@ def test_ctrl_c_in_training_keeps_what_is_finished(mrnn, dataset, recipe, tmp_pa
     arguments = ["train", recipe, "--data", dataset, "--out", out]
     arguments += ["--set", "training.epochs=100000", "--set", "training.patience=100000"]
     process = start(*arguments)
-    _, err = interrupt_when(process, (out / "model.safetensors").exists)
+    _, err = interrupt_when(process, (out / "config.json").exists)
     assert process.returncode == 130
     first, *told = [line for line in err.splitlines() if not line.startswith("Warning: ")]
     assert first.endswith("stop with Ctrl-C, go on with --resume")
@@ -104,7 +104,7 @@ def test_ctrl_c_in_captioning_keeps_what_is_finished(mrnn, model, tmp_path):
 
 def caption_slowly(photos, model, out):
     """In a process of its own: batches of two photos, 10 ms each."""
-    captioner.BATCH = 2
+    captioner.LEAST_BATCH = captioner.LARGEST_BATCH = 2
     image_encoder.SHIPPED, preprocess = Path(tempfile.mkdtemp()), OnnxEncoder.preprocess
     write_colour_encoder(image_encoder.SHIPPED / "colour.onnx")
     OnnxEncoder.preprocess = lambda self, photo: time.sleep(0.005) or preprocess(self, photo)

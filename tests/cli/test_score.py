@@ -1,4 +1,4 @@
-"""`mrnn score`, `mrnn compare`, and what `mrnn evaluate` has in common with them."""
+"""`mrnn score`."""
 
 import csv
 import json
@@ -8,23 +8,9 @@ import sys
 
 import pytest
 
-from mrnn.data.features import extract_features
+from tests.cli.conftest import IMAGES, A
 
-IMAGES = range(8)
-REFERENCES = {"annotations": [
-    {"image_id": i, "caption": f"A {colour} wall number{i} in the sun." }
-    for i in IMAGES for colour in ("red", "green", "blue", "grey", "white")
-]}  # fmt: skip
-A = [{"image_id": i, "caption": f"a red wall number{i}"} for i in IMAGES]
-B = [{"image_id": i, "caption": "a red wall in the sun"} for i in IMAGES]
-
-
-@pytest.fixture(autouse=True)
-def files(monkeypatch, tmp_path):
-    """A folder of captions, in which commands run."""
-    for name, content in {"r": REFERENCES, "a": A, "b": B, "one": A[:1]}.items():
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("caption_files")
 
 
 def test_score_prints_each_measure_with_what_it_depends_on(mrnn):
@@ -103,36 +89,12 @@ def test_scores_of_every_image(mrnn, tmp_path):
     assert mean == pytest.approx(json.loads(out)["generation"]["cider"])
 
 
-def test_compare_says_who_is_better_and_where(mrnn):
-    code, out, _ = mrnn("compare", "a.json", "b.json", "r.json", "--no-meteor", "--top", "2")
-    assert code == 0
-    assert re.search(r"^CIDEr-D +\d\.\d{3} +\d\.\d{3} +[+-]\d\.\d{3} ", out, re.MULTILINE)
-    line = r"^CIDEr-D: A is better by \d\.\d{3}, 95 % interval \d\.\d{3} to \d\.\d{3}$"
-    assert re.search(line, out, re.MULTILINE)
-    assert out.count("a red wall in the sun") == 2
-    code, out, _ = mrnn("compare", "a.json", "a.json", "r.json", "--no-meteor")
-    assert "CIDEr-D: no difference beyond chance, 95 % interval 0.000 to 0.000" in out
-    assert "most ahead" not in out
-
-
-def test_compare_as_json(mrnn):
-    _, out, _ = mrnn("compare", "a.json", "b.json", "r.json", "--no-meteor", "--json")
-    report = json.loads(out)
-    assert list(report) == ["differences", "wins_a", "wins_b", "settings", "notes"]
-    found = report["differences"]["cider"]
-    assert found["difference"] == pytest.approx(found["a"] - found["b"])
-    assert report["differences"]["meteor"] is None
-    assert report["wins_a"][0]["b"] == "a red wall in the sun"
-    assert report["wins_b"] == []
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("score none.json r.json", "none.json: cannot be read (No such file or directory)"),
         ("score a.json none", "none: expected a .json, .jsonl, .csv, .tsv or .txt file, or a"),
         ("score a.json r.json --frequencies a.json", "a.json: Input should be"),
-        ("compare a.json b.json a.txt", "a.txt: cannot be read"),
         ("score a.json r.json --no-meteor --per-image no/where.csv", "there is no folder no;"),
         ("score a.json r.json --save-frequencies .", "--save-frequencies . is a folder; name a"),
         ("score a.json r.json --save-frequencies f --frequencies none", "none: cannot be read"),
@@ -149,57 +111,7 @@ def test_errors_are_one_line(mrnn, tmp_path, arguments, message):
 
 def test_scoring_needs_no_torch():
     code = (
-        "import sys, mrnn.caption_scores, mrnn.comparison, mrnn.hypothesis_files; "
-        "sys.exit('torch' in sys.modules)"
+        "import sys, mrnn.evaluation.captions, mrnn.evaluation.comparison, "
+        "mrnn.data.caption_reader; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.fixture
-def numbered(checkpoint, colour_encoder, tmp_path):
-    """A dataset whose photos have the names of COCO's, and a model."""
-    from PIL import Image
-
-    from mrnn.data.dataset import CaptionedImage, Dataset, write_dataset
-
-    images = []
-    for i in range(3):
-        path = tmp_path / f"COCO_val2014_{i + 40:012}.png"
-        Image.new("RGB", (8, 8), (i * 80, 10, 10)).save(path)
-        images.append(CaptionedImage(path.name, path, "test", ("a red wall", f"the wall is {i}")))
-    write_dataset(images, tmp_path / "data", source="test", images_root=tmp_path)
-    extract_features(Dataset.load(tmp_path / "data"), colour_encoder)
-    checkpoint.save(tmp_path / "model")
-
-
-def test_coco_results_of_evaluate_score_the_same(mrnn, numbered, tmp_path):
-    arguments = ("evaluate", "model", "--data", "data", "--no-meteor", "--json")
-    code, out, err = mrnn(*arguments, "--coco-results", ".")
-    assert code == 0
-    file = tmp_path / "captions_test_mrnn_results.json"
-    assert f"Wrote {file.name}\n" in err
-    assert [entry["image_id"] for entry in json.loads(file.read_text())] == [40, 41, 42]
-    _, scored, _ = mrnn("score", file, "data", "--split", "test", "--no-meteor", "--json")
-    report, again = json.loads(out), json.loads(scored)
-    assert again["generation"] == report["generation"]
-    assert again["intervals"].items() <= report["intervals"].items()
-    assert again["settings"].items() <= report["settings"].items()
-
-
-def test_coco_results_into_no_folder(mrnn, numbered, tmp_path):
-    arguments = ("evaluate", "model", "--data", "data", "--coco-results", "none/x.json")
-    code, out, err = mrnn(*arguments)
-    assert (code, out) == (1, "")
-    assert err == "mrnn: --coco-results none/x.json: there is no folder none; make it first\n"
-
-
-def test_coco_results_are_refused_before_the_work(mrnn, numbered, colours, colour_encoder):
-    extract_features(colours, colour_encoder)
-    arguments = ("evaluate", "model", "--data", colours.folder, "--split", "dev")
-    code, _, err = mrnn(*arguments, "--coco-results", "x.json")
-    assert (code, err) == (1, "mrnn: 'dev-00-red.png' holds no image id; the COCO server takes "
-                              "whole numbers, as in COCO_val2014_000000391895.jpg\n")  # fmt: skip
-    code, _, err = mrnn(*arguments, "--coco-results", "x.json", "--task", "perplexity")
-    assert (code, err) == (
-        1, "mrnn: --coco-results needs captions; give --task generation, or all\n"
-    )  # fmt: skip

@@ -18,10 +18,10 @@ from mrnn.captioning.reranking import DECIMALS, best_first, reranking_scores
 from mrnn.captioning.rescoring import rescore
 from mrnn.captioning.results import Caption, ImageCaptions, Word
 from mrnn.data.images import ImageSource, load_image
-from mrnn.errors import CheckpointError, ImageError, MRNNError
+from mrnn.errors import CheckpointError, DataError, ImageError, MRNNError
 from mrnn.files import utf8
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
-from mrnn.model.config import DecodingOptions, RerankingOptions
+from mrnn.model.config import DecodingOptions, EncoderIdentity, RerankingOptions
 from mrnn.model.image_encoder import ImageEncoder
 from mrnn.model.network import Int8Search, searches_in_int8
 from mrnn.shapes import Float, Float32
@@ -160,9 +160,11 @@ class Captioner:
         """Captions of photos by their features.
 
         `keys`, a number a photo, seed sampled captions; by default the features do. Raises
-        OptionsError for a word in the options that the model does not know.
+        OptionsError for a word in the options that the model does not know, DataError for features
+        that are not its encoder's.
         """
         checkpoint = self.checkpoint
+        _check_features(features, checkpoint.encoder)
         decoding = decoding or checkpoint.config.decoding
         reranking = self.applied(decoding, reranking)
         constraints = Constraints.of(decoding, checkpoint.vocabulary)
@@ -318,6 +320,18 @@ class Captioner:
             words=tuple(
                 Word(word=word, log_probability=round(value, DECIMALS)) for word, value in pairs
             ),
+        )
+
+
+def _check_features(features: Float[np.ndarray, "N F"], encoder: EncoderIdentity) -> None:
+    if features.shape[1] != encoder.feature_size:
+        raise DataError(
+            f"A feature has {features.shape[1]:,} values, but the model takes "
+            f"{encoder.feature_size:,}; give features of {encoder.name}"
+        )
+    if not np.isfinite(features).all():
+        raise DataError(
+            f"A feature has values that are not finite; give features of {encoder.name}"
         )
 
 

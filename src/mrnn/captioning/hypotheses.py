@@ -14,6 +14,8 @@ from mrnn.tokenizer import Vocabulary
 
 LANES = 128
 """Parts of the vocabulary whose maxima bound the best candidates."""
+ROWS_FOR_BOUND = 8
+"""The bound looks at this many times the candidates that are sought."""
 ROUNDING = 1e-3
 """Nats; more than the error of a sum of log-probabilities in float32."""
 
@@ -118,23 +120,26 @@ def _lower_bounds(
 ) -> Float[np.ndarray, " X"]:
     """For each row a log-probability that the `count` best candidates of its image reach.
 
-    The maxima of parts of the vocabulary are candidates themselves: the `count`-th of them is no
-    better than the `count`-th of all.
+    The maxima of parts of the vocabulary are candidates themselves, even those of the first rows
+    alone, which are the best so far: the `count`-th of them is no better than the `count`-th of
+    all.
     """
     least = np.finfo(log_probs.dtype).min  # above minus infinity
     bounds = np.full(len(log_probs), least)
     lanes = max(1, min(LANES, log_probs.shape[1]))
-    whole = log_probs.shape[1] // lanes * lanes
-    maxima = log_probs[:, :whole].reshape(len(log_probs), whole // lanes, lanes).max(axis=1)
-    maxima += totals[:, None]
+    parts = log_probs.shape[1] // lanes
+    enough = -(-ROWS_FOR_BOUND * count // lanes)
     starts = np.flatnonzero(np.diff(images, prepend=-1))
     sizes = np.diff(starts, append=len(images))
     for size in set(sizes.tolist()):
         if size * lanes < count:
             continue
         rows = starts[sizes == size][:, None] + np.arange(size)
-        parts = maxima[rows].reshape(len(rows), -1)
-        edge = np.partition(parts, parts.shape[1] - count, axis=1)[:, parts.shape[1] - count]
+        first = rows[:, : min(size, enough)].ravel()
+        sampled = log_probs[first, : parts * lanes].reshape(len(first), parts, lanes)
+        maxima = sampled.max(axis=1) + totals[first, None]
+        maxima = maxima.reshape(len(rows), -1)
+        edge = np.partition(maxima, maxima.shape[1] - count, axis=1)[:, maxima.shape[1] - count]
         # A little lower: the sum of a candidate's score may be rounded otherwise.
         bounds[rows] = np.maximum(edge[:, None] - totals[rows] - ROUNDING, least)
     return bounds

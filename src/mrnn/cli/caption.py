@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.decoding_flags import Asked, options_of, takes_decoding_flags
+from mrnn.cli.decoding_flags import Asked, flag_of, options_of, takes_decoding_flags
 from mrnn.cli.terminal import (
     ConsensusSource,
     EncoderFile,
@@ -60,7 +60,7 @@ def caption(
     decoding, reranking = options_of(captioner.checkpoint.config, asked)
     for name, why in captioner.ignored(decoding, reranking).items():
         if name in asked:
-            tell(f"Note: {name}: {why}")
+            tell(f"Note: {flag_of(name)}: {why}")
     file = CaptionFile(out, decoding.n_best) if out else None
     done = frozenset(file.done) if file else frozenset()
     if done:

@@ -108,13 +108,14 @@ def options_of(
             first = error.errors()[0]
             if not first["loc"]:  # each option is possible, but not with the others
                 raise OptionsError(_in_flags(str(first["ctx"]["error"]))) from error
-            flag = _flag_of(str(first["loc"][0]))
+            flag = flag_of(str(first["loc"][0]))
             raise OptionsError(f"{flag}: {first['msg']}, not {first['input']!r:.60}") from error
 
     return validated(config.decoding), validated(config.reranking)
 
 
-def _flag_of(field: str) -> str:
+def flag_of(field: str) -> str:
+    """What an option is called on the command line."""
     return f"--{field.replace('_', '-')}"
 
 
@@ -123,4 +124,4 @@ def _in_flags(message: str) -> str:
     long = "|".join(name for name in FLAGS if "_" in name)
     short = "|".join(name for name in FLAGS if "_" not in name)
     pattern = rf"(?<!['\"\w])(?:{long})\b|^(?:{short})\b"
-    return re.sub(pattern, lambda field: _flag_of(field[0]), message)
+    return re.sub(pattern, lambda field: flag_of(field[0]), message)

@@ -139,12 +139,10 @@ class Network:
         image: Float32[np.ndarray, "B M"],
     ) -> tuple[Float32[np.ndarray, "B V"], Float32[np.ndarray, "B S"]]:
         """As `step`, with an int8 output layer where the network allows it: twice as fast."""
+        language, state = self.encode_words(words, state)
         if not searches_in_int8(self.config):
-            return self.step(words, state, image)
-        log_probabilities, state = self._graph(SEARCH).run(
-            {**self._look_up(words), "state": state, "image": image}
-        )
-        return log_probabilities, state
+            return self.fuse(language, image), state
+        return self._graph(SEARCH).run({"language": language, "image": image})[0], state
 
     def _look_up(self, words: Int[np.ndarray, " B"]) -> dict[str, Float32[np.ndarray, "B _"]]:
         """w(t), and V_w w(t) of a network with a multimodal layer; computed once a word."""

@@ -1,46 +1,12 @@
-"""export-encoder, and what extract does for an encoder that the package does not ship."""
+"""`mrnn extract`, of encoders that ship, that do not, and of features made elsewhere."""
 
-import sys
-
+import numpy as np
 import pytest
 
+from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features
 from mrnn.model.image_encoder import load_encoder, open_encoder
-from mrnn.training.encoders import export
 from tests.model.tiny_encoder import write_colour_encoder
-
-
-@pytest.fixture
-def exports(monkeypatch):
-    """In place of PyTorch's export: a tiny file; and what was asked for."""
-    asked = []
-
-    def write(name, file, weights=None):
-        asked.append((name, weights))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return open_encoder(write_colour_encoder(file, name=name), "squash")
-
-    monkeypatch.setattr(export, "export_encoder", write)
-    return asked
-
-
-def test_an_encoder_is_exported(mrnn, exports, tmp_path):
-    file, weights = tmp_path / "vgg16.onnx", tmp_path / "vgg16.pth"
-    code, out, err = mrnn("export-encoder", "vgg16", "--out", file, "--weights", weights)
-    assert (code, out) == (0, "")
-    assert exports == [("vgg16", weights)]
-    assert err.splitlines() == [
-        "Exporting vgg16",
-        f"Wrote {file}: vgg16 (mean, 8 px), 7 values a photo, 0.0 MB",
-        f"Next: mrnn extract DATA --encoder vgg16 --encoder-file {file}",
-    ]
-
-
-def test_without_pytorch(mrnn, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "mrnn.training.encoders.export", None)
-    code, out, err = mrnn("export-encoder", "vgg16", "--out", tmp_path / "a.onnx")
-    told = "mrnn: Exporting vgg16 needs PyTorch. Run: pip install 'mrnn[vision]'\n"
-    assert (code, out, err) == (1, "", told)
 
 
 def test_extract_exports_once_into_the_dataset_folder(mrnn, colours, exports):
@@ -99,3 +65,25 @@ def test_flags_that_do_not_go_together(mrnn, colours, exports, flags, message):
     code, out, err = mrnn("extract", colours.folder, *flags)
     assert (code, out, err) == (1, "", f"mrnn: {message}\n")
     assert not exports
+
+
+def test_features_made_elsewhere_train_and_are_measured_but_see_no_photo(
+    mrnn, dataset, recipe, tmp_path
+):
+    images = Dataset.load(dataset).images
+    np.save(tmp_path / "f.npy", np.random.default_rng(0).random((len(images) + 1, 5)))
+    (tmp_path / "ids.txt").write_text("\n".join([*(i.name for i in images), "other"]))
+    given = ("--from", tmp_path / "f.npy", "--ids", tmp_path / "ids.txt", "--name", "mine")
+    code, out, err = mrnn("extract", dataset, *given)
+    folder = dataset / "features" / "mine-imported"
+    assert (code, out) == (0, f"{folder}: 30 features of mine (imported, 5 values)\n")
+    assert err == f"1 rows are of no photo in {dataset}, as other\n"
+    run = tmp_path / "run"
+    changes = ("--set", "encoder.name=mine", "--set", "training.epochs=1")
+    assert mrnn("train", recipe, "--data", dataset, "--out", run, *changes)[0] == 0
+    code, out, _ = mrnn("evaluate", run, "--data", dataset, "--split", "dev")
+    assert code == 0
+    assert "mine (imported, 5 values)" in out
+    code, out, err = mrnn("caption", images[0].path, "--model", run)
+    assert (code, out) == (1, "")
+    assert err.startswith("mrnn: There is no encoder for photos: the model takes features of mine")

@@ -1,0 +1,12 @@
+import re
+
+from tests.example_photos import PHOTOS
+
+
+def test_the_demo_captions_the_examples(mrnn):
+    code, out, err = mrnn("demo")
+    assert code == 0
+    names = [line.split(":")[0] for line in out.splitlines() if not line.startswith("  (a guess")]
+    assert names == sorted(photo.name for photo in PHOTOS)
+    assert "(a guess: " in out
+    assert re.fullmatch(r"The photos in .*examples\. Your own: mrnn caption PHOTO\.\.\.\n", err)

@@ -1,0 +1,42 @@
+"""`mrnn train-heads`."""
+
+import re
+
+from mrnn.cli import terminal
+from mrnn.model.checkpoint import Checkpoint
+
+
+def test_heads_are_trained_beside_the_network(mrnn, model, dataset):
+    before = (model / "model.safetensors").read_bytes()
+    arguments = ("train-heads", model, "--data", dataset, "--steps", "5")
+    code, out, err = mrnn(*arguments)
+    assert code == 0
+    assert err.splitlines() == [
+        "Training heads: 3 x 5 steps",
+        f"Next: mrnn evaluate {model} --data {dataset} --split dev",
+    ]
+    told = (
+        r"retrieval weights \d+ \(sentence to image\) and \d+ \(image to sentence\) nats per unit "
+        r"of similarity\n"
+    )
+    assert re.fullmatch(re.escape(f"{model}/heads.safetensors: ") + told, out)
+    heads = (model / "heads.safetensors").read_bytes()
+    assert Checkpoint.load(model).heads is not None
+    assert (model / "model.safetensors").read_bytes() == before
+    assert mrnn(*arguments)[1] == out
+    assert (model / "heads.safetensors").read_bytes() == heads
+    assert mrnn(*arguments, "--seed", "1")[0] == 0
+    assert (model / "heads.safetensors").read_bytes() != heads
+
+
+def test_a_folder_that_is_no_model(mrnn, dataset, tmp_path):
+    code, out, err = mrnn("train-heads", tmp_path, "--data", dataset)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"mrnn: {tmp_path} is not a trained model: it has no config.json. Give")
+
+
+def test_without_torch(mrnn, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(terminal, "find_spec", lambda name: None)
+    code, out, err = mrnn("train-heads", model, "--data", tmp_path)
+    assert (code, out) == (1, "")
+    assert err == "mrnn: Training needs PyTorch. Run: pip install 'mrnn[train]'\n"

@@ -1,0 +1,56 @@
+"""A captioner whose networks are PyTorch's: what the runtime must agree with."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from mrnn.captioning.captioner import Captioner
+from mrnn.model.image_encoder import JoinedEncoder
+from mrnn.model.network import Network
+from mrnn.training.encoders.export import load_headless
+from mrnn.training.encoders.headless import HeadlessNetwork
+from mrnn.training.network import TorchLanguageModel
+from tests.torch_network import torch_network
+
+
+class TorchNetwork(Network):
+    """The network as training defines it, with the weights of the checkpoint's file."""
+
+    def __init__(self, checkpoint):
+        super().__init__(checkpoint.folder, checkpoint.config.model)
+        model = TorchLanguageModel(torch_network(checkpoint))
+        self.encode_image, self.step, self.search_step = model.encode_image, model.step, model.step
+
+
+@dataclass(frozen=True)
+class TorchEncoder:
+    """The shipped encoders, from the weights of their packages."""
+
+    encoder: JoinedEncoder
+    networks: list[HeadlessNetwork]
+
+    @property
+    def identity(self):
+        return self.encoder.identity
+
+    def preprocess(self, photo):
+        return self.encoder.preprocess(photo)
+
+    @torch.inference_mode()
+    def encode(self, pixels):
+        features = []
+        for headless, crops in zip(self.networks, pixels, strict=True):
+            mean, scale = (torch.tensor(x)[:, None, None] for x in (headless.mean, headless.scale))
+            normal = (torch.from_numpy(crops).permute(0, 3, 1, 2).float() - mean) / scale
+            features.append(headless.network(normal).mean(0).numpy())
+        return np.concatenate(features)
+
+
+def by_torch(captioner):
+    """The same model by PyTorch."""
+    names = [part.identity.name.partition("@")[0] for part in captioner.encoder.parts]
+    encoder = TorchEncoder(captioner.encoder, [load_headless(name) for name in names])
+    network = TorchNetwork(captioner.checkpoint)
+    checkpoint = replace(captioner.checkpoint, network=network)
+    return Captioner(checkpoint, encoder, captioner.consensus)
