@@ -369,3 +369,10 @@ def test_figures_on_the_authors_hypotheses(authors, how, bleu_4, cider):
     chosen = [own[int(s.argmax())] for own, s in zip(hypotheses, scores, strict=True)]
     assert corpus_bleu(chosen, references)[3] == pytest.approx(bleu_4, abs=0.004)
     assert cider_d(chosen, references).mean() == pytest.approx(cider, abs=0.01)
+
+
+def test_a_captioner_takes_options_of_consensus(model):
+    options = ConsensusOptions(by="bleu", hypotheses=12)
+    for load in (Captioner.load, Captioner.for_features):
+        captioner = load(model, "self", consensus_options=options)
+        assert captioner.consensus.options == options

@@ -83,7 +83,7 @@ def test_what_was_not_asked_for_is_as_the_model_was_saved(checkpoint):
     [
         ({"n_best": 0}, "--n-best: Input should be greater than or equal to 1, not 0"),
         ({"min_length": 0}, "--min-length: Input should be greater than or equal to 1, not 0"),
-        ({"top_k": 3}, "decoding: top_k is for sampling: set temperature too, such as 1"),
+        ({"top_k": 3}, "--top-k is for sampling: set temperature too, such as 1"),
         (
             {"similarity_weight": -1.0},
             "--similarity-weight: Input should be greater than or equal to 0, not -1.0",
@@ -113,3 +113,25 @@ def test_an_unknown_word_is_refused_with_the_nearest(colours, model):
         Captioner.load(model).caption(
             colours.images[0].path, DecodingOptions(force_words=("walls",))
         )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--force-words", "walls"], "--force-words: the model does not know the word 'walls'"),
+        (["--force-words", "red", "--bad-words", "red"], "'red' is in --bad-words and in --force"),
+        (["--min-length", "9", "--max-length", "3"], "--min-length, 9, is more than --max-length"),
+        (["--prefix", "walls"], "--prefix: the model does not know the word 'walls'"),
+        (["--force-words", "bad_words"], "--force-words: the model does not know the word 'bad_wo"),
+    ],
+)
+def test_messages_name_flags(mrnn, colours, model, flags, message):
+    code, out, err = mrnn("caption", colours.images[0].path, "--model", model, *flags)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"mrnn: {message}")
+
+
+def test_messages_are_short_whatever_was_asked(mrnn, colours, model):
+    for flag in ("--force-words", "--bad-words", "--prefix"):
+        _, _, err = mrnn("caption", colours.images[0].path, "--model", model, flag, "x" * 5000)
+        assert len(err) <= 300
