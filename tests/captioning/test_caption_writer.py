@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrnn.captioning.caption_writer import CSV_COLUMNS, CaptionFile, Sidecars
+from mrnn.captioning.caption_writer import (
+    CSV_COLUMNS,
+    CaptionFile,
+    Sidecars,
+    coco_ids,
+    write_coco_results,
+)
 from mrnn.captioning.results import Caption, ImageCaptions, Word
-from mrnn.errors import OptionsError
+from mrnn.errors import DataError, OptionsError
 
 NAMES = [
     "plain.jpg",
@@ -185,6 +191,7 @@ def test_more_photos_come_after_those_that_are_there(path):
         "image,rank,text\na.jpg,1,dog\n",
         'image,rank,text,log_probability,familiarity,error\n"a"b,1\n',
         "image,rank,text,log_probability,familiarity,error\n\n",
+        "image,rank,text,log_probability,familiarity,error\na.jpg,1,dog\n",
         "\xff\xfe\n",
     ],
 )
@@ -200,6 +207,14 @@ def test_another_kind_of_file_is_refused(tmp_path, name):
     with pytest.raises(OptionsError, match=rf"{name}: captions go to a \.jsonl or a \.csv file$"):
         CaptionFile(tmp_path / name)
     assert not (tmp_path / name).exists()
+
+
+def test_photos_with_more_captions_than_asked_for_are_refused(path):
+    whole = write(path)
+    told = rf"{path.name} has up to 2 captions a photo, not 1; give another file, or --n-best 2$"
+    with pytest.raises(OptionsError, match=told):
+        CaptionFile(path, n_best=1)
+    assert path.read_bytes() == whole
 
 
 # Sidecars
@@ -271,3 +286,36 @@ def test_a_full_disk_is_told_and_the_file_goes_on(path, limited, tmp_path):
         write(path, GOOD)
     write(path, GOOD)
     assert path.read_bytes() == whole.read_bytes()
+
+
+# Results for the COCO server
+
+
+def test_the_id_of_a_coco_image():
+    names = ["COCO_val2014_000000000042.jpg", "val2017/000000000043.jpg", "44", "b/45.png"]
+    assert coco_ids(names) == [42, 43, 44, 45]
+
+
+@pytest.mark.parametrize(
+    "name", ["dog.jpg", "COCO_val2014_.jpg", "42a.jpg", "", "٤٢.jpg", "-1.jpg"]
+)
+def test_a_name_without_an_id(name):
+    with pytest.raises(DataError, match=rf"^'{name}' holds no image id; the COCO server takes who"):
+        coco_ids([name])
+
+
+def test_two_names_of_one_image():
+    message = r"^'42\.jpg' and 'COCO_val2014_000000000042\.jpg' have one image id, 42$"
+    with pytest.raises(DataError, match=message):
+        coco_ids(["42.jpg", "COCO_val2014_000000000042.jpg"])
+
+
+def test_results_are_in_the_form_of_the_server(tmp_path):
+    file = tmp_path / "results.json"
+    write_coco_results(file, [42, 7], ["a dog", "ein Hündchen"])
+    assert json.loads(file.read_text(encoding="utf-8")) == [
+        {"image_id": 42, "caption": "a dog"},
+        {"image_id": 7, "caption": "ein Hündchen"},
+    ]
+    with pytest.raises(ValueError, match="shorter"):
+        write_coco_results(file, [42, 7], ["a dog"])

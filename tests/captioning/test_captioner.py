@@ -15,7 +15,7 @@ from mrnn.captioning.captioner import (
 )
 from mrnn.captioning.decode import decode
 from mrnn.captioning.results import ImageCaptions
-from mrnn.errors import CheckpointError, ImageError, OptionsError
+from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.model.network import Int8Search
 from tests.conftest import COLOURS, trained_model
@@ -195,6 +195,20 @@ def test_features_are_described_as_their_photos_are_captioned(captioner, photos)
     found = captioner.describe(features)
     assert found == [result.captions for result in captioner.caption(photos[:5])]
     assert captioner.describe(features[:0]) == []
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (np.zeros((2, 5), np.float32), "A feature has 5 values, but the model takes 7; give featu"),
+        (np.zeros((0, 5), np.float32), "A feature has 5 values, but the model takes 7; give featu"),
+        (np.full((2, 7), np.nan, np.float32), "A feature has values that are not finite; give fe"),
+        (np.full((2, 7), -np.inf, np.float16), "A feature has values that are not finite; give f"),
+    ],
+)
+def test_features_of_another_encoder(captioner, features, message):
+    with pytest.raises(DataError, match=rf"^{message}.*es of colour$"):
+        captioner.describe(features)
 
 
 def test_sampled_captions_of_features_depend_on_keys_or_on_the_features(captioner):

@@ -1,4 +1,4 @@
-"""RUN/, the folder of a trained model: all that it needs, and nothing else is needed.
+"""RUN/, the folder of a trained model. The model needs no other file.
 
 config.json         sizes, the encoder's identity, options of decoding and of reranking
 vocabulary.txt      a word a line
@@ -52,11 +52,11 @@ class Checkpoint:
     vocabulary: Vocabulary
     familiarity: Familiarity
     fingerprint: str
-    """16 digits that change with any weight, any word or setting of the encoder."""
+    """16 hexadecimal digits of a hash of weights, vocabulary and encoder identity."""
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint":
-        """Raises CheckpointError for what is missing, damaged, of another format or model."""
+        """Raises CheckpointError for files that are missing, damaged or of another model."""
         config = _read_config(folder)
         check_manifest(folder)
         vocabulary = Vocabulary.load(folder / VOCABULARY)
@@ -80,13 +80,13 @@ class Checkpoint:
 
     @property
     def encoder(self) -> EncoderIdentity:
-        """What makes the features that the network takes."""
+        """The identity of the encoder whose features the network takes."""
         return self.config.encoder
 
     def load_encoder(self, file: Path | None = None) -> OnnxEncoder | JoinedEncoder:
-        """The image encoder: in `file`, or in the folder of a bundle, or one that ships.
+        """The image encoder: from `file`, from the folder of a bundle, or one that ships.
 
-        Raises CheckpointError for another encoder, and where there is none.
+        Raises CheckpointError for another encoder, and if there is none.
         """
         folder = self.folder / ENCODERS
         encoder = load_encoder(
