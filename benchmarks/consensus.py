@@ -1,8 +1,8 @@
-"""Consensus re-ranking on a split: the gain, k and m, and what the best choice would give.
+"""Consensus re-ranking on a split: the gain, the effect of k and m, and the best possible choice.
 
 Run: python benchmarks/consensus.py DATA [--model RUN] [--split dev] [--limit N] [--nbest FILE]
-Prints tables in Markdown. The hypotheses, ten a photo, are kept in FILE and not made again.
-Document frequencies for re-ranking are those of the train captions; scores are on the references.
+Prints tables in Markdown. The hypotheses, ten a photo, are kept in FILE for the next time.
+Re-ranking takes document frequencies from the train captions; scores take the references'.
 """
 
 import argparse
@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.consensus import ConsensusOptions, TrainingCaptions, feature_space, self_scores
@@ -19,10 +18,12 @@ from mrnn.captioning.nbest import NBest, Ranked, read_nbest
 from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.features import load_features
 from mrnn.evaluation.evaluate import references_of
+from mrnn.files import write_whole
 from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import cider_d
 from mrnn.metrics.sentence_similarity import Corpus
 from mrnn.model.checkpoint import DEFAULT_MODEL
+from mrnn.model.config import RerankingOptions
 
 Lists = Sequence[Sequence[Sequence[str]]]
 HYPOTHESES = 10
@@ -36,11 +37,12 @@ def find_hypotheses(
 ) -> Iterable[NBest]:
     """The ten best of a beam of ten, for each image."""
     change = {"n_best": HYPOTHESES, "beam_size": HYPOTHESES}
-    options = captioner.checkpoint.decoding.by_likelihood.model_copy(update=change)
+    options = captioner.checkpoint.config.decoding.model_copy(update=change)
     for start in range(0, len(images), AT_ONCE):
-        block = torch.from_numpy(features[start : start + AT_ONCE].astype(np.float32))
+        block = features[start : start + AT_ONCE].astype(np.float32)
         names = (image.name for image in images[start : start + AT_ONCE])
-        for name, found in zip(names, captioner.describe(block, options), strict=True):
+        captions = captioner.describe(block, options, RerankingOptions())
+        for name, found in zip(names, captions, strict=True):
             captions = tuple(Ranked(text=caption.text) for caption in found)
             yield NBest(image=name, captions=captions)
 
@@ -48,13 +50,11 @@ def find_hypotheses(
 def hypotheses_of(
     file: Path, captioner: Captioner, images: Sequence[CaptionedImage], features: np.ndarray
 ) -> Lists:
-    """Those in the file, or found and written there."""
+    """The hypotheses in the file, which is made if it is not there."""
     if not file.exists():
         found = find_hypotheses(captioner, images, features)
         lines = [each.model_dump_json(exclude_unset=True) for each in found]
-        sibling = file.with_name(file.name + ".new")
-        sibling.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        sibling.replace(file)
+        write_whole(file, "\n".join(lines) + "\n")
     lists = read_nbest(file)
     if [each.image for each in lists] != [image.name for image in images]:
         raise SystemExit(f"{file} holds other images; give another --nbest")
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--nbest", type=Path, default=Path("nbest.jsonl"))
     arguments = parser.parse_args()
-    captioner, dataset = Captioner.load(arguments.model), Dataset.load(arguments.data)
+    captioner, dataset = Captioner.for_features(arguments.model), Dataset.load(arguments.data)
     images = dataset.split(arguments.split)[: arguments.limit]
     features = load_features(dataset, captioner.checkpoint.encoder).of(images)
     lists = hypotheses_of(arguments.nbest, captioner, images, features)
@@ -102,15 +102,13 @@ def main() -> None:
     training = TrainingCaptions(dataset.split("train"))
 
     def by_neighbours(name: str, options: ConsensusOptions) -> None:
-        space = feature_space(
-            dataset, training.images, captioner.checkpoint, options, captioner.ranker
-        )
+        space = feature_space(dataset, training.images, captioner.checkpoint, options)
         nearest = space.nearest(features, options.neighbours)
-        scores = (opinion.scores for opinion in training.judge(lists, nearest, options))
+        scores = (found.scores for found in training.compare(lists, nearest, options))
         row(name, lists, scores, references)
 
     head("neighbours, k 60")
-    spaces = ("raw", "refined", "joint") if captioner.ranker else ("raw", "refined")
+    spaces = ("raw", "refined", "joint") if captioner.checkpoint.heads else ("raw", "refined")
     for choice in itertools.product(spaces, ("euclidean", "cosine"), ("cider", "bleu")):
         named = dict(zip(("features", "distance", "by"), choice, strict=True))
         by_neighbours(", ".join(choice), ConsensusOptions.model_validate(named))

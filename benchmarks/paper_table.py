@@ -1,18 +1,16 @@
 """The paper's table: simple RNN, RNN-Base, m-RNN and the model that ships, on one split.
 
-Run: python benchmarks/paper_table.py DATA --runs FOLDER [--precision bfloat16] [--fast]
-FOLDER holds the runs simple-rnn, rnn-base and paper-lite; what is not there, or not finished, is
-trained. Likelihoods of all pairs, the long part, are kept in FOLDER too, so that the command can be
-given again. The tables go to stdout and to FOLDER/paper_table.md.
+Run: python benchmarks/paper_table.py DATA --runs FOLDER [--two-stage]
+FOLDER holds the runs simple-rnn, rnn-base and paper; what is missing or unfinished is trained.
+Exhaustive retrieval takes long; --two-stage leaves it out for models with heads. Finished figures
+are kept in FOLDER/figures for the next time. The tables go to stdout and to FOLDER/paper_table.md.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import numpy as np
-import torch
 
 from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.consensus import Consensus
@@ -22,24 +20,21 @@ from mrnn.data.features import load_features
 from mrnn.errors import MRNNError
 from mrnn.evaluation.captions import Interval
 from mrnn.evaluation.evaluate import EvaluationReport, evaluate, references_of
-from mrnn.evaluation.retrieval import MARGINAL_IMAGES, evaluate_retrieval, fast_ranking
+from mrnn.evaluation.retrieval import SAMPLED, evaluate_retrieval, marginal_features, pair_count
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
-from mrnn.model.config import DecodingOptions
-from mrnn.model.heads import RANKING
-from mrnn.retrieval.likelihood import log_likelihoods, log_marginals
-from mrnn.retrieval.ranking import Ranker, Rankings
+from mrnn.model.config import DecodingOptions, RerankingOptions
+from mrnn.model.epochs import EpochDone
 from mrnn.tokenizer import EncodedCaptions
-from mrnn.training.events import EpochDone
 from mrnn.training.recipe import load_recipe
 from mrnn.training.train import train
 
 MODELS = {
     "simple RNN": "simple-rnn",
     "RNN-Base": "rnn-base",
-    "m-RNN of the paper's sizes": "paper-lite",
+    "m-RNN of the paper's sizes": "paper",
     "the model that ships": None,
 }
-"""Each with its recipe."""
+"""The recipe of each; None for the one that ships."""
 MEASURES = {
     "perplexity": "PPL", "bleu_1": "B-1", "bleu_2": "B-2", "bleu_3": "B-3", "bleu_4": "B-4",
     "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr-D", "distinct": "distinct",
@@ -70,55 +65,51 @@ def cell(value: float | None, interval: Interval | None, digits: int) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """As Markdown."""
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def checkpoint_of(recipe: str | None, dataset: Dataset, runs: Path) -> tuple[Path, Checkpoint]:
-    """The model of a recipe, trained as far as it must be; the one that ships without a recipe."""
+def model_of(recipe: str | None, dataset: Dataset, runs: Path) -> Path:
+    """The folder of a recipe's model, trained as far as needed; or of the model that ships."""
     if recipe is None:
-        return DEFAULT_MODEL, Checkpoint.load(DEFAULT_MODEL)
-    folder = runs / recipe
-    for event in train(load_recipe(recipe), dataset, folder, resume=True):
+        return DEFAULT_MODEL
+    for event in train(load_recipe(recipe), dataset, runs / recipe, resume=True):
         if isinstance(event, EpochDone):
             print(f"{recipe} {event.epoch}: {event.dev_perplexity:.2f}", file=sys.stderr)
-    return folder, Checkpoint.load(folder)
+    return runs / recipe
 
 
 def generation_rows(
-    name: str,
-    folder: Path,
-    checkpoint: Checkpoint,
-    dataset: Dataset,
-    images: Sequence[CaptionedImage],
+    name: str, checkpoint: Checkpoint, dataset: Dataset, images: Sequence[CaptionedImage]
 ) -> tuple[list[list[str]], list[str]]:
-    """Greedy and beam, the model that ships also by consensus, and what could not be measured."""
+    """Greedy and beam search, with reranking where the model has it; and notes."""
     features = load_features(dataset, checkpoint.encoder).of(images)
     rows, notes = [], []
-    own = checkpoint.decoding.model_copy(update={"n_best": 1})
-    ranker = Ranker.find(folder, checkpoint)
-    ways: dict[str, tuple[DecodingOptions, Consensus | None]] = {
-        "greedy": (own.model_copy(update={"beam_size": 1}), None),
-        f"beam {own.beam_size}": (own, None),
-    }
-    if ranker and own.fit_weights:
-        likely = (own.by_likelihood, None)
-        ways = {"greedy": ways["greedy"], f"beam {own.beam_size} by likelihood": likely}
-        ways[f"beam {own.beam_size}, by fit too"] = (own, None)
-    if folder == DEFAULT_MODEL:
-        ways["the same, re-ranked"] = (
-            own,
-            Consensus.load(dataset.folder, checkpoint, ranker=ranker),
-        )
-    for how, (options, consensus) in ways.items():
+    for how, (decoding, reranking, consensus) in ways_of(checkpoint, dataset).items():
         report = evaluate(
-            Captioner(checkpoint, consensus=consensus, ranker=ranker), images, features,
-            options=options, training=dataset.split("train"),
+            Captioner(checkpoint, consensus=consensus), images, features,
+            decoding=decoding, reranking=reranking, training=dataset.split("train"),
         )  # fmt: skip
         rows.append([f"{name}, {how}", *_generation_cells(report)])
         notes += report.notes
     return rows, notes
+
+
+def ways_of(
+    checkpoint: Checkpoint, dataset: Dataset
+) -> dict[str, tuple[DecodingOptions, RerankingOptions, Consensus | None]]:
+    """How a model makes captions."""
+    beam = checkpoint.config.decoding.model_copy(update={"n_best": 1})
+    own, none = checkpoint.config.reranking, RerankingOptions()
+    greedy = beam.model_copy(update={"beam_size": 1})
+    ways = {"greedy": (greedy, none, None), f"beam {beam.beam_size}": (beam, none, None)}
+    if checkpoint.heads and own.weights:
+        ways["the same, reranked"] = (beam, own, None)
+    if checkpoint.folder == DEFAULT_MODEL:
+        consensus = Consensus.load(dataset.folder, checkpoint)
+        ways["the same, by consensus too"] = (beam, own, consensus)
+    return ways
 
 
 def _generation_cells(report: EvaluationReport) -> list[str]:
@@ -129,107 +120,102 @@ def _generation_cells(report: EvaluationReport) -> list[str]:
     ]
 
 
-def exactly(
-    checkpoint: Checkpoint,
-    dataset: Dataset,
-    images: Sequence[CaptionedImage],
-    precision: str,
-    runs: Path,
-) -> Rankings:
-    """As `mrnn evaluate --exact` ranks; what it takes is kept in a file."""
-    captions = EncodedCaptions.of(references_of(images), checkpoint.vocabulary)
-    train_images = dataset.split("train")
-    random = torch.Generator().manual_seed(0)
-    drawn = torch.randperm(len(train_images), generator=random)[:MARGINAL_IMAGES].tolist()
-    every = [*images, *(train_images[i] for i in drawn)]
-    name = f"{checkpoint.fingerprint}-{images[0].split}-{len(images)}-{precision}.npy"
-    file = runs / "likelihoods" / name
-    if not file.exists():
-        with progress("Ranking", len(captions) * len(every)) as advance:
-            pairs = log_likelihoods(
-                checkpoint.model, captions.sentences,
-                load_features(dataset, checkpoint.encoder).of(every),
-                precision=getattr(torch, precision), on_pairs=advance,
-            )  # fmt: skip
-        file.parent.mkdir(exist_ok=True)
-        np.save(file, pairs)
-    pairs = np.load(file)
-    scores, marginals = pairs[:, : len(images)], log_marginals(pairs[:, len(images) :])
-    return Rankings(scores, scores - marginals[:, None], scores)
-
-
 def retrieval_row(
-    name: str,
-    rank: Callable[..., Rankings],
-    captions: EncodedCaptions,
-    features: np.ndarray,
+    checkpoint: Checkpoint, dataset: Dataset, images: Sequence[CaptionedImage], *, exhaustive: bool
 ) -> list[str]:
-    """R@K and median rank both ways."""
-    scores, intervals = evaluate_retrieval(rank, captions, features)
-    found = scores.model_dump()
+    """R@K and median rank both ways, as `mrnn evaluate` has them."""
+    captions = EncodedCaptions.of(references_of(images), checkpoint.vocabulary)
+    pairs = pair_count(len(captions), len(images), exhaustive=exhaustive, marginal_images=None)
+    with progress("Likelihoods", pairs) as advance:
+        report = evaluate_retrieval(
+            checkpoint.network, captions, load_features(dataset, checkpoint.encoder).of(images),
+            heads=None if exhaustive else checkpoint.heads,
+            sampled=marginal_features(dataset, checkpoint) if exhaustive else None,
+            on_pairs=advance,
+        )  # fmt: skip
+    found = report.scores.model_dump(by_alias=True)
     return [
-        name,
-        *(
-            cell(found[way][key], intervals[f"{way}.{key}"], 1)
-            for way in DIRECTIONS
-            for key in FIGURES
-        ),
+        cell(found[way][key], report.intervals[f"{way}.{key}"], 1)
+        for way in DIRECTIONS
+        for key in FIGURES
     ]
 
 
-def main() -> None:
-    """Both tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="a dataset folder with its features extracted")
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--split", default="dev")
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--fast", action="store_true", help="rank exactly only what must be")
-    arguments = parser.parse_args()
-    try:
-        print(both_tables(arguments), end="")
-    except MRNNError as error:
-        sys.exit(str(error))
+def kept(file: Path, make: Callable[[], list[str]]) -> list[str]:
+    """Figures in a file, or made and written there."""
+    if not file.exists():
+        figures = make()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(figures), encoding="utf-8")
+    figures = json.loads(file.read_text(encoding="utf-8"))
+    return [str(figure) for figure in figures]
+
+
+def retrieval_rows(
+    name: str,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    images: Sequence[CaptionedImage],
+    arguments: argparse.Namespace,
+) -> list[list[str]]:
+    """Exhaustive and two-stage retrieval, as far as the model and the arguments allow."""
+    if not checkpoint.network.config.sees_image:
+        return [[name, *["-"] * len(PAPER_RETRIEVAL)]]
+    rows = []
+    if not (checkpoint.heads and arguments.two_stage):
+        part = f"{checkpoint.fingerprint}-{images[0].split}-{len(images)}.json"
+        figures = kept(
+            arguments.runs / "figures" / part,
+            lambda: retrieval_row(checkpoint, dataset, images, exhaustive=True),
+        )
+        rows.append([f"{name}, exhaustive", *figures])
+    if checkpoint.heads:
+        figures = retrieval_row(checkpoint, dataset, images, exhaustive=False)
+        rows.append([f"{name}, two-stage", *figures])
+    return rows
 
 
 def both_tables(arguments: argparse.Namespace) -> str:
-    """The tables, with what they depend on; also in a file."""
+    """The tables, with what they depend on; also written to a file."""
     dataset = Dataset.load(arguments.data)
     images = dataset.split(arguments.split)[: arguments.limit]
-    told, found, notes = [[PAPER, *PAPER_GENERATION]], [[PAPER, *PAPER_RETRIEVAL]], []
+    generation, retrieval = [[PAPER, *PAPER_GENERATION]], [[PAPER, *PAPER_RETRIEVAL]]
+    notes = []
     for name, recipe in MODELS.items():
-        folder, checkpoint = checkpoint_of(recipe, dataset, arguments.runs)
-        rows, odd = generation_rows(name, folder, checkpoint, dataset, images)
-        told += rows
+        checkpoint = Checkpoint.load(model_of(recipe, dataset, arguments.runs))
+        rows, odd = generation_rows(name, checkpoint, dataset, images)
+        generation += rows
         notes += odd
-        if not checkpoint.model.config.sees_image:
-            found.append([name, *["-"] * len(PAPER_RETRIEVAL)])
-            continue
-        captions = EncodedCaptions.of(references_of(images), checkpoint.vocabulary)
-        features = load_features(dataset, checkpoint.encoder).of(images)
-        ranks = (folder / RANKING).exists()
-        if not (ranks and arguments.fast):
-            exact = exactly(checkpoint, dataset, images, arguments.precision, arguments.runs)
-            found.append(retrieval_row(f"{name}, exact", lambda *_, e=exact: e, captions, features))
-        if ranks:
-            fast = fast_ranking(Ranker.load(folder, checkpoint))
-            found.append(retrieval_row(f"{name}, fast", fast, captions, features))
+        retrieval += retrieval_rows(name, checkpoint, dataset, images, arguments)
     ways = [f"{way} {figure}" for way in DIRECTIONS.values() for figure in FIGURES.values()]
     count = sum(len(image.captions) for image in images)
     text = "\n".join([
-        table(["captions", *MEASURES.values()], told),
-        table(["retrieval", *ways], found),
+        table(["captions", *MEASURES.values()], generation),
+        table(["retrieval", *ways], retrieval),
         f"{arguments.split} of {arguments.data}: {len(images):,} images and {count:,} captions, "
         "all of them candidates.",
-        f"Exact likelihoods in {arguments.precision}, P(sentence) over {MARGINAL_IMAGES} images of "
-        "train; fast ones in float32.",
+        f"Exhaustive retrieval takes P(sentence) over {SAMPLED} images of train.",
         *dict.fromkeys(notes),
         TAGS.strip(),
         "",
     ])  # fmt: skip
     (arguments.runs / "paper_table.md").write_text(text, encoding="utf-8")
     return text
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="a dataset folder with its features extracted")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--split", default="dev")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--two-stage", action="store_true", help="no exhaustive retrieval by heads")
+    arguments = parser.parse_args()
+    try:
+        print(both_tables(arguments), end="")
+    except MRNNError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """COCO's size on one machine: 120,000 images and 600,000 captions, prepared, checked and trained.
 
 Everything is synthetic: tiny photos, random words, random features of 4,096 values. Each step runs
-in a process of its own and tells its seconds and its peak memory (ru_maxrss: pages of the feature
-file that lie in memory count, though the system may take them back at any time). Training runs with
-the features on disk and in memory, in turns, and is compared by seconds of the processor, which
-other programs disturb less. Run: python benchmarks/scale.py FOLDER
+in its own process, and its seconds and peak memory are printed (ru_maxrss, which includes pages of
+mapped files). Training runs with features on disk and in memory, in turns. Seconds of the processor
+are compared, which other programs disturb less. Run: python benchmarks/scale.py FOLDER
 """
 
 import argparse
@@ -50,7 +49,7 @@ def _letters(number: int) -> str:
 
 
 def make_features(data: Path) -> None:
-    """What `mrnn extract` would leave, a block of rows at a time."""
+    """Random features, written as `mrnn extract` does."""
     from mrnn.data.dataset import Dataset
     from mrnn.data.feature_manifest import Manifest
     from mrnn.data.feature_shard import UNKNOWN, Rows
@@ -82,7 +81,7 @@ def train_some(data: Path, out: Path, steps: int, *, in_memory: bool) -> dict[st
     from mrnn.training.recipe import load_recipe
     from mrnn.training.train import train
 
-    begin = time.perf_counter()  # what imports took is in the processor's seconds
+    begin = time.perf_counter()  # the processor's seconds include the imports
     if in_memory:
         take, held = FeatureStore.take, {}
 

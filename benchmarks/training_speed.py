@@ -1,10 +1,10 @@
-"""Words per second of training: the network beside a plain PyTorch loop, step by step in turns.
+"""Words per second of training: the network and a plain PyTorch loop, step by step in turns.
 
-Sizes are the paper's, with the default encoder's features and Flickr8K's vocabulary; words are
-random, sentence lengths like the real ones. On a machine that others use, let one thread run: then
-the processor's time is what counts. Run: make bench, or
-OMP_NUM_THREADS=1 python benchmarks/training_speed.py
-With --data FOLDER: the words per second of `mrnn train paper-lite` on that dataset, by itself.
+Sizes are the paper's, with EfficientNet-Lite 2's features and Flickr8K's vocabulary. Words are
+random; sentence lengths are like the real ones. On a shared machine run one thread, for then the
+processor's own time is measured:
+OMP_NUM_THREADS=1 python benchmarks/training_speed.py [--precision bfloat16]
+With --data FOLDER: the words per second of `mrnn train paper` on that dataset.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,16 +23,15 @@ from torch.nn import functional
 
 from mrnn.data.dataset import Dataset
 from mrnn.model.config import ModelConfig
-from mrnn.precision import faster_precision
 from mrnn.training.events import StepDone
-from mrnn.training.network import IGNORED, MRNN
+from mrnn.training.network import IGNORED, MRNN, sentence_loss
 from mrnn.training.recipe import load_recipe
 from mrnn.training.train import train
 
 CONFIG = ModelConfig(vocabulary_size=3490, image_size=1280, dropout=0.3)
 WARM_UP = 3
 CAPTIONS = 20_000
-"""Of a dataset that training goes on for; the first quarter warms up."""
+"""Of a dataset that is trained on; the first quarter warms up."""
 PARTS = {
     "matrix products": {"mm", "addmm", "addmm_"},
     "softmax": {"_softmax", "_log_softmax"},
@@ -40,22 +40,22 @@ PARTS = {
     "Adam": {"_fused_adam_"},
     "random numbers of dropout": {"random_", "ge_", "bernoulli_"},
 }
-"""What the library calls its operations."""
+"""The names of PyTorch's operations."""
 OF_WORD = 3 * (512 * CONFIG.vocabulary_size + 128 * 256 + 256 * 256 + 2 * 256 * 512)
 """Multiplications in products: the output layer, embeddings, U, V_w and V_r, and the gradients of
 each product's two sides."""
 OF_IMAGE = 2 * 512 * CONFIG.image_size
-"""Likewise; a feature needs no gradient."""
+"""Likewise for an image; a feature needs no gradient."""
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
 def clock() -> float:
-    """Seconds; of one thread the processor's own, which others on the machine disturb less."""
+    """Seconds; with one thread the processor's own, which other programs disturb less."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 class Plain(nn.Module):
-    """The same network as one would write it down: all logits at once, the library's loss."""
+    """The same network in plain PyTorch: all logits at once, and its own loss and dropout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,16 +63,16 @@ class Plain(nn.Module):
         self.dropout = nn.Dropout(CONFIG.dropout)
 
     def forward(self, words: Tensor, targets: Tensor, images: Tensor) -> Tensor:
-        """The same as `MRNN.loss`."""
+        """The same as `sentence_loss`."""
         net, drop = self.layers, self.dropout
         w = drop(net.embedding_2(net.embedding_1(words)))
-        state, states = net.begin(len(words)), []
+        state, states = net.initial_state(len(words)), []
         for t in range(words.shape[1]):
             state = functional.relu(functional.linear(state, net.recurrence.weight) + w[:, t])
             states.append(state)
         r = drop(torch.stack(states, 1))
-        seen = net.image_to_multimodal(drop(images))[:, None]
-        m = net.word_to_multimodal(w) + net.recurrent_to_multimodal(r) + seen
+        image = net.image_to_multimodal(drop(images))[:, None]
+        m = net.word_to_multimodal(w) + net.recurrent_to_multimodal(r) + image
         logits = net.output(drop(1.7159 * torch.tanh(2 / 3 * m)))
         counted = targets != IGNORED
         return functional.cross_entropy(logits[counted].float(), targets[counted], reduction="sum")
@@ -99,7 +99,7 @@ class Trained:
         self.optimizer = torch.optim.Adam(module.parameters(), fused=True)
 
     def step(self, batch: Batch) -> int:
-        """Loss, gradient, clipping, Adam; how many words."""
+        """Loss, gradient, clipping, Adam; gives the number of words."""
         start, count = clock(), int((batch[1] != IGNORED).sum())
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.low):
             nats = self.loss(*batch)
@@ -112,18 +112,18 @@ class Trained:
 
 
 class Race(NamedTuple):
-    """What rivals did in the seconds that each of them has counted."""
+    """What each rival did in its seconds."""
 
     words: int
     operations: int
-    """In the products of matrices of the network, for that many words and their images."""
+    """In matrix products, for that many words and their images."""
     peak: float
-    """Operations per second of large products, the median of one after each turn: what this
-    machine can do changes with what others do on it."""
+    """Operations per second of a large product, the median of one after each step: on a shared
+    machine it varies."""
 
 
 def race(rivals: Sequence[Trained], steps: int, size: int, precision: torch.dtype) -> Race:
-    """In turns on the same batches."""
+    """Train all rivals on the same batches, in turns."""
     words, peaks = 0, list[float]()
     for step, batch in enumerate(batches(steps + WARM_UP, size)):
         if step == WARM_UP:
@@ -137,12 +137,12 @@ def race(rivals: Sequence[Trained], steps: int, size: int, precision: torch.dtyp
 
 
 def operations(words: int, images: int) -> int:
-    """In products: a multiplication and a sum each."""
+    """In matrix products: a multiplication and a sum each."""
     return 2 * (words * OF_WORD + images * OF_IMAGE)
 
 
 def peak(precision: torch.dtype) -> float:
-    """Operations per second of one large product."""
+    """Operations per second of a large product."""
     matrix, result = torch.ones(2, 2048, 2048, dtype=precision)
     start = clock()
     torch.mm(matrix, matrix, out=result)
@@ -150,13 +150,12 @@ def peak(precision: torch.dtype) -> float:
 
 
 def of_training(data: Path, size: int, precision: torch.dtype) -> tuple[float, float, float]:
-    """Of `mrnn train`, all between two steps included: words and operations a second, and peak."""
-    settings = [f"training.batch_size={size}", "training.epochs=1"]
+    """Words and operations per second of `mrnn train` with all its overhead, and the peak."""
+    name = str(precision).removeprefix("torch.")
+    settings = [f"training.batch_size={size}", "training.epochs=1", f"training.precision={name}"]
     counted, seconds, peaks = list[int](), list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
-        events = train(
-            load_recipe("paper-lite", settings), Dataset.load(data), Path(folder) / "run"
-        )
+        events = train(load_recipe("paper", settings), Dataset.load(data), Path(folder) / "run")
         start = clock()
         for event in events:
             if isinstance(event, StepDone):
@@ -172,8 +171,8 @@ def of_training(data: Path, size: int, precision: torch.dtype) -> tuple[float, f
     return words / taken, speed, statistics.median(peaks[first:])
 
 
-def shares(trained: Trained, size: int) -> dict[str, float]:
-    """Where the time of some steps goes."""
+def time_fractions(trained: Trained, size: int) -> dict[str, float]:
+    """The fraction of time that each part of some steps takes."""
     with torch.profiler.profile() as profiler:
         for batch in batches(10, size):
             trained.step(batch)
@@ -182,18 +181,19 @@ def shares(trained: Trained, size: int) -> dict[str, float]:
         name = event.key.removeprefix("aten::")
         part = next((part for part, names in PARTS.items() if name in names), "all else")
         seconds[part] += event.self_cpu_time_total
-    return {part: share / sum(seconds.values()) for part, share in seconds.items()}
+    return {part: taken / sum(seconds.values()) for part, taken in seconds.items()}
 
 
 def main() -> None:
-    """The median of several runs counts."""
+    """Run the race several times, and print the median."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--data", type=Path, help="a dataset folder with Lite 2's features")
     arguments = parser.parse_args()
-    precision = faster_precision()
+    precision = arguments.precision
     if arguments.data:
         words, speed, most = of_training(
             arguments.data, arguments.batch_size, getattr(torch, precision)
@@ -204,27 +204,30 @@ def main() -> None:
             f"{most / 1e9:,.0f} GFLOP/s"
         )
         return
-    ratios, shares_of_peak = [], []
+    ratios, fractions_of_peak = [], []
     for _ in range(arguments.turns):
         torch.manual_seed(0)
         plain, ours, low = Plain(), MRNN(CONFIG), precision == "bfloat16"
-        rivals = slow, fast = Trained(plain, plain, low), Trained(ours, ours.loss, low)
+        rivals = slow, fast = (
+            Trained(plain, plain, low),
+            Trained(ours, partial(sentence_loss, ours), low),
+        )
         done = race(rivals, arguments.steps, arguments.batch_size, getattr(torch, precision))
         ratios.append(slow.seconds / fast.seconds)
-        shares_of_peak.append(done.operations / fast.seconds / done.peak)
+        fractions_of_peak.append(done.operations / fast.seconds / done.peak)
         print(
             f"plain {done.words / slow.seconds:7,.0f} words/s   "
             f"mrnn {done.words / fast.seconds:7,.0f}   ratio {ratios[-1]:.2f}   "
-            f"{shares_of_peak[-1]:.0%} of {done.peak / 1e9:,.0f} GFLOP/s"
+            f"{fractions_of_peak[-1]:.0%} of {done.peak / 1e9:,.0f} GFLOP/s"
         )
     print(
         f"{precision}, {torch.get_num_threads()} threads, batches of {arguments.batch_size}: "
-        f"median ratio {statistics.median(ratios):.2f}, {statistics.median(shares_of_peak):.0%} "
+        f"median ratio {statistics.median(ratios):.2f}, {statistics.median(fractions_of_peak):.0%} "
         "of the matrix peak"
     )
     for name, rival in zip(("plain", "mrnn"), rivals, strict=True):
-        parts = shares(rival, arguments.batch_size).items()
-        print(f"{name}: " + ", ".join(f"{part} {share:.0%}" for part, share in parts))
+        parts = time_fractions(rival, arguments.batch_size).items()
+        print(f"{name}: " + ", ".join(f"{part} {part_time:.0%}" for part, part_time in parts))
 
 
 if __name__ == "__main__":

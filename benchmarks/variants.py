@@ -1,9 +1,8 @@
-"""One table of the network's variants on Flickr8K dev, or on another dataset folder's.
+"""A table of the network's variants on the dev split of a dataset folder, as Flickr8K's.
 
 Run: python benchmarks/variants.py DATA [--epochs N] [--out FOLDER]
-Each variant is the recipe paper-lite with the settings below. A run that was interrupted goes on
-when the command is given again, and what is done is not trained again. The table goes to stdout
-and to FOLDER/variants.md.
+Each variant is the recipe paper with the settings below. Given again, the command resumes an
+interrupted run, and keeps what is done. The table goes to stdout and to FOLDER/variants.md.
 """
 
 import argparse
@@ -18,9 +17,9 @@ from mrnn.data.features import load_features
 from mrnn.errors import MRNNError
 from mrnn.evaluation.captions import score_generation
 from mrnn.evaluation.evaluate import generate, references_of
-from mrnn.training.events import EpochDone, RunFinished, RunStarted
+from mrnn.model.epochs import EpochDone, read_epochs
+from mrnn.training.events import RunFinished, RunStarted
 from mrnn.training.recipe import load_recipe
-from mrnn.training.resume import METRICS
 from mrnn.training.train import train
 
 VARIANTS = {
@@ -32,13 +31,13 @@ VARIANTS = {
     "4 x LSTM-1000": "recurrence=lstm recurrent_layers=4 recurrent_size=1000",
     "plain tanh": "multimodal_activation=tanh",
     "one embedding": "embedding_layers=1 embedding_size=256",
-    "transposed sharing": "shares_embedding=true",
+    "transposed weight sharing": "shares_embedding=true",
     "RNN-Base": "sees_image=false",
     "simple RNN": "network=simple-rnn recurrence=sigmoid embedding_layers=1 embedding_size=256 "
     "sees_image=false",
 }
 SHORTENED = {"4 x LSTM-1000": 2}
-"""The most epochs of variants that take too long."""
+"""Variants that take too long, with the most epochs of each."""
 COLUMNS = (
     "variant", "epochs", "parameters", "words/s", "train PPL", "PPL after 1", "after 3", "best PPL",
     "BLEU-4", "CIDEr-D",
@@ -46,11 +45,11 @@ COLUMNS = (
 
 
 def row_of(name: str, dataset: Dataset, epochs: int | None, folder: Path) -> list[str]:
-    """Train a variant, or what is left to train of it, and measure its best epoch."""
+    """Train a variant, or the rest of it, and measure its best epoch."""
     settings = [f"model.{setting}" for setting in VARIANTS[name].split()]
-    planned = load_recipe("paper-lite").training.epochs if epochs is None else epochs
+    planned = load_recipe("paper").training.epochs if epochs is None else epochs
     planned = min(planned, SHORTENED.get(name, planned))
-    recipe = load_recipe("paper-lite", [*settings, f"training.epochs={planned}"])
+    recipe = load_recipe("paper", [*settings, f"training.epochs={planned}"])
     parameters = 0
     for event in train(recipe, dataset, folder, resume=True):
         match event:
@@ -61,12 +60,11 @@ def row_of(name: str, dataset: Dataset, epochs: int | None, folder: Path) -> lis
                 print(f"  {event.epoch}: {event.dev_perplexity:.2f}", file=sys.stderr)
             case RunFinished():
                 best = event.best_perplexity
-    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
-    history = [EpochDone.model_validate_json(line) for line in lines]
-    captioner = Captioner.load(folder)
+    history = read_epochs(folder)
+    captioner = Captioner.for_features(folder)
     images = dataset.split("dev")
     features = load_features(dataset, captioner.checkpoint.encoder).of(images)
-    captions = generate(captioner, features, recipe.decoding)
+    captions = generate(captioner, features, recipe.decoding, recipe.reranking)
     scores = score_generation(captions, references_of(images))
     after = [f"{history[n - 1].dev_perplexity:.2f}" if n <= len(history) else "" for n in (1, 3)]
     return [
@@ -89,7 +87,7 @@ def table(rows: list[list[str]]) -> str:
 
 
 def main() -> None:
-    """A row a variant; each is kept in its folder when it is done."""
+    """Print a row a variant; a finished row is kept in the variant's folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="a dataset folder with its features extracted")
     parser.add_argument("--epochs", type=int, help="of each variant; the recipe's if left out")

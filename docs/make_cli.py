@@ -19,7 +19,8 @@ HEAD = """\
 <!-- Written by docs/make_cli.py from the --help of each command; change the texts in
 src/mrnn/cli/, then run it again. -->
 
-Results go to stdout; progress and messages go to stderr, and progress is drawn only in a terminal.
+Results go to stdout; progress and messages go to stderr. Progress is a bar in a terminal, and
+elsewhere a line every half minute.
 
 | exit code | meaning |
 |---|---|

@@ -4,8 +4,10 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 import typer.main
@@ -13,31 +15,38 @@ from PIL import Image
 
 import mrnn
 from mrnn.captioning.caption_writer import CSV_COLUMNS
+from mrnn.captioning.consensus import ConsensusOptions
 from mrnn.captioning.results import Caption, ImageCaptions, Word
 from mrnn.cli import app
 from mrnn.evaluation.captions import GenerationScores
 from mrnn.evaluation.evaluate import EvaluationReport
 from mrnn.evaluation.retrieval import RetrievalScores
-from mrnn.model.checkpoint import DEFAULT_MODEL, WEIGHTS, CheckpointConfig
-from mrnn.model.config import DecodingOptions, EncoderIdentity
+from mrnn.model.config import (
+    CheckpointConfig,
+    DecodingOptions,
+    EncoderIdentity,
+    RerankingOptions,
+)
+from mrnn.model.epochs import EpochDone
 from mrnn.retrieval.index import IndexConfig
 from mrnn.retrieval.search import SearchResult
-from mrnn.training.events import EpochDone
+from tests.conftest import COLOURS
 from tests.example_photos import ASTRONAUT
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 SOURCE = ROOT / "src" / "mrnn"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
-SHIPPED = "Captioner.load()"  # a block with this needs the model that ships
+CARD = SOURCE / "models" / "flickr8k" / "MODEL_CARD.md"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", CARD, *sorted(DOCS.rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+) ?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OUTPUT = re.compile(r"\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PHOTO = re.compile(r"""["']([\w./-]+\.(?:jpg|jpeg|png))["']""")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def blocks(language):
     """Every block in a language, named by its page and line: the line, what follows the name of
-    the language, and the code.
+    the language, the code, and the block of text that follows at once, which is its output.
     """
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -45,7 +54,8 @@ def blocks(language):
             if match[1] == language:
                 line = text.count("\n", 0, match.start(3)) + 1
                 name = f"{page.relative_to(ROOT)}:{line}"
-                yield pytest.param(line, match[2], match[3], id=name)
+                output = OUTPUT.match(text, match.end())
+                yield pytest.param(line, match[2], match[3], output and output[1], id=name)
 
 
 def commands():
@@ -60,33 +70,70 @@ def commands():
 
 
 @pytest.fixture
-def example_folder(tmp_path, monkeypatch, model_with_heads):
-    """A folder with what examples may name: photo.jpg, photos/ and a trained model, runs/walls."""
+def example_folder(tmp_path, monkeypatch):
+    """A working folder with what examples may name: photo.jpg, photos/ and examples/."""
     with Image.open(ASTRONAUT) as image:
         astronaut = image.resize((128, 128))
     for name in ("photo.jpg", "photos/one.jpg", "photos/two.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         astronaut.save(tmp_path / name)
-    (tmp_path / "runs").mkdir()
-    model_with_heads.rename(tmp_path / "runs" / "walls")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     return astronaut
 
 
-@pytest.mark.parametrize(("line", "_", "code"), list(blocks("python")))
-def test_python_blocks_run(line, _, code, example_folder, request):
-    if SHIPPED in code and not (DEFAULT_MODEL / WEIGHTS).exists():
-        pytest.skip(f"needs the model that ships, and {DEFAULT_MODEL / WEIGHTS} is not there")
+def outputs():
+    """Every block of one mrnn command whose output follows, on the example photos or on walls."""
+    for block in blocks("sh"):
+        _, _, code, output = block.values
+        words = shlex.split(code.replace("\\\n", " "), comments=True)
+        shown = words[1] in ("prepare", "check", "extract") or words[2:3] == ["examples/stairs.jpg"]
+        if output and words[0] == "mrnn" and "mrnn" not in words[1:] and shown:
+            yield pytest.param(words[1:], output, id=f"{block.id} {words[1]}")
+
+
+@pytest.mark.parametrize(("line", "_", "code", "output"), list(blocks("python")))
+def test_python_blocks_run(line, _, code, output, example_folder, request, capsys):
+    if "runs/walls" in code:
+        Path("runs").mkdir()
+        request.getfixturevalue("model_with_heads").rename("runs/walls")
     for name in PHOTO.findall(code):
-        if not Path(name).is_absolute():
+        if not Path(name).exists():
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             example_folder.save(name)
     page = request.node.callspec.id.rpartition(":")[0]
     exec(compile("\n" * (line - 1) + code, str(ROOT / page), "exec"), {"__name__": "__main__"})
+    if output:
+        assert capsys.readouterr().out == output
 
 
-@pytest.mark.parametrize(("line", "file", "code"), list(blocks("py")))
-def test_quoted_lines_are_in_their_file(line, file, code):
+@pytest.fixture
+def walls(example_folder):
+    """The toy set of the page on training: 33 pictures in one colour each."""
+    generator = np.random.default_rng(0)
+    captions = []
+    Path("sources/walls").mkdir(parents=True)
+    for split, count in (("train", 24), ("dev", 6), ("test", 3)):
+        names = [f"{split}{place:02}.jpg" for place in range(count)]
+        Path(f"sources/walls/walls.{split}Images.txt").write_text("\n".join(names))
+        for place, name in enumerate(names):
+            colour, centre = list(COLOURS.items())[place % 3]
+            noise = generator.integers(-25, 25, (120, 160, 3))
+            pixels = (np.array(centre) + noise).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(Path("photos", name))
+            captions += [f"{name}#0\tA {colour} wall .", f"{name}#1\tThe wall is {colour} ."]
+    Path("sources/walls/walls.token.txt").write_text("\n".join(captions))
+
+
+@pytest.mark.parametrize(("arguments", "output"), list(outputs()))
+def test_commands_print_what_the_page_says(arguments, output, walls, mrnn):
+    if arguments[0] in ("check", "extract"):
+        mrnn(*shlex.split("prepare flickr sources/walls --images photos --out data/walls"))
+    assert mrnn(*arguments)[:2] == (0, output)
+
+
+@pytest.mark.parametrize(("line", "file", "code", "_"), list(blocks("py")))
+def test_quoted_lines_are_in_their_file(line, file, code, _):
     source = (ROOT / file).read_text(encoding="utf-8")
     whole, quoted = ([text.strip() for text in part.splitlines()] for part in (source, code))
     assert any(whole[i : i + len(quoted)] == quoted for i in range(len(whole))), (
@@ -129,11 +176,14 @@ def test_every_public_name_is_in_the_reference():
     ("page", "model"),
     [
         ("api.md", DecodingOptions),
+        ("api.md", RerankingOptions),
+        ("api.md", ConsensusOptions),
         ("api.md", ImageCaptions),
         ("api.md", Caption),
         ("api.md", Word),
         ("file-formats.md", CheckpointConfig),
         ("file-formats.md", DecodingOptions),
+        ("file-formats.md", RerankingOptions),
         ("file-formats.md", EncoderIdentity),
         ("file-formats.md", EpochDone),
         ("file-formats.md", EvaluationReport),

@@ -3,8 +3,8 @@
 MRNNError
 ├── ImageError         a photo cannot be read
 ├── DataError          a caption file, a dataset folder or a feature file is wrong
-├── CheckpointError    a trained model cannot be loaded, or does not fit what it is used with
-├── MeasureError       an optional measure cannot be taken on this computer
+├── CheckpointError    a trained model cannot be loaded, or does not suit what it is used with
+├── MeasureError       an optional measure cannot run on this computer
 ├── MissingExtraError  a command needs an extra that is not installed
 ├── OptionsError       an option or a recipe has an unknown key or an impossible value
 └── TrainingError      a training run cannot go on
@@ -26,11 +26,11 @@ class DataError(MRNNError):
 
 
 class CheckpointError(MRNNError):
-    """A trained model cannot be loaded, or does not fit what it is used with."""
+    """A trained model cannot be loaded, or does not suit what it is used with."""
 
 
 class MeasureError(MRNNError):
-    """An optional measure cannot be taken on this computer."""
+    """An optional measure cannot run on this computer."""
 
 
 class MissingExtraError(MRNNError):

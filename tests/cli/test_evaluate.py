@@ -36,7 +36,7 @@ def test_people_read_what_each_figure_depends_on(evaluate):
         r"captions of people: \d+ words, of which \d+ are not among the model's \d+",
         r" +c1   95 % interval    depends on",
         r"captions of the model: beam_size 3, .*similarity_weight 2\.0, "
-        r"predicted_cider_weight 0\.5, re-ranked by consensus "
+        r"predicted_cider_weight 0\.5, reranked by consensus "
         r"\(self; by cider, 10 hypotheses, model_weight 0\.5\)",
         r"candidates: 6 images, 6 sentences; equal scores by index; an image's first.*",
         r"two-stage retrieval: likelihoods of 15 candidates a query; P\(sentence\) over 5 near .*",
@@ -149,7 +149,7 @@ def test_without_a_train_split_exhaustive_retrieval_takes_the_models_photos(eval
 def test_a_model_that_sees_no_image_retrieves_none(evaluate, vocabulary, colour_encoder, tmp_path):
     trained_model(vocabulary, colour_encoder, sees_image=False).save(tmp_path / "blind")
     code, out, err = evaluate("--exhaustive", "--json", model="blind")
-    problem = "This model sees no image, so it cannot tell images apart"
+    problem = "This model takes no images, so it cannot rank them"
     assert (code, json.loads(out)["retrieval"]) == (0, None)
     assert f"Note: retrieval: {problem}\n" in err
     assert evaluate("--task", "retrieval", model="blind") == (1, "", f"mrnn: {problem}\n")

@@ -81,7 +81,7 @@ def test_every_kind_makes_a_dataset(arguments, tmp_path):
 @pytest.mark.parametrize(("sentences", "captions"), [((), 3), (("split",), 3), (("joined",), 2)])
 def test_iapr_at_random(sentences, captions):
     option = ("--sentences", *sentences) if sentences else ()
-    result = prepare("iapr", "iapr", "--shares", "1", "0", "0", *option)
+    result = prepare("iapr", "iapr", "--fractions", "1", "0", "0", *option)
     assert result.stdout == f"train: 2 images, {captions} captions\n"
 
 
@@ -91,7 +91,7 @@ def test_what_is_left_out_is_told():
     assert "1 images without captions are left out\n" in prepare("karpathy", "dataset.json").stderr
     random = prepare("flickr", "flickr")
     assert random.stdout.count(": 1 images") == 3
-    assert "The source has no splits: train, dev and test are drawn at random\n" in random.stderr
+    assert "The source has no splits: train, dev and test are chosen at random\n" in random.stderr
     assert (
         prepare("flickr", "flickr", "--seed", "1").stderr == "Wrote data. Next: mrnn check data\n"
     )
@@ -155,7 +155,7 @@ def test_dataset_folders_are_joined(tmp_path):
     (tmp_path / "more/d.txt").write_text("A kitchen\n")
     for arguments in (
         ("karpathy", "dataset.json", "--images", "photos", "--out", "one"),
-        ("folder", "more", "--images", "more", "--out", "two", "--shares", "1", "0", "0"),
+        ("folder", "more", "--images", "more", "--out", "two", "--fractions", "1", "0", "0"),
         ("datasets", "one", "two", "--out", "both"),
     ):
         result = CliRunner().invoke(app, ("prepare", *arguments))

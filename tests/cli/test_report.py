@@ -48,7 +48,7 @@ def test_captions_are_reranked_as_asked(report, tmp_path):
         pages[source] = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "consensus" not in pages["none"]
     for source in ("self", "data"):
-        assert f"re-ranked by consensus ({source}; by cider, 10 hypotheses" in pages[source]
+        assert f"reranked by consensus ({source}; by cider, 10 hypotheses" in pages[source]
         assert pages[source].count("<article>") == 6
     assert '<th scope="row">novel</th>' in pages["self"]
 

@@ -20,3 +20,12 @@ def test_what_is_printed_beside_a_bar_goes_to_stdout(monkeypatch):
         assert "Captioning" in err.getvalue()
         where = err if out.isatty() else out  # a screen shows both
         assert f"{line}\n" in where.getvalue()
+
+
+def test_where_there_is_no_terminal_a_line_is_told_now_and_then(monkeypatch, capsys):
+    seconds = iter([0, 10, 29, 31, 60, 61, 62])
+    monkeypatch.setattr("time.monotonic", lambda: next(seconds))
+    with progress("Extracting", 1_206) as advance:
+        for _ in range(6):
+            advance(201)
+    assert capsys.readouterr().err == "Extracting: 603 of 1,206\nExtracting: 1,005 of 1,206\n"

@@ -10,8 +10,15 @@ def test_heads_are_trained_beside_the_network(mrnn, model, dataset):
     before = (model / "model.safetensors").read_bytes()
     arguments = ("train-heads", model, "--data", dataset, "--steps", "5")
     code, out, err = mrnn(*arguments)
-    assert (code, err) == (0, "")
-    told = r"a unit of similarity counts \d+ nats for images, \d+ for sentences\n"
+    assert code == 0
+    assert err.splitlines() == [
+        "Training heads: 3 x 5 steps",
+        f"Next: mrnn evaluate {model} --data {dataset} --split dev",
+    ]
+    told = (
+        r"retrieval weights \d+ \(sentence to image\) and \d+ \(image to sentence\) nats per unit "
+        r"of similarity\n"
+    )
     assert re.fullmatch(re.escape(f"{model}/heads.safetensors: ") + told, out)
     heads = (model / "heads.safetensors").read_bytes()
     assert Checkpoint.load(model).heads is not None

@@ -145,7 +145,7 @@ def test_rows_of_other_photos_are_told_about(walls, tmp_path):
     (tmp_path / "ids.txt").write_text("c\nx\na\ny\nb\n")
     np.save(tmp_path / "f.npy", matrix_of(5, 2))
     features, _, note = taken(walls, tmp_path / "f.npy", tmp_path / "ids.txt")
-    assert note == f"2 rows are of no photo in {walls.folder}, as x"
+    assert note == f"2 rows belong to no photo of {walls.folder}, as x"
     assert features.tolist() == matrix_of(5, 2)[[2, 4, 0]].astype(np.float16).tolist()
 
 

@@ -62,7 +62,7 @@ def test_a_whole_name_comes_before_a_short_one(tmp_path):
     [
         ("z.jpg", r"dev:2: z\.jpg has no captions in the source"),
         ("a", r"dev:2: a may be x/a\.jpg and y/a\.jpg; write the whole name"),
-        ("b.jpg", r"dev:2: b\.jpg stands in .*dev already"),
+        ("b.jpg", r"dev:2: b\.jpg is in .*dev already"),
     ],
 )
 def test_a_bad_line_of_a_list_is_named(tmp_path, line, problem):
@@ -84,12 +84,12 @@ def test_the_order_of_images_does_not_matter(names, seed, random):
 
 
 @given(names, st.floats(0.1, 10), st.floats(0, 1), st.floats(0, 1))
-def test_each_image_goes_to_one_split_by_its_share(names, train, dev, test):
-    shares = (train, dev, test)
+def test_each_image_goes_to_one_split_by_its_fraction(names, train, dev, test):
+    fractions = (train, dev, test)
     try:
-        divided = split_at_random(named(*names), shares)
+        divided = split_at_random(named(*names), fractions)
     except DataError:
-        assert len(names) * shares[0] / sum(shares) <= 3
+        assert len(names) * fractions[0] / sum(fractions) <= 3
         return
     assert sorted(image.name for image in divided) == sorted(names)
     assert [image.split for image in divided] == sorted(
@@ -97,10 +97,10 @@ def test_each_image_goes_to_one_split_by_its_share(names, train, dev, test):
     )
     count = Counter(image.split for image in divided)
     assert count["train"] > 0
-    for split, share in zip(("dev", "test"), shares[1:], strict=True):
-        exact = len(names) * share / sum(shares)
+    for split, fraction in zip(("dev", "test"), fractions[1:], strict=True):
+        exact = len(names) * fraction / sum(fractions)
         assert abs(count[split] - exact) <= (0.5 if exact >= 1 else 1)
-        assert (count[split] > 0) == (share > 0)
+        assert (count[split] > 0) == (fraction > 0)
 
 
 def test_seeds_differ_and_the_split_of_a_seed_stays():
@@ -116,12 +116,12 @@ def test_seeds_differ_and_the_split_of_a_seed_stays():
 
 
 @pytest.mark.parametrize(
-    "shares",
+    "fractions",
     [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, float("nan"), 0.0), (1.0, 2.0), (9e999,) * 3],
 )
-def test_impossible_shares(shares):
-    with pytest.raises(OptionsError, match=r"^shares .*: expected those of train, dev and test"):
-        split_at_random(named("a", "b", "c"), shares)
+def test_impossible_fractions(fractions):
+    with pytest.raises(OptionsError, match=r"^--fractions .*: expected those of train, dev"):
+        split_at_random(named("a", "b", "c"), fractions)
 
 
 def test_too_few_images():
@@ -154,12 +154,12 @@ def test_a_source_without_splits_is_split_at_random():
     assert divided == split_at_random(images[:-1])
     assert notes == [
         "1 images without captions are left out",
-        "The source has no splits: train, dev and test are drawn at random",
+        "The source has no splits: train, dev and test are chosen at random",
     ]
 
 
 @pytest.mark.parametrize(
-    "wish", [{"shares": (2.0, 1.0, 1.0)}, {"seed": 0}, {"shares": (2.0, 1.0, 1.0), "seed": 1}]
+    "wish", [{"fractions": (2.0, 1.0, 1.0)}, {"seed": 0}, {"fractions": (2.0, 1.0, 1.0), "seed": 1}]
 )
 def test_a_random_split_that_is_asked_for_goes_before_the_source(wish):
     images = [captioned(name, "dev") for name in "abcdefgh"]
@@ -182,9 +182,9 @@ def test_what_is_not_a_split_list(text):
         divide(named("a"), lists=[text])
 
 
-@pytest.mark.parametrize("wish", [{"shares": (1.0, 1.0, 1.0)}, {"seed": 0}])
+@pytest.mark.parametrize("wish", [{"fractions": (1.0, 1.0, 1.0)}, {"seed": 0}])
 def test_lists_and_a_random_split(wish):
-    with pytest.raises(OptionsError, match="split lists leave nothing to shares and seed"):
+    with pytest.raises(OptionsError, match="--split-list leaves nothing for --fractions"):
         divide(named("a"), lists=["dev=list"], **wish)
 
 

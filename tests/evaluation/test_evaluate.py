@@ -141,7 +141,7 @@ def test_decoding_is_described():
     assert describe_decoding(settings) == plain
     settings |= Consensus().settings(12, reranked=True)
     assert describe_decoding(settings) == (
-        f"{plain}, re-ranked by consensus (self; by cider, 12 hypotheses, model_weight 0.5)"
+        f"{plain}, reranked by consensus (self; by cider, 12 hypotheses, model_weight 0.5)"
     )
 
 

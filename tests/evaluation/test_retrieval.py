@@ -134,7 +134,7 @@ def test_what_is_needed_is_refused_without(network, split, monkeypatch):
         evaluate_retrieval(network, *split)
     blind = network.config.model_copy(update={"sees_image": False})
     monkeypatch.setattr(network, "config", blind)
-    with pytest.raises(CheckpointError, match=r"^This model sees no image, so it cannot tell"):
+    with pytest.raises(CheckpointError, match=r"^This model takes no images, so it cannot rank"):
         evaluate_retrieval(network, *split)
 
 

@@ -30,6 +30,24 @@ def test_an_identity_in_words():
     assert (imported.imported, IDENTITY.imported) == (True, False)
 
 
+def test_joined_encoders_in_words():
+    joined = EncoderIdentity(
+        name="a@320+b@352", layer="pooled+pooled", resize_mode="squash", size=352,
+        feature_size=9, weights="0123456789abcdef+fedcba9876543210",
+    )  # fmt: skip
+    assert str(joined) == "a@320+b@352 (pooled, squash, 352 px, weights 01234567+fedcba98)"
+
+
+@pytest.mark.parametrize("mode", ["ten-crop", None])
+def test_an_identity_of_many_encoders_is_shortened(mode):
+    many = {name: "+".join(f"{name}{i:016}" for i in range(20)) for name in ("name", "weights")}
+    layers = "+".join(f"layer{i}" for i in range(20))
+    identity = EncoderIdentity(resize_mode=mode, size=999, feature_size=9, layer=layers, **many)
+    assert len(str(identity)) <= 200
+    others = [{name: value[::-1]} for name, value in many.items()]
+    assert all(len(identity.difference(identity.model_copy(update=o))) <= 180 for o in others)
+
+
 @pytest.mark.parametrize(("mode", "side"), [("crop", 224), ("pad-flip", 224), ("ten-crop", 256)])
 def test_the_least_side_of_a_photo(mode, side):
     assert IDENTITY.model_copy(update={"resize_mode": mode}).least_side == side

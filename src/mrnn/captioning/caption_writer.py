@@ -31,9 +31,9 @@ class CaptionFile:
     """A .jsonl or .csv file that grows by a photo at a time, and goes on where it stopped.
 
     .jsonl has a line a photo, .csv a row a caption (or one with the error). Each photo is written
-    at once. What an interruption cut in the middle, and photos that failed, are taken out of a
-    file that is there, to be done again; so is the last photo of a .csv with less than `n_best`
-    rows, since nothing tells a photo with few captions from one that was cut between two rows.
+    at once. Photos that failed or were cut by an interruption are removed from an existing file and
+    done again; so is the last photo of a .csv with less than `n_best`
+    rows, which may have been cut between two rows.
     """
 
     def __init__(self, path: Path, n_best: int = 1) -> None:
@@ -102,7 +102,7 @@ class Sidecars:
         self.written, self.kept, self.failed = 0, 0, 0
 
     def left_to_do(self, photos: Sequence[Path]) -> list[Path]:
-        """Those but for photos whose text is there and stays, which count as kept."""
+        """The photos without a text; others count as kept."""
         left = [photo for photo in photos if not self._stays(photo)]
         self.kept += len(photos) - len(left)
         return left
@@ -113,7 +113,7 @@ class Sidecars:
         return there and not self._overwrite and self._owners[stem] == photo
 
     def write(self, photo: Path, result: ImageCaptions) -> None:
-        """A text that is there stays, if it is not to be replaced. Raises OSError."""
+        """An existing text stays, unless it is to be replaced. Raises OSError."""
         owner, text = self._owners[_stem(photo)], Path(f"{_stem(photo)}.txt")
         try:
             if owner != photo:
@@ -128,7 +128,7 @@ class Sidecars:
         self.written += 1
 
     def summary(self) -> list[str]:
-        """What became of all, a line each."""
+        """How many texts were written, kept and so on, a line each."""
         told = {
             "written": self.written,
             "there already and stay; --overwrite replaces them": self.kept,
@@ -142,7 +142,7 @@ def _stem(photo: Path) -> str:
 
 
 def coco_ids(names: Sequence[str]) -> list[int]:
-    """The ids that the COCO server knows images by, e.g. 42 of COCO_val2014_000000000042.jpg.
+    """The image ids of the COCO server, e.g. 42 of COCO_val2014_000000000042.jpg.
 
     Raises DataError for a name without one, and for two names of one image.
     """

@@ -1,4 +1,4 @@
-"""Photos in, captions out; what the command line and the evaluation use too.
+"""Photos in, captions out; also used by the command line and the evaluation.
 
 Letters: N photos, F image feature, M multimodal.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mrnn.captioning.consensus import Consensus, ConsensusOptions
 
 ROWS = 200
-"""Hypotheses that go through the network together, of several photos where beams are small."""
+"""Hypotheses that go through the network together; with small beams, of several photos."""
 LEAST_BATCH, LARGEST_BATCH = 16, 64
 """Photos that are captioned together."""
 RESCORED = 10
@@ -49,7 +49,7 @@ class Captioner:
         encoder: ImageEncoder | None = None,
         consensus: "Consensus | None" = None,
     ) -> None:
-        """Without an encoder it captions features alone."""
+        """Without an encoder it captions only features."""
         if encoder and (difference := checkpoint.encoder.difference(encoder.identity)):
             raise CheckpointError(
                 f"This encoder is not the one that the model was trained with ({difference}); give "
@@ -68,12 +68,11 @@ class Captioner:
     ) -> "Captioner":
         """The model in a run's folder, or the one that ships in the package.
 
-        With `consensus` captions are re-ranked: by each other for "self", or by the captions of
-        similar photos in the train split of a dataset folder. `encoder_file` is the model's
-        encoder, if that does not ship with the package. Raises CheckpointError, and DataError for
-        the dataset folder.
+        `consensus` reranks captions: "self" by each other, a dataset folder by the captions of
+        similar photos in its train split. `encoder_file` is the model's encoder, if that does not
+        ship with the package. Raises CheckpointError, and DataError for a dataset folder.
         """
-        loaded = cls.for_features(model, consensus, consensus_options)
+        loaded = cls.for_features(model, consensus, consensus_options=consensus_options)
         if loaded.checkpoint.encoder.imported:
             return loaded
         file = Path(encoder_file) if encoder_file else None
@@ -84,9 +83,10 @@ class Captioner:
         cls,
         model: str | Path = DEFAULT_MODEL,
         consensus: str | Path | None = None,
+        *,
         consensus_options: "ConsensusOptions | None" = None,
     ) -> "Captioner":
-        """As `load`, without the encoder: for photos whose features are at hand."""
+        """As `load`, without the encoder: for features that you have already."""
         checkpoint = Checkpoint.load(Path(model))
         if consensus is None:
             if consensus_options is not None:
@@ -94,12 +94,11 @@ class Captioner:
             return cls(checkpoint)
         from mrnn.captioning.consensus import Consensus  # datasets are for this alone
 
-        others = Consensus.load(consensus, checkpoint, consensus_options)
-        return cls(checkpoint, consensus=others)
+        return cls(checkpoint, consensus=Consensus.load(consensus, checkpoint, consensus_options))
 
     @property
     def encoder(self) -> ImageEncoder:
-        """What makes features of photos. Raises CheckpointError if there is none."""
+        """The image encoder. Raises CheckpointError if there is none."""
         if self._encoder is None:
             raise CheckpointError(
                 f"There is no encoder for photos: the model takes features of "
@@ -160,9 +159,9 @@ class Captioner:
         *,
         keys: Sequence[int] | None = None,
     ) -> list[tuple[Caption, ...]]:
-        """Captions of photos whose features are at hand.
+        """Captions of photos by their features.
 
-        `keys` tell photos apart when captions are sampled; by default their features do. Raises
+        `keys`, a number a photo, seed sampled captions; by default the features do. Raises
         OptionsError for a word in the options that the model does not know, DataError for features
         that are not its encoder's.
         """
@@ -193,7 +192,7 @@ class Captioner:
         return RerankingOptions()
 
     def ignored(self, decoding: DecodingOptions, reranking: RerankingOptions) -> dict[str, str]:
-        """Why a weight takes no effect, for each that is set in vain."""
+        """Why a weight is ignored, for each weight that is."""
         idle = reranking.weights.keys() - self.applied(decoding, reranking).weights.keys()
         why = NO_CHOICE if self.checkpoint.heads else NO_HEADS
         return dict.fromkeys(sorted(idle, reverse=True), why)
@@ -201,7 +200,7 @@ class Captioner:
     def search_options(
         self, decoding: DecodingOptions, reranking: RerankingOptions
     ) -> DecodingOptions:
-        """The same, with as many hypotheses as are put in order afterwards."""
+        """The same, with `n_best` the number of hypotheses that are reranked."""
         counts = [decoding.n_best]
         if self.consensus is not None:
             counts.append(self.consensus.options.hypotheses)
@@ -210,7 +209,7 @@ class Captioner:
         return decoding.model_copy(update={"n_best": max(counts)})
 
     def _search_is_int8(self, reranking: RerankingOptions) -> bool:
-        """Whether reranking puts right what the search, quick and approximate, finds."""
+        """Whether the search may be int8: exact scores then rerank its hypotheses."""
         return (
             self.consensus is None
             and bool(reranking.weights)
@@ -352,7 +351,7 @@ def _check_features(features: Float[np.ndarray, "N F"], encoder: EncoderIdentity
 
 
 def photos_at_once(decoding: DecodingOptions) -> int:
-    """So many that about `ROWS` hypotheses go through the network together."""
+    """Photos per batch: about `ROWS` hypotheses go through the network together."""
     if decoding.temperature:
         return max(1, ROWS // decoding.n_best)
     banks = len(decoding.force_words) + 1
@@ -360,7 +359,7 @@ def photos_at_once(decoding: DecodingOptions) -> int:
 
 
 def image_name(source: ImageSource) -> str:
-    """What a result calls its photo: the path, fit for UTF-8, or what kind of object it was."""
+    """The name of a photo in its result: the path, as valid UTF-8, or the type of the object."""
     if isinstance(source, str | Path):
         return utf8(str(source))
     return f"<{type(source).__name__}>"

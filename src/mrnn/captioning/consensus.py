@@ -1,10 +1,10 @@
-"""Re-ranking by consensus: the hypothesis that is most like what people said of similar photos.
+"""Consensus reranking: the hypothesis most like the captions of similar photos.
 
 Each hypothesis of a photo is compared with all captions of its nearest training photos, and scores
 the mean of its highest similarities. Without training photos, each is compared with the others.
 
 Letters: N photos, F image feature, S hypotheses of a photo, R captions that they are compared with.
-Source: Mao et al., "Deep Captioning with Multimodal Recurrent Neural Networks", on re-ranking.
+Source: Mao et al., "Deep Captioning with Multimodal Recurrent Neural Networks", on reranking.
 """
 
 from collections import Counter
@@ -29,14 +29,14 @@ from mrnn.shapes import Float, Int
 SELF = "self"
 REFERENCES = {"cider": 125, "bleu": 175}
 SELF_SETTINGS = ("by", "hypotheses", "model_weight")
-"""The settings that count without training captions."""
+"""The settings that take effect without training captions."""
 
 Sentences = Sequence[Sequence[str]]
 """As lists of words."""
 
 
 class ConsensusOptions(BaseModel):
-    """How hypotheses are re-ranked."""
+    """How hypotheses are reranked by consensus."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,12 +51,13 @@ class ConsensusOptions(BaseModel):
     V_I I, or in the joint embedding. None: joint for a model with heads, raw for others."""
     distance: Distance = "cosine"
     hypotheses: int = Field(default=10, ge=1, le=1000)
-    """Found for each photo, at least, before they are re-ranked."""
+    """Least number of hypotheses of each photo that are reranked."""
     model_weight: float = Field(default=0.5, ge=0, le=1000)
-    """Of log-likelihood and predicted CIDEr beside consensus, where reranking takes effect: they
-    ask the model what consensus asks the captions of similar photos."""
+    """Weight of log-likelihood and predicted CIDEr beside consensus, if the model reranks: both
+    estimate what consensus measures."""
     bleu_weight: float = Field(default=3.0, ge=0, le=1000)
-    """Of the mean sentence BLEU beside CIDEr-D with training captions, likewise."""
+    """Weight of the mean sentence BLEU beside CIDEr-D, if the model reranks with training
+    captions."""
 
     @property
     def counted(self) -> int:
@@ -86,7 +87,7 @@ class ConsensusScores:
 
 
 class TrainingCaptions:
-    """Captions of training photos, ready to be compared with."""
+    """Captions of training photos, indexed for comparison."""
 
     def __init__(self, images: Sequence[CaptionedImage]) -> None:
         self.images = tuple(images)
@@ -99,7 +100,7 @@ class TrainingCaptions:
         self._copies = Counter(tuple(sentence) for each in words for sentence in each)
 
     def copies(self, words: Sequence[str]) -> int:
-        """How many captions have just these words."""
+        """How many captions have exactly these words."""
         return self._copies[tuple(words)]
 
     def shortage(self, options: ConsensusOptions) -> list[str]:
@@ -168,7 +169,7 @@ def rerank_results(scores: Float[np.ndarray, " S"], sentences: Sentences) -> lis
 
 
 class Consensus:
-    """What a captioner re-ranks by: the captions of training photos, or the hypotheses alone."""
+    """Consensus of a captioner: with the captions of training photos, or among the hypotheses."""
 
     def __init__(
         self,
@@ -187,7 +188,9 @@ class Consensus:
         checkpoint: Checkpoint,
         options: ConsensusOptions | None = None,
     ) -> "Consensus":
-        """By each other for "self"; else by the train split of a dataset folder. Raises DataError.
+        """Of a source: "self", or a dataset folder, whose train split is compared with.
+
+        Raises DataError.
 
         Its features must be those of the checkpoint's encoder.
         """
@@ -201,19 +204,20 @@ class Consensus:
         return cls(options, (captions, space), source=str(source))
 
     def settings(self, hypotheses: int, *, reranked: bool) -> dict[str, str | int | float]:
-        """For a report: what so many hypotheses are re-ranked by, with reranking scores or not."""
+        """The settings for a report of so many hypotheses, with reranking scores or without."""
         options = self.options.model_dump()
         options |= {"references": self.options.counted, "hypotheses": hypotheses}
         if not reranked:
             options |= {"model_weight": 0.0, "bleu_weight": 0.0}
         if self.options.by == "bleu":
             options["bleu_weight"] = 0.0
-        told = options if self._training else {name: options[name] for name in SELF_SETTINGS}
-        return {"consensus": self.source} | {f"consensus_{key}": told[key] for key in told}
+        if not self._training:
+            options = {name: options[name] for name in SELF_SETTINGS}
+        return {"consensus": self.source} | {f"consensus_{key}": options[key] for key in options}
 
     @property
     def notes(self) -> list[str]:
-        """What is odd about it, a line each."""
+        """Notes for people."""
         return self._training[0].shortage(self.options) if self._training else []
 
     def rank(
@@ -222,7 +226,7 @@ class Consensus:
         features: Float[np.ndarray, "N F"],
         reranking_scores: Sequence[Float[np.ndarray, " _"]] | None = None,
     ) -> list[list[RerankResult]]:
-        """For each photo its hypotheses, best first. No photo changes what another gets.
+        """For each photo its hypotheses, best first; each photo is ranked by itself.
 
         Reranking scores are added to those of consensus; sentence BLEU then counts beside CIDEr-D.
         """
@@ -259,7 +263,7 @@ def feature_space(
     checkpoint: Checkpoint,
     options: ConsensusOptions,
 ) -> FeatureSpace:
-    """Of these images' features; a model that sees no image refines none."""
+    """The space of these images' features; a model without images has no refined ones."""
     heads = checkpoint.heads
     options = options.settled(heads)
     matrix = load_features(dataset, checkpoint.encoder).of(images)

@@ -1,4 +1,4 @@
-"""What every sentence must keep to, as word ids and as forbidden next words.
+"""Constraints on sentences, as word ids and as forbidden next words.
 
 Letters as in `mrnn.captioning.hypotheses`; W words that must appear.
 """
@@ -26,7 +26,7 @@ class Constraints:
 
     @classmethod
     def of(cls, options: DecodingOptions, vocabulary: Vocabulary) -> "Constraints":
-        """OptionsError for a word that the vocabulary lacks, or that is forced and forbidden."""
+        """Raises OptionsError for an unknown word, or one that is forced and forbidden."""
         force = list(_words("force_words", options.force_words))
         bad = list(_words("bad_words", options.bad_words))
         prefix = tokenize(options.prefix)
@@ -35,11 +35,11 @@ class Constraints:
                 if word not in vocabulary:
                     raise OptionsError(f"{option}: {_unknown(word, vocabulary)}")
                 if word in bad and option != "bad_words":
-                    raise OptionsError(f"{word!r} is in bad_words and in {option} too")
+                    raise OptionsError(f"{word!r:.60} is in bad_words and in {option} too")
         return cls(*(tuple(vocabulary.encode(words)) for words in (force, bad, prefix)))
 
     def check(self, options: DecodingOptions) -> None:
-        """OptionsError where the words that are asked for do not fit into a sentence."""
+        """Raises OptionsError if the words that are asked for need a longer sentence."""
         asked = len(self.prefix) + len({*self.needed} - {*self.prefix})
         if asked > options.max_length:
             raise OptionsError(
@@ -48,7 +48,7 @@ class Constraints:
             )
 
     def check_found(self, found: list[list[Hypothesis]], options: DecodingOptions) -> None:
-        """OptionsError where an image has no hypothesis."""
+        """Raises OptionsError if an image has no hypothesis."""
         if not all(found):
             raise OptionsError(
                 f"No sentence of {options.min_length} to {options.max_length} words keeps to "
@@ -73,7 +73,7 @@ class Constraints:
         words: Int[np.ndarray, "X T"],
         options: DecodingOptions,
     ) -> None:
-        """Set what may not follow `words` to minus infinity, in place."""
+        """Set forbidden next words to minus infinity, in place."""
         step = words.shape[1]
         log_probs[:, [Vocabulary.BOS, Vocabulary.UNK, *self.bad_words]] = -np.inf
         if step < options.min_length:
@@ -108,7 +108,7 @@ def _forbid_all_but(log_probs: Float[np.ndarray, "X V"], word: int) -> None:
 def _forbid_repeats(
     log_probs: Float[np.ndarray, "X V"], words: Int[np.ndarray, "X T"], n: int
 ) -> None:
-    """What would complete an n-gram that is there already."""
+    """Forbid words that would repeat an n-gram."""
     length = words.shape[1]
     if length < n:
         return
@@ -126,12 +126,12 @@ def _words(option: str, texts: Sequence[str]) -> Iterator[str]:
     for text in texts:
         words = tokenize(text)
         if len(words) != 1:
-            raise OptionsError(f"{option}: {text!r} is not one word; give each word by itself")
+            raise OptionsError(f"{option}: {text!r:.60} is not one word; give each word by itself")
         yield words[0]
 
 
 def _unknown(word: str, vocabulary: Vocabulary) -> str:
     known = vocabulary.words[len(SPECIAL_TOKENS) :]
     nearest = difflib.get_close_matches(word, known, 1, cutoff=0)
-    hint = f"; the nearest that it knows is {nearest[0]!r}" if nearest else ""
-    return f"the model does not know the word {word!r}{hint}"
+    hint = f"; the nearest that it knows is {nearest[0]!r:.60}" if nearest else ""
+    return f"the model does not know the word {word!r:.60}{hint}"

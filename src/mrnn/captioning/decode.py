@@ -1,4 +1,4 @@
-"""From a language model to sentences, by search or by sampling. Knows no network and no text.
+"""From a language model to sentences, by search or by sampling. It needs no network and no text.
 
 Letters as in `mrnn.captioning.hypotheses`.
 """
@@ -30,8 +30,8 @@ def decode(
     `Constraints.of`. A hypothesis has at least one word and ends with `<eos>`; `<unk>` and `<bos>`
     are never in it. Raises OptionsError where the options leave no sentence.
 
-    `keys` has a number an image, by default its place. What is sampled for an image depends on the
-    seed, its key, and the model, not on the images that it is decoded with.
+    `keys` has a number an image, by default its place. Samples of an image depend on the seed, its
+    key and the model, not on other images.
     """
     constraints.check(options)
     if options.temperature:

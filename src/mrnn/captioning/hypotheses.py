@@ -1,4 +1,4 @@
-"""Hypotheses, unfinished and finished, and what decoding needs of a network.
+"""Hypotheses, unfinished and finished, and the interface of a network for decoding.
 
 Letters: N images, X unfinished hypotheses of all images, S state, M multimodal, V vocabulary,
 T words, C candidates.
@@ -13,14 +13,16 @@ from mrnn.shapes import Bool, Float, Int
 from mrnn.tokenizer import Vocabulary
 
 LANES = 128
-"""Parts of the vocabulary whose maxima tell a bound of the best candidates."""
+"""Parts of the vocabulary whose maxima bound the best candidates."""
+ROWS_FOR_BOUND = 8
+"""The bound looks at this many times the candidates that are sought."""
 ROUNDING = 1e-3
 """Nats; more than the error of a sum of log-probabilities in float32."""
 
 
 @runtime_checkable
 class LanguageModel(Protocol):
-    """What decoding needs of a network."""
+    """The interface of a network for decoding."""
 
     def initial_state(self, count: int) -> Float[np.ndarray, "X S"]:
         """The states of `count` sentences before their first word."""
@@ -44,7 +46,7 @@ class Hypothesis:
     word_log_probabilities: tuple[float, ...]
     """Nats, one a word and one more for `<eos>`; the model's own, whatever the options."""
     score: float
-    """What the hypotheses of an image are ordered by."""
+    """The score that orders the hypotheses of an image."""
 
     @property
     def log_probability(self) -> float:
@@ -118,23 +120,26 @@ def _lower_bounds(
 ) -> Float[np.ndarray, " X"]:
     """For each row a log-probability that the `count` best candidates of its image reach.
 
-    The maxima of parts of the vocabulary are candidates themselves: the `count`-th of them is no
-    better than the `count`-th of all.
+    The maxima of parts of the vocabulary are candidates themselves, even those of the first rows
+    alone, which are the best so far: the `count`-th of them is no better than the `count`-th of
+    all.
     """
     least = np.finfo(log_probs.dtype).min  # above minus infinity
     bounds = np.full(len(log_probs), least)
     lanes = max(1, min(LANES, log_probs.shape[1]))
-    whole = log_probs.shape[1] // lanes * lanes
-    maxima = log_probs[:, :whole].reshape(len(log_probs), whole // lanes, lanes).max(axis=1)
-    maxima += totals[:, None]
+    parts = log_probs.shape[1] // lanes
+    enough = -(-ROWS_FOR_BOUND * count // lanes)
     starts = np.flatnonzero(np.diff(images, prepend=-1))
     sizes = np.diff(starts, append=len(images))
     for size in set(sizes.tolist()):
         if size * lanes < count:
             continue
         rows = starts[sizes == size][:, None] + np.arange(size)
-        parts = maxima[rows].reshape(len(rows), -1)
-        edge = np.partition(parts, parts.shape[1] - count, axis=1)[:, parts.shape[1] - count]
+        first = rows[:, : min(size, enough)].ravel()
+        sampled = log_probs[first, : parts * lanes].reshape(len(first), parts, lanes)
+        maxima = sampled.max(axis=1) + totals[first, None]
+        maxima = maxima.reshape(len(rows), -1)
+        edge = np.partition(maxima, maxima.shape[1] - count, axis=1)[:, maxima.shape[1] - count]
         # A little lower: the sum of a candidate's score may be rounded otherwise.
         bounds[rows] = np.maximum(edge[:, None] - totals[rows] - ROUNDING, least)
     return bounds
@@ -150,7 +155,7 @@ class Unfinished:
     word_log_probs: Float[np.ndarray, "X T"]
     state: Float[np.ndarray, "X S"]
     totals: Float[np.ndarray, " X"]
-    """What they were chosen by: log-probabilities, or what sampling makes of them."""
+    """The scores of the choice: log-probabilities, with noise if words are sampled."""
 
     @classmethod
     def start(cls, model: LanguageModel, images: int, groups: int = 1) -> "Unfinished":
@@ -171,7 +176,7 @@ class Unfinished:
 
     @property
     def last_words(self) -> Int[np.ndarray, " X"]:
-        """What the model reads next; `<bos>` at first."""
+        """The next input of the model; `<bos>` at first."""
         if self.words.shape[1] == 0:
             return np.full(len(self), Vocabulary.BOS)
         return self.words[:, -1]

@@ -1,4 +1,4 @@
-"""N-best lists of any system, as JSON lines: read, and re-ranked by consensus."""
+"""N-best lists of any system, as JSON lines: read, and reranked by consensus."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -38,11 +38,11 @@ class Closest(BaseModel):
     caption: str
     similarity: float
     copies: int
-    """How many training captions have just the words of the hypothesis: 0 if it was invented."""
+    """How many training captions have the same words as the hypothesis; 0 if it is new."""
 
 
 class Evidence(BaseModel):
-    """A neighbour and what people said of it."""
+    """A neighbour and its captions."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,7 +53,7 @@ class Evidence(BaseModel):
 
 
 class Ranked(BaseModel):
-    """A hypothesis; what else its line says of it is kept."""
+    """A hypothesis; other keys of its line are kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -67,7 +67,7 @@ def _with_text(hypothesis: object) -> object:
 
 
 class NBest(BaseModel):
-    """The hypotheses of an image, best first; what else its line says is kept."""
+    """The hypotheses of an image, best first; other keys of its line are kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -85,10 +85,10 @@ class NBest(BaseModel):
         return [tokenize(caption.text) for caption in self.captions]
 
     def ranked(self, places: Sequence[RerankResult], **more: Any) -> "NBest":  # noqa: ANN401
-        """In a new order."""
+        """The list in a new order."""
         captions = [
-            self.captions[standing.rank_before - 1].model_copy(update={"consensus": standing})
-            for standing in places
+            self.captions[result.rank_before - 1].model_copy(update={"consensus": result})
+            for result in places
         ]
         return self.model_copy(update={"captions": tuple(captions), **more})
 
@@ -179,7 +179,8 @@ def find_neighbours(
 ) -> list[Neighbours]:
     """Those that a list names, or else the nearest to its feature; never the image itself.
 
-    `search` says where, and gives a list's feature; it is needed if a list names no neighbours.
+    `search` has the feature space and the features of lists; it is needed if a list names no
+    neighbours.
     A list without hypotheses has none. Raises DataError.
     """
     nothing = Neighbours(np.arange(0), None)
@@ -221,7 +222,7 @@ class PhotoFeatures:
     dataset: Dataset
     identity: EncoderIdentity
     load_encoder: Callable[[], ImageEncoder]
-    """Called if a photo must be encoded."""
+    """Loads the encoder, if a photo must be encoded."""
 
     def __post_init__(self) -> None:
         self._features = load_features(self.dataset, self.identity)

@@ -15,17 +15,17 @@ from mrnn.model.heads import Heads
 from mrnn.shapes import Float
 
 DECIMALS = 4
-"""Of each term; later ones depend on the batch."""
+"""Decimals of each term; later ones depend on the batch."""
 
 Sentences = Sequence[Sequence[Sequence[int]]]
 """The hypotheses of each photo, as word ids."""
 Scores = list[Float[np.ndarray, " H"]]
-"""For each photo, of its hypotheses."""
+"""The scores of each photo's hypotheses."""
 Term = Callable[[Heads, Sentences, Float[np.ndarray, "N F"]], Scores]
 
 
 def similarity(heads: Heads, sentences: Sentences, features: Float[np.ndarray, "N F"]) -> Scores:
-    """Of photo and sentence in the joint embedding, -1 to 1."""
+    """The cosine of photo and sentence in the joint embedding, -1 to 1."""
     return heads.similarity(sentences, features)
 
 

@@ -1,4 +1,4 @@
-"""Exact log-probabilities of hypotheses that an approximate search found.
+"""Exact log-probabilities of hypotheses found by the int8 search.
 
 Letters: N photos, M multimodal, H hypotheses of all photos, T words.
 """

@@ -1,4 +1,4 @@
-"""What a captioner says of a photo, as Python and the command line give it."""
+"""Captions of a photo, in Python and in JSON."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,10 +36,10 @@ class Caption(BaseModel):
 
     text: str
     log_probability: float
-    """Nats: the sum over its words and the end sign."""
+    """Nats: the sum over its words and `<eos>`."""
     words: tuple[Word, ...]
     consensus: RerankResult | None = None
-    """Its rank before and after re-ranking, among all hypotheses; None where there was none."""
+    """Its rank before and after consensus reranking, among all hypotheses; None without."""
 
     @model_serializer(mode="wrap")
     def _serialize(self, serialize: Callable[["Caption"], dict[str, Any]]) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Caption(BaseModel):
 
 
 class ImageCaptions(BaseModel):
-    """What the model says of one photo; `error` says why, where it says nothing."""
+    """The captions of one photo; `error` says why if there are none."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,7 +59,7 @@ class ImageCaptions(BaseModel):
     captions: tuple[Caption, ...] = ()
     """Best first."""
     familiarity: float | None = None
-    """0..1: how like the photos that the model learned from; see `mrnn.model.familiarity`."""
+    """0..1: how like the training photos; see `mrnn.model.familiarity`."""
     error: str | None = None
 
     def __str__(self) -> str:

@@ -29,8 +29,8 @@ def sample(
 
     Words come from the model's distribution over those that are allowed, tempered and truncated.
     One sentence is an ordinary sample; more are as if sampled one after another, each from what the
-    ones before it have left. Fewer come back only where fewer exist. `keys` tell images apart for
-    the random generator.
+    ones before it have left. Fewer come back only where fewer exist. `keys` seed the random
+    generator of each image.
 
     By stochastic beam search, Kool et al. 2019, algorithm 1: a beam search by log P + Gumbel noise.
     """
@@ -65,7 +65,7 @@ def sample(
 def temper(
     log_probs: Float[np.ndarray, "X V"], options: DecodingOptions
 ) -> Float[np.ndarray, "X V"]:
-    """What words are sampled from: log-probabilities, minus infinity for those cut off.
+    """The distribution of next words: log-probabilities, minus infinity for those cut off.
 
     Ties go to the lower word id. A row where nothing is allowed stays minus infinity.
     """

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,7 +81,10 @@ def takes_decoding_flags(command: Callable[..., None]) -> Callable[..., None]:
     def with_flags(*args: Any, **given: Any) -> None:  # noqa: ANN401
         flags = {name: given.pop(name, None) for name in FLAGS}
         asked = {name: value for name, value in flags.items() if value not in (None, [])}
-        command(*args, **given, asked=asked)
+        try:
+            command(*args, **given, asked=asked)
+        except OptionsError as error:
+            raise OptionsError(_in_flags(str(error))) from error
 
     with_flags.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*own, *flags]
@@ -101,10 +105,10 @@ def options_of(
             return kind.model_validate({**default.model_dump(), **own})
         except ValidationError as error:
             first = error.errors()[0]
-            if not first["loc"]:  # single options are right, but do not fit together
-                raise OptionsError(f"decoding: {first['ctx']['error']}") from error
+            if not first["loc"]:  # each option is possible, but not with the others
+                raise OptionsError(_in_flags(str(first["ctx"]["error"]))) from error
             flag = flag_of(str(first["loc"][0]))
-            raise OptionsError(f"{flag}: {first['msg']}, not {first['input']!r}") from error
+            raise OptionsError(f"{flag}: {first['msg']}, not {first['input']!r:.60}") from error
 
     return validated(config.decoding), validated(config.reranking)
 
@@ -112,3 +116,11 @@ def options_of(
 def flag_of(field: str) -> str:
     """What an option is called on the command line."""
     return f"--{field.replace('_', '-')}"
+
+
+def _in_flags(message: str) -> str:
+    """A message about fields, in the words of the command line: --max-length for max_length."""
+    long = "|".join(name for name in FLAGS if "_" in name)
+    short = "|".join(name for name in FLAGS if "_" not in name)
+    pattern = rf"(?<!['\"\w])(?:{long})\b|^(?:{short})\b"
+    return re.sub(pattern, lambda field: flag_of(field[0]), message)

@@ -13,7 +13,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The bundle to write: a new folder")],
     encoder_file: EncoderFile = None,
 ) -> None:
-    """Write a model and its image encoder, compared with PyTorch, to one folder for any machine."""
+    """Write a model and its image encoder to one folder for any machine."""
     needs_torch("Exporting")
     from mrnn.training.bundle import export_bundle
 

@@ -19,7 +19,7 @@ def export_encoder(
     out: Annotated[Path, typer.Option(help="The ONNX file to write")],
     weights: Weights = None,
 ) -> None:
-    """Write an image encoder of torchvision or timm to an ONNX file, for --encoder-file."""
+    """Write an image encoder of torchvision or timm to an ONNX file."""
     write_encoder(name, out, weights)
     tell(f"Next: mrnn extract DATA --encoder {name} --encoder-file {out}")
 

@@ -51,7 +51,7 @@ def prepare(
         list[str] | None,
         typer.Option(metavar="SPLIT=FILE", help="A split's images, one a line: dev=dev.txt"),
     ] = None,
-    shares: Annotated[
+    fractions: Annotated[
         tuple[float, float, float] | None,
         typer.Option(
             metavar="TRAIN DEV TEST",
@@ -91,7 +91,7 @@ def prepare(
     if not every:
         raise OptionsError(f"{sources[0]}: no captioned images, so there is no dataset to write")
     divided, notes = divide(
-        every, lists=split_list or (), shares=shares, seed=seed, leave_out=leave_out or ()
+        every, lists=split_list or (), fractions=fractions, seed=seed, leave_out=leave_out or ()
     )
     write_dataset(divided, out, source=kind.value, images_root=images)
     for note in notes:

@@ -1,6 +1,7 @@
 """What many commands share: progress and messages on stderr, reports on stdout, arguments."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -33,6 +34,8 @@ ConsensusSource = Annotated[
         help="Rerank by consensus: with each other, or with captions of similar photos in DATA",
     ),
 ]
+SECONDS_A_LINE = 30.0
+"""Between two lines of progress."""
 DataFolder = Annotated[Path, typer.Argument(help="A dataset folder made by `mrnn prepare`")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]
 
@@ -59,15 +62,39 @@ def bar(*columns: "ProgressColumn") -> "Progress":
     )  # fmt: skip
 
 
+class Pace:
+    """When a line of progress is due, where there is no bar."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether the last line was long enough ago; if so, the next one starts to wait."""
+        now = time.monotonic()
+        if now - self._last < SECONDS_A_LINE:
+            return False
+        self._last = now
+        return True
+
+
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A bar over `total` photos; gives what to call for each, or for a number of them."""
-    if not sys.stderr.isatty():
-        yield lambda _=1: None
-        return
+    """A bar over `total` photos, or a line now and then where stderr is no terminal.
+
+    Gives what to call for each, or for a number of them.
+    """
+    done, pace = 0, Pace()
     with bar() as shown:
         task = shown.add_task(what, total=total)
-        yield lambda count=1: shown.update(task, advance=count)
+
+        def advance(count: int = 1) -> None:
+            nonlocal done
+            done += count
+            shown.update(task, advance=count)
+            if shown.disable and pace.is_due():
+                tell(f"{what}: {done:,} of {total:,}")
+
+        yield advance
 
 
 def show(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import bar, needs_torch, tell
+from mrnn.cli.terminal import Pace, bar, needs_torch, tell
 from mrnn.cli.train_heads import save_heads
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
     from mrnn.model.epochs import EpochDone
-    from mrnn.training.events import Event
+    from mrnn.training.events import Event, RunStarted
 
 
 def train(
@@ -34,7 +34,6 @@ def train(
     """Train a model by a recipe, its heads included; the best epoch on dev is kept."""
     needs_torch()
     from mrnn.data.dataset import Dataset
-    from mrnn.model.image_encoder import is_encoder
     from mrnn.training.recipe import load_recipe
     from mrnn.training.train import train as train_model
 
@@ -51,36 +50,35 @@ def train(
     _show_training(events)
     if loaded.joint_embedding:
         save_heads(out, dataset, loaded.joint_embedding, loaded.cider_predictor)
-    caption = f"; mrnn caption PHOTO --model {out}" if is_encoder(loaded.encoder.name) else ""
-    tell(f"Next: mrnn evaluate {out} --data {data} --split dev{caption}")
+    captioning = _captioning(loaded.encoder.name, out)
+    tell(f"Next: mrnn evaluate {out} --data {data} --split dev{captioning}")
 
 
 def _show_training(events: Iterable["Event"]) -> None:
+    """Epochs on stdout; on stderr a bar, or a line now and then where that is no terminal."""
     from rich.progress import TaskID, TextColumn
 
     from mrnn.model.epochs import EpochDone
     from mrnn.training.events import RunFinished, RunStarted, StepDone
 
-    started = time.monotonic()
-    words, task = 0, TaskID(0)
+    started, pace = time.monotonic(), Pace()
+    words, done, total, task = 0, 0, 0, TaskID(0)
     with bar(TextColumn("{task.fields[speed]}")) as shown:
         for event in events:
             match event:
                 case RunStarted():
-                    tell(
-                        f"{event.parameters:,} weights, {event.vocabulary_size:,} words, "
-                        f"{event.precision}. Writing to {event.folder}; stop with Ctrl-C, "
-                        "go on with --resume"
-                    )
+                    tell(_start_line(event))
                     total = event.epochs * event.steps_per_epoch
                     done = event.done_epochs * event.steps_per_epoch
                     task = shown.add_task("Training", total=total, completed=done, speed="")
                     started = time.monotonic()
                 case StepDone():
-                    words += event.words
+                    done, words = done + 1, words + event.words
                     speed = words / (time.monotonic() - started)
                     text = f"{speed:,.0f} words/s, {event.bits:.2f} bits a word"
                     shown.update(task, advance=1, speed=text)
+                    if shown.disable and pace.is_due():
+                        tell(f"Training: step {done:,} of {total:,}, {text}")
                 case EpochDone():
                     print(_epoch_line(event), flush=True)
                     for warning in event.warnings:
@@ -91,6 +89,23 @@ def _show_training(events: Iterable["Event"]) -> None:
                         f"{event.folder}: the model of epoch {event.best_epoch}, "
                         f"dev perplexity {event.best_perplexity:.2f}"
                     )
+
+
+def _start_line(run: "RunStarted") -> str:
+    return (
+        f"{run.parameters:,} weights, {run.vocabulary_size:,} words, {run.precision}. "
+        f"Writing to {run.folder}; stop with Ctrl-C, go on with --resume"
+    )
+
+
+def _captioning(encoder: str, out: Path) -> str:
+    """The command that captions photos by the new model, if its encoder makes features of them."""
+    from mrnn.model.image_encoder import AT, JOINT, is_encoder, shipped_encoders
+
+    if not is_encoder(encoder):
+        return ""
+    ships = {part.partition(AT)[0] for part in encoder.split(JOINT)} <= set(shipped_encoders())
+    return f"; mrnn caption PHOTO --model {out}" + ("" if ships else " --encoder-file FILE")
 
 
 def _epoch_line(epoch: "EpochDone") -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import needs_torch, progress
+from mrnn.cli.terminal import needs_torch, progress, tell
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import Dataset
@@ -21,13 +21,14 @@ def train_heads(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
 ) -> None:
-    """Train what retrieves and reranks: joint embedding and CIDEr predictor."""
+    """Train a model's heads: joint embedding and CIDEr predictor."""
     needs_torch()
     from mrnn.data.dataset import Dataset
     from mrnn.training.recipe import JointEmbeddingOptions
 
     asked = {"seed": seed} | ({"steps": steps} if steps else {})
     save_heads(run, Dataset.load(data), JointEmbeddingOptions.model_validate(asked))
+    tell(f"Next: mrnn evaluate {run} --data {data} --split dev")
 
 
 def save_heads(
@@ -36,16 +37,17 @@ def save_heads(
     joint_embedding: "JointEmbeddingOptions",
     cider_predictor: "CiderPredictorOptions | None" = None,
 ) -> None:
-    """Train the heads and keep them beside the network, with progress on stderr."""
+    """Train the heads and write them to the run's folder, with progress on stderr."""
     from mrnn.model.checkpoint import Checkpoint
     from mrnn.model.heads import HEADS
     from mrnn.training.heads import train_heads as train
 
     checkpoint = Checkpoint.load(run)
+    tell(f"Training heads: {joint_embedding.parts} x {joint_embedding.steps:,} steps")
     with progress("Training heads", joint_embedding.parts * joint_embedding.steps) as advance:
         heads = train(checkpoint, dataset, joint_embedding, cider_predictor, advance)
     heads.save(run, checkpoint.fingerprint)
     print(
-        f"{run / HEADS}: a unit of similarity counts {heads.weights.sentence_to_image:g} nats for "
-        f"images, {heads.weights.image_to_sentence:g} for sentences"
+        f"{run / HEADS}: retrieval weights {heads.weights.sentence_to_image:g} (sentence to image) "
+        f"and {heads.weights.image_to_sentence:g} (image to sentence) nats per unit of similarity"
     )

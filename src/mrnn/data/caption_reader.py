@@ -1,4 +1,4 @@
-"""Captions of any system and the references to measure them by, from files, matched by image.
+"""Captions of any system and their references, read from files and matched by image.
 
 .json     COCO: results (a list), or annotations for references
 .jsonl    an object a line: image or image_id; caption, or captions, best first
@@ -46,7 +46,7 @@ _RESULTS = TypeAdapter(list[_Result])
 
 @dataclass(frozen=True)
 class References:
-    """The captions of each image that people wrote, and what else the images are called."""
+    """The references of each image, and other names of the images."""
 
     captions: dict[str, tuple[str, ...]]
     other_names: dict[str, str] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Matched:
     """For each system, its caption of each image."""
     references: list[tuple[str, ...]]
     notes: list[str]
-    """What was left out."""
+    """Notes on what was left out."""
 
 
 def read_hypotheses(file: Path) -> dict[str, str]:
@@ -134,7 +134,7 @@ def match_files(
 
 
 def match(systems: Sequence[tuple[str, Mapping[str, str]]], references: References) -> Matched:
-    """Bring together what is of one image. Raises DataError where nothing is.
+    """Match captions and references by image. Raises DataError if no image has both.
 
     `systems` are names for messages, each with its captions.
     """
@@ -191,9 +191,9 @@ def _by_image(
 def draw_references(
     images: Sequence[str], references: Sequence[Sequence[str]], count: int, seed: int
 ) -> tuple[list[tuple[str, ...]], list[str]]:
-    """`count` of each image's references, in their order; and a note if some have fewer.
+    """Sample `count` of each image's references, in their order; a note if some have fewer.
 
-    What is drawn for an image depends on its name and the seed alone.
+    The sample of an image depends only on its name and the seed.
     """
     drawn = []
     for image, captions in zip(images, references, strict=True):
@@ -208,7 +208,7 @@ def draw_references(
 
 
 def _names(name: str) -> Iterator[str]:
-    """A name as it is, then with less and less around what tells images apart."""
+    """The forms of a name: as it is, then without folders, suffix and COCO's prefix."""
     yield name
     base = name.replace("\\", "/").rpartition("/")[2]
     yield base

@@ -16,7 +16,7 @@ from mrnn.errors import ImageError
 from mrnn.tokenizer import tokenize
 
 Finding = tuple[bool, str]
-"""Whether it would make training, or the measures that steer it, wrong; and what it is."""
+"""A problem; an error makes training, or the measures that steer it, wrong."""
 
 
 class SplitReport(BaseModel):
@@ -34,7 +34,7 @@ class SplitReport(BaseModel):
 
 
 class CheckReport(BaseModel):
-    """What a dataset holds, and what is wrong with it."""
+    """The content of a dataset, and what is wrong with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,13 +43,13 @@ class CheckReport(BaseModel):
     """Different words in train."""
     minimum_count: int
     rare_words: float
-    """Share of them that occur less than `minimum_count` times."""
+    """Fraction of them that occur less than `minimum_count` times."""
     rare_tokens: float
-    """Share of the running words of train that are rare."""
+    """Fraction of the running words of train that are rare."""
     unknown_tokens: float
-    """Share of the running words of dev that are rare in train or not there."""
+    """Fraction of the running words of dev that are rare in train or not there."""
     errors: tuple[str, ...]
-    """What would make training, or the measures that steer it, wrong."""
+    """Findings that make training, or the measures that steer it, wrong."""
     warnings: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:

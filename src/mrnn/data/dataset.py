@@ -2,7 +2,7 @@
 
 DATA/dataset.json     format, source, images root, what each split holds
 DATA/captions.jsonl   one image a line: name, path below the images root, split, captions
-DATA/features/        what encoders saw (see features.py)
+DATA/features/        image features (see features.py)
 
 The images stay where they lie.
 """
@@ -28,7 +28,7 @@ HEADER, CAPTIONS = "dataset.json", "captions.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class CaptionedImage:
-    """An image and what people said of it, word for word."""
+    """An image with its captions, as people wrote them."""
 
     name: str
     """Unique in its dataset, as a file name is in its folder."""
@@ -101,10 +101,10 @@ class _Record(BaseModel):
 def write_dataset(
     images: Iterable[CaptionedImage], folder: Path, *, source: str, images_root: Path | None = None
 ) -> None:
-    """Write a dataset folder, or write one anew; its features stay.
+    """Write or replace a dataset folder; its features stay.
 
-    Without `images_root` it is the nearest folder that holds all images. Nothing is touched
-    before all have been read and found good. Raises DataError.
+    Without `images_root` it is the nearest folder that holds all images. Nothing is written before
+    all images have been read and checked. Raises DataError.
     """
     _refuse_others_folder(folder)
     every = tuple(images)

@@ -1,4 +1,4 @@
-"""Photos to rows of a feature store: what is there and has not changed is not made again.
+"""Photos to rows of a feature store; only new and changed photos are encoded.
 
 Letters: F image feature.
 """
@@ -23,7 +23,7 @@ from mrnn.shapes import Bool, Float, Float16
 LARGEST = 65_504
 """The largest number that float16 holds."""
 PHOTOS_AT_ONCE = 256
-"""So many are looked up together."""
+"""Photos that are looked up together."""
 
 Stamp = tuple[int, int]
 """A file's size in bytes and time of modification in ns."""
@@ -31,7 +31,7 @@ Stamp = tuple[int, int]
 
 @dataclass
 class Added:
-    """What became of some photos."""
+    """The results of some photos."""
 
     good: Bool[np.ndarray, " _"]
     """Which rows of the store, as it was at the start, are of these photos and have not changed."""
@@ -49,8 +49,8 @@ def add_photos(
 ) -> Added:
     """Add the photos, each with its name, that the store lacks or that have changed.
 
-    One that cannot be encoded is told to `on_problem` and left out; one that is away keeps its row.
-    The encoder is loaded for the first photo that needs it.
+    `on_problem` gets a line for each photo that cannot be encoded; it is left out. A photo that is
+    missing keeps its row. The encoder is loaded for the first photo that needs it.
     """
     load_once = cache(encoder)
     added = Added(np.zeros(len(writer.store.kept), dtype=bool))
@@ -87,7 +87,7 @@ def _looked_up(
 
 
 def stamp_of(photo: str | Path) -> Stamp | None:
-    """What tells one state of a file from another; None for one that is not there."""
+    """Size and time of a file; None for one that is not there."""
     try:
         status = os.stat(photo)
     except (OSError, ValueError):
@@ -96,13 +96,13 @@ def stamp_of(photo: str | Path) -> Stamp | None:
 
 
 def encode_photo(photo: str | Path, encoder: ImageEncoder) -> Float16[np.ndarray, " F"]:
-    """Raises ImageError for one that cannot be read, DataError for what float16 does not hold."""
+    """Raises ImageError for a photo that cannot be read, DataError for values beyond float16."""
     loaded = load_image(photo, least_side=encoder.identity.least_side)
     return to_float16(encoder.encode(encoder.preprocess(loaded)), photo)
 
 
 def to_float16(feature: Float[np.ndarray, " F"], photo: str | Path) -> Float16[np.ndarray, " F"]:
-    """As it is stored. Raises DataError where a value is not finite or too large."""
+    """The feature as it is stored. Raises DataError for a value that is not finite or too large."""
     with np.errstate(over="ignore", invalid="ignore"):
         half = feature.astype(np.float16)
     if not (finite := np.isfinite(half)).all():

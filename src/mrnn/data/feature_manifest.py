@@ -1,4 +1,4 @@
-"""Which shards of a feature store count: renaming config.json adds, replaces and merges them.
+"""Which shards of a feature store count; renaming config.json adds, replaces or merges them.
 
 Letters: R rows of a shard.
 """
@@ -32,7 +32,7 @@ MOST_REMOVED = 1 / 16
 
 
 class Manifest(Generic[Config]):
-    """What config.json says, and will say. Methods raise DataError where nothing can be written."""
+    """config.json, now and next. Methods raise DataError if nothing can be written."""
 
     def __init__(self, folder: Path, config: Config, mend: str) -> None:
         self.folder, self.config, self.mend = folder, config, mend
@@ -88,7 +88,7 @@ class Manifest(Generic[Config]):
         return entry
 
     def commit(self, shards: Sequence[ShardEntry]) -> None:
-        """From now on just these count."""
+        """From now on only these shards count."""
         config = self.config.model_copy(update={"shards": tuple(shards)})
         if config != self._on_disk:
             with self.naming():

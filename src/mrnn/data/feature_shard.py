@@ -28,7 +28,7 @@ UNKNOWN = -1
 MOST_HEADER = 65_536
 """Bytes of a header; ours have some hundreds."""
 NAMES = {"uint64": "U64", "int64": "I64", "float32": "F32", "float16": "F16", "uint8": "U8"}
-"""What safetensors calls these types."""
+"""The names of these types in safetensors."""
 
 
 class Column(BaseModel):
@@ -47,7 +47,7 @@ Derive = Callable[[Float16[np.ndarray, "R F"]], Mapping[str, Float[np.ndarray, "
 
 @dataclass(frozen=True)
 class Rows:
-    """What is to be written as a shard."""
+    """The content of a shard, to be written."""
 
     names: Sequence[str]
     sizes: Int[np.ndarray, " R"]
@@ -153,7 +153,7 @@ def merge_shards(
     columns: Mapping[str, Column],
     derive: Derive | None = None,
 ) -> None:
-    """One shard of the rows of several that are to be kept, which have these names.
+    """One shard of those rows of several that are kept, which have these names.
 
     They are copied some at a time; with `derive`, of the columns the features alone, and the
     others are computed anew. Raises OSError as `write_shard`.
@@ -241,7 +241,7 @@ def _read_header(file: Path, rows: int, columns: Mapping[str, Column]) -> tuple[
 
 
 def _as(values: np.ndarray, array: _Array) -> np.ndarray:
-    """In the type and byte order of the file."""
+    """The array in the type and byte order of the file."""
     return np.ascontiguousarray(values, _little(array.dtype))
 
 

@@ -3,8 +3,8 @@
 STORE/config.json                 what the store holds, and which shards are its present ones
 STORE/shard-000001.safetensors    some of the rows; see feature_shard.py
 
-Shards never change. To rename config.json is all that it takes to add, remove or merge some, so a
-reader finds the store before that or after. What writes one is in feature_writer.py.
+Shards never change. Renaming config.json adds, removes or merges them, so a reader finds the store
+before or after. What writes one is in feature_writer.py.
 
 Letters: N rows asked for, R rows of a shard, X numbers of a row.
 """
@@ -42,7 +42,7 @@ class ShardEntry(BaseModel):
     file: str = Field(pattern=rf"^{SHARD.pattern}$")
     rows: int = Field(ge=1)
     removed: tuple[int, ...] = ()
-    """Rows that count no more, from 0."""
+    """Removed rows, from 0."""
 
     @model_validator(mode="after")
     def _check_removed(self) -> "ShardEntry":
@@ -60,13 +60,13 @@ class ShardEntry(BaseModel):
 
 
 class StoreConfig(BaseModel):
-    """What config.json says."""
+    """The content of config.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: int = FORMAT
     encoder: EncoderIdentity
-    """Whose features they are, or go with."""
+    """The encoder of the features, or of the model that goes with them."""
     columns: dict[Annotated[str, Field(pattern="^[a-z_]{1,40}$")], Column]
     made: int = Field(default=0, ge=0)
     """Shards that were ever made: a name is never used again."""
@@ -148,7 +148,7 @@ class FeatureStore(Generic[Config]):
         return self._table.find(keys_of(names))
 
     def name(self, row: int) -> str:
-        """What a row is of. Raises DataError where the shard is damaged."""
+        """The name of a row. Raises DataError if the shard is damaged."""
         place, own = self._place(row)
         try:
             return self.shards[place].name(own)
@@ -238,7 +238,7 @@ def _open_shard(file: Path, rows: int, config: StoreConfig, mend: str) -> Shard:
 
 
 def damaged(shard: Path, problem: object, mend: str) -> DataError:
-    """What to say of a shard whose content does not make sense."""
+    """The error for a shard with damaged content."""
     return DataError(f"{shard} is damaged ({problem}); remove it, then {mend}")
 
 

@@ -1,7 +1,7 @@
 """Add rows to a feature store, and remove some.
 
-A run that is interrupted goes on where it stopped: what is lost is the work since the last shard,
-500 photos or half a minute at most.
+An interrupted run continues; it loses the work since the last shard, at most 500 photos or half a
+minute.
 
 Letters: F image feature.
 """
@@ -28,7 +28,7 @@ class FeatureWriter(Generic[Config]):
 
     def __init__(self, manifest: Manifest[Config], derive: Derive | None, *, at_once: bool) -> None:
         self.store = FeatureStore.of(manifest.folder, manifest.config, manifest.mend)
-        """What was there at the start."""
+        """The store at the start."""
         self._manifest, self._derive, self._at_once = manifest, derive, at_once
         self._new: list[ShardEntry] = []
         self._removed: list[int] = []
@@ -68,15 +68,15 @@ class FeatureWriter(Generic[Config]):
         self._last = time.monotonic()
 
     def remove(self, rows: Sequence[int]) -> None:
-        """Let rows of `store` count no more, from the next shard or the end on."""
+        """Remove rows of `store`; this takes effect with the next shard or at the end."""
         self._removed += rows
 
     def commit(self) -> None:
-        """Let count what was written, and no more what was removed. Raises DataError."""
+        """Make written rows count and removed ones not. Raises DataError."""
         self._manifest.commit([*self._old_shards(), *self._new])
 
     def keep(self) -> None:
-        """Write what is there so far, if there is anything. Raises DataError."""
+        """Write the rows so far, if there are any. Raises DataError."""
         self.flush()
         if self._new:
             self.commit()
@@ -94,7 +94,7 @@ class FeatureWriter(Generic[Config]):
 def feature_writer(
     manifest: Manifest[Config], derive: Derive | None = None, *, at_once: bool = False
 ) -> Iterator[FeatureWriter[Config]]:
-    """To write a store that is locked, going on from what is there; `derive` gives other columns.
+    """A writer for a locked store, from its present rows; `derive` gives other columns.
 
     Each shard counts as soon as it is written; with `at_once` all of them at the end, or none.
     Raises DataError.

@@ -1,6 +1,6 @@
 """The features of a dataset: one feature store for each encoder, DATA/features/ENCODER-MODE/.
 
-Features made elsewhere are in NAME-imported/.
+Imported features are in NAME-imported/.
 
 Letters: N images, F image feature.
 """
@@ -40,7 +40,7 @@ class Features:
 
     @property
     def encoder(self) -> EncoderIdentity:
-        """What made them."""
+        """The encoder that made them."""
         return self.store.config.encoder
 
     def rows_of(self, images: Sequence[CaptionedImage]) -> Int[np.ndarray, " N"]:
@@ -66,7 +66,9 @@ def features_folder(dataset: Dataset, encoder: EncoderIdentity) -> Path:
 
 
 def recorded_encoder(dataset: Dataset, name: str, resize_mode: ResizeMode) -> EncoderIdentity:
-    """Whose features of that name are in the dataset folder: with that resize mode, or imported.
+    """The identity behind features of that name in the dataset folder.
+
+    Features have that resize mode, or are imported.
 
     Loads no encoder. Raises DataError if there are none.
     """
@@ -105,7 +107,7 @@ def load_features(dataset: Dataset, encoder: EncoderIdentity) -> Features:
     """The features of all images of a dataset. They are read when they are asked for.
 
     Raises DataError if they are missing, or of another encoder, or of photos of another size than
-    are there now. Photos that are away are no reason.
+    are there now. Missing photos are no error.
     """
     folder, mend = features_folder(dataset, encoder), mend_of(dataset, encoder)
     if not (folder / CONFIG).exists():
@@ -150,8 +152,8 @@ def extract_features(
 ) -> Path:
     """The features of all photos of a dataset, in a folder.
 
-    Those that are there are not made again unless the photo's size or time has changed. An
-    interrupted run goes on where it stopped. Photos that cannot be encoded are told to
+    A photo is encoded again only if its size or time of modification has changed. An
+    interrupted run goes on where it stopped. Photos that cannot be encoded are reported to
     `on_problem`; when all others are done, DataError is raised.
     """
     identity, problems = encoder.identity, []

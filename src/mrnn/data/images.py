@@ -24,7 +24,7 @@ OpenFile = io.BytesIO | io.BufferedReader
 MAX_PIXELS = 100_000_000
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
-"""What Pillow may read (MPO by way of JPEG): raster formats, none that starts another program."""
+"""Formats that Pillow may read (MPO as JPEG): raster formats, none that starts another program."""
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp"),
@@ -32,7 +32,7 @@ SUFFIXES = (
 )
 
 UNREAD = (".heic", ".heif", ".avif", ".jxl")
-"""Photos all the same: in a folder they are taken too, so that `load_image` says what mends it."""
+"""Photos too: they are listed in a folder, so that `load_image` says how to convert them."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,7 +69,7 @@ def load_image(source: ImageSource, *, least_side: int | None = None) -> Image.I
 def find_images(paths: Iterable[str | Path]) -> Iterator[Path]:
     """The photos that `paths` stand for, each once: files, folders (searched to the bottom), globs.
 
-    A file is taken as it is named, even if it is not there: `load_image` will say so. In folders
+    A file that is named is kept even if it is missing: `load_image` reports it. In folders
     and globs only names that end like an image count, and hidden ones do not; links to folders
     are followed.
     """
@@ -129,7 +129,7 @@ def _is_photo(name: str) -> bool:
 
 
 def printable(name: object) -> str:
-    """A file name on one line, and fit for UTF-8."""
+    """A file name on one line, as valid UTF-8."""
     controls = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
     return re.sub(controls, lambda sign: ascii(sign[0])[1:-1], str(name))
 

@@ -26,13 +26,13 @@ from mrnn.model.image_encoder import is_encoder
 
 ROWS_AT_ONCE = 256
 NAMED = "features"
-"""The array that is taken of several."""
+"""The name of the array to read if a file has several."""
 
 
 def import_features(
     dataset: Dataset, source: Path, ids: Path, name: str
 ) -> tuple[Path, EncoderIdentity, str | None]:
-    """Write them as those of an encoder called `name`; a note tells of rows that were left out.
+    """Write them as those of an encoder called `name`, with a note on rows that were left out.
 
     The array is N x F, or F x N; or N x K x F, such as an object detector makes, of which the mean
     over K is taken, not a number left out. `ids` has the photo of each row: its name, its file
@@ -63,7 +63,7 @@ def import_features(
                 writer.write(Rows(own, unknown_stamps, unknown_stamps, {"features": block}))
     note = None
     if unknown:
-        note = f"{len(unknown):,} rows are of no photo in {dataset.folder}, as {unknown[0]}"
+        note = f"{len(unknown):,} rows belong to no photo of {dataset.folder}, as {unknown[0]}"
     return folder, identity, note
 
 

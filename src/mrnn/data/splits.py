@@ -1,4 +1,4 @@
-"""Which images go to train, dev and test: as the source says, by lists, or at random.
+"""Assignment of images to train, dev and test: by the source, by lists, or at random.
 
 A list is a text file with one image a line: its name, or its file name alone, with or without the
 suffix ("00/25.jpg", "00/25", "25.jpg", "25").
@@ -15,13 +15,13 @@ from mrnn.errors import DataError, OptionsError
 from mrnn.files import read_lines
 
 SPLITS = ("train", "dev", "test")
-SHARES = (0.8, 0.1, 0.1)
+FRACTIONS = (0.8, 0.1, 0.1)
 
 OUR_NAME = {"val": "dev", "valid": "dev", "validation": "dev", "restval": "train"}
 
 
 def split_name(name: str) -> str:
-    """What we call a split that others may call val, validation or restval."""
+    """Our name of a split that other sources call val, validation or restval."""
     plain = name.strip().lower()
     return OUR_NAME.get(plain, plain)
 
@@ -30,33 +30,33 @@ def divide(
     images: Iterable[CaptionedImage],
     *,
     lists: Sequence[str] = (),
-    shares: Sequence[float] | None = None,
+    fractions: Sequence[float] | None = None,
     seed: int | None = None,
     leave_out: Sequence[str] = (),
 ) -> tuple[list[CaptionedImage], list[str]]:
     """The images that have captions and a split, and notes on those that are left out.
 
-    By `lists` ("dev=FILE"), or else at random where `shares` or `seed` say so or the source has no
-    splits. Raises OptionsError or DataError.
+    Split by `lists` ("dev=FILE"); without these at random, if `fractions` or `seed` is given or the
+    source has no splits. Raises OptionsError or DataError.
     """
     every, notes = list(images), []
     if unknown := set(leave_out) - {image.name for image in every}:
         raise DataError(f"there is no image {min(unknown)!r} to leave out; give the whole name")
     if lists:
-        if shares or seed is not None:
+        if fractions or seed is not None:
             raise OptionsError(
-                "split lists leave nothing to shares and seed; give one or the other"
+                "--split-list leaves nothing for --fractions and --seed; give one or the other"
             )
         every = split_by_lists(every, map(_list_of, lists))
     wanted = [image for image in every if image.name not in leave_out]
     described = [image for image in wanted if image.captions]
     if bare := len(wanted) - len(described):
         notes.append(f"{bare:,} images without captions are left out")
-    asked = shares is not None or seed is not None
+    asked = fractions is not None or seed is not None
     if described and not lists and (asked or not any(image.split for image in described)):
-        described = split_at_random(described, shares or SHARES, seed or 0)
+        described = split_at_random(described, fractions or FRACTIONS, seed or 0)
         if not asked:
-            notes.append("The source has no splits: train, dev and test are drawn at random")
+            notes.append("The source has no splits: train, dev and test are chosen at random")
     divided = [image for image in described if image.split]
     if outside := len(described) - len(divided):
         notes.append(f"{outside:,} images in no split are left out")
@@ -91,7 +91,7 @@ def split_by_lists(
                 raise DataError(f"{file}:{number}: {name} may be {both}; write the whole name")
             if found[0] in listed:
                 before = listed[found[0]][1]
-                raise DataError(f"{file}:{number}: {name} stands in {before} already")
+                raise DataError(f"{file}:{number}: {name} is in {before} already")
             listed[found[0]] = split, file
     return [
         *(replace(every[place], split=split) for place, (split, _) in listed.items()),
@@ -111,20 +111,22 @@ def places_by_name(images: Sequence[CaptionedImage]) -> dict[str, list[int]]:
 
 
 def split_at_random(
-    images: Iterable[CaptionedImage], shares: Sequence[float] = SHARES, seed: int = 0
+    images: Iterable[CaptionedImage], fractions: Sequence[float] = FRACTIONS, seed: int = 0
 ) -> list[CaptionedImage]:
     """The images of train, then of dev, then of test, each in the order of `images`.
 
-    Seed and names alone decide which go where, not their order. A split whose share is above 0
+    Seed and names alone decide which go where, not their order. A split whose fraction is above 0
     gets an image at least. Raises OptionsError or DataError.
     """
-    if len(shares) != 3 or not all(0 <= share < math.inf for share in shares) or not shares[0]:
-        given = " ".join(map(str, shares))
-        raise OptionsError(f"shares {given}: expected those of train, dev and test, as 0.8 0.1 0.1")
+    if len(fractions) != 3 or not all(0 <= f < math.inf for f in fractions) or not fractions[0]:
+        given = " ".join(map(str, fractions))
+        raise OptionsError(
+            f"--fractions {given}: expected those of train, dev and test, as 0.8 0.1 0.1"
+        )
     every = list(images)
-    dev, test = (max(1, round(len(every) * s / sum(shares))) if s else 0 for s in shares[1:])
+    dev, test = (max(1, round(len(every) * s / sum(fractions))) if s else 0 for s in fractions[1:])
     if every and dev + test >= len(every):
-        raise DataError(f"{len(every)} images are too few to be split by {shares}; add images")
+        raise DataError(f"{len(every)} images are too few to be split by {fractions}; add images")
     shuffled = sorted((image.name for image in every), key=lambda name: _hash(f"{seed}:{name}"))
     sizes = (len(every) - dev - test, dev, test)
     splits = (split for split, size in zip(SPLITS, sizes, strict=True) for _ in range(size))

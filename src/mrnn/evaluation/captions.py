@@ -50,7 +50,7 @@ class GenerationScores(BaseModel):
     bleu_3: float
     bleu_4: float
     meteor: float | None = None
-    """METEOR 1.5; None where it was not asked for, or where a note says why it could not run."""
+    """METEOR 1.5; None if it was not asked for or could not run; then a note says why."""
     rouge_l: float
     cider: float
     """CIDEr-D."""
@@ -59,11 +59,11 @@ class GenerationScores(BaseModel):
     distinct: float
     """Fraction of different captions: near 0 where every photo gets the same."""
     novel: float | None = None
-    """Fraction of captions whose words are no training caption's; None without these."""
+    """Fraction of captions that are not in the training captions; None without these."""
 
 
 class ScoreReport(BaseModel):
-    """Scores of captions, how sure they are, and what they depend on."""
+    """Scores of captions, with intervals and settings."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -72,7 +72,7 @@ class ScoreReport(BaseModel):
     intervals: dict[str, Interval]
     """Of most measures in `generation`."""
     notes: list[str]
-    """What is null, and why; what was left out; what is odd."""
+    """Notes: what is null, left out or odd, and why."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,12 @@ def scores_of(
     training: Iterable[Words] | None = None,
 ) -> GenerationScores:
     """The scores of the hypotheses that the statistics are of; `training` captions are not new."""
-    said = [tuple(words) for words in hypotheses]
-    fractions: dict[str, float | None] = {"distinct": len(set(said)) / len(said), "novel": None}
+    captions = [tuple(words) for words in hypotheses]
+    distinct = len(set(captions)) / len(captions)
+    fractions: dict[str, float | None] = {"distinct": distinct, "novel": None}
     if training is not None:
         known = {tuple(words) for words in training}
-        fractions["novel"] = sum(words not in known for words in said) / len(said)
+        fractions["novel"] = sum(words not in known for words in captions) / len(captions)
     return GenerationScores.model_validate({**statistics.of_corpus(), **fractions})
 
 
@@ -247,7 +248,7 @@ def settings_of(
     resamples: int,
     seed: int,
 ) -> dict[str, Setting]:
-    """What the scores depend on, beside the captions; of each measure, see `depends_on`."""
+    """The settings of the scores; of each measure, see `depends_on`."""
     source = f"{frequencies.images:,} given images" if frequencies else "these references"
     return basis_of(references, resamples, seed) | {
         "document_frequencies_of": source,

@@ -1,6 +1,6 @@
 """The paper's measures on a split: perplexity, and the generated sentences against the references.
 
-What is measured is what people run: captions come from the `Captioner`.
+Captions come from the `Captioner`, as users run it.
 
 Letters: N images, F image feature.
 """
@@ -47,7 +47,7 @@ class EvaluationReport(BaseModel):
     """The middle 95 % of what most figures are on resampled images; those of retrieval by
     direction and figure, as `image_to_sentence.r@1`."""
     notes: list[str] = []
-    """What is null, and why; what is odd."""
+    """Notes: what is null or odd, and why."""
     captions: tuple[str, ...] = Field(default=(), exclude=True)
     """The first of each image; not in the JSON."""
     ciders: tuple[float, ...] = Field(default=(), exclude=True)
@@ -60,7 +60,7 @@ class EvaluationReport(BaseModel):
         notes: Sequence[str] = (),
         **figures: Any,  # noqa: ANN401
     ) -> "EvaluationReport":
-        """The same with those of one more task."""
+        """The report with the figures of one more task."""
         changes = {
             "settings": {**self.settings, **settings},
             "intervals": {**self.intervals, **intervals},
@@ -85,7 +85,7 @@ def evaluate(
 ) -> EvaluationReport:
     """Figures on `images`, whose `features` come in the same order.
 
-    The images of `training` tell which captions are novel, and `frequencies` are those of CIDEr, by
+    Captions that `training` lacks are novel, and `frequencies` are those of CIDEr, by
     default of the references. `seed` is for the intervals. Options default to the model's own.
     `on_image` is called with how many images have just been captioned.
     """
@@ -146,10 +146,10 @@ def references_of(images: Sequence[CaptionedImage]) -> list[list[list[str]]]:
 
 
 def describe_decoding(settings: Mapping[str, Setting]) -> str:
-    """Of a report's settings, how captions were made, as far as it is not the default."""
+    """The decoding settings of a report that are not the default."""
     default = DecodingOptions().model_dump() | RerankingOptions().model_dump()
     always = ("beam_size", "length_penalty")
-    said = [
+    parts = [
         f"{name} {settings[name]}"
         for name in default
         if name in always or (name != "n_best" and settings[name] != default[name])
@@ -166,14 +166,14 @@ def describe_decoding(settings: Mapping[str, Setting]) -> str:
             if settings.get(key := f"consensus_{name}")
         ]
         by = settings["consensus_by"]
-        said.append(f"re-ranked by consensus ({source}; by {by}, {', '.join(how)})")
-    return ", ".join(said)
+        parts.append(f"reranked by consensus ({source}; by {by}, {', '.join(how)})")
+    return ", ".join(parts)
 
 
 def _options_told(
     captioner: Captioner, decoding: DecodingOptions, reranking: RerankingOptions
 ) -> tuple[dict[str, Setting], list[str]]:
-    """How captions are made, as settings, and notes on what takes no effect."""
+    """The settings of decoding, and notes on weights that are ignored."""
     applied = captioner.applied(decoding, reranking)
     settings: dict[str, Setting] = {**decoding.model_dump(), **applied.model_dump()}
     notes = []

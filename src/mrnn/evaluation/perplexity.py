@@ -17,7 +17,7 @@ from mrnn.shapes import Float
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 
 MOST_NATS = math.log(sys.float_info.max)
-"""Of a word: beyond, perplexity is greater than any float."""
+"""Most bits of a word: beyond, perplexity is greater than any float."""
 COUNTED: dict[str, Setting] = {
     "perplexity": "words, <unk> and <eos> counted",
     "perplexity_without_eos": "the same without <eos>",

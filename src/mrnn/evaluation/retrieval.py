@@ -82,11 +82,10 @@ def evaluate_retrieval(
 
     Two-stage by the heads: P(sentence) is taken over the `marginal_images` nearest of their sampled
     photos, by default 10. Exhaustive if `sampled` features are given: then over these. `seed` is
-    for the intervals. Raises CheckpointError for a network that sees no image, and without heads
-    where they are needed.
+    for the intervals. Raises CheckpointError for a network without images, and for missing heads.
     """
     if not network.config.sees_image:
-        raise CheckpointError("This model sees no image, so it cannot tell images apart")
+        raise CheckpointError("This model takes no images, so it cannot rank them")
     photos = sampled
     if photos is None:
         if heads is None:
@@ -206,7 +205,7 @@ def _intervals(resampled: dict[str, list[np.ndarray]]) -> dict[str, Interval]:
 def _settings(
     exhaustive: bool, marginal_images: int, captions: EncodedCaptions, images: int, folds: int
 ) -> dict[str, Setting]:
-    """What the figures depend on."""
+    """The settings of the figures."""
     size = images // folds
     return {
         "retrieval": "exhaustive" if exhaustive else "two-stage",

@@ -1,4 +1,4 @@
-"""How sure a figure is: what it would be on other images of the same kind.
+"""Bootstrap intervals: what a figure might be on other images of the same kind.
 
 Letters: N images, R resamples, K figures.
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
@@ -20,13 +20,13 @@ Figures = Callable[[Float[np.ndarray, "R N"]], Float[np.ndarray, "R K"]]
 def bootstrap(
     figures: Figures, images: int, *, resamples: int, seed: int
 ) -> Float[np.ndarray, "R K"]:
-    """The figures of images drawn with replacement, as many as there are, again and again."""
+    """The figures of images sampled with replacement, as many as there are, again and again."""
     generator = np.random.default_rng(seed)
-    shares = np.full(images, 1 / images)
+    weights = np.full(images, 1 / images)
     size = max(1, AT_ONCE // images)
     blocks = [min(size, resamples - start) for start in range(0, resamples, size)]
-    draws = (generator.multinomial(images, shares, block) for block in blocks)
-    return np.concatenate([figures(draw.astype(np.float64)) for draw in draws])
+    samples = (generator.multinomial(images, weights, block) for block in blocks)
+    return np.concatenate([figures(sample.astype(np.float64)) for sample in samples])
 
 
 def percentile_intervals(values: Float[np.ndarray, "R K"]) -> Float[np.ndarray, "K 2"]:

@@ -113,7 +113,7 @@ def ngram_ciders(
 
 
 def _rarity(ngrams: NGrams, frequencies: DocumentFrequencies | None) -> Float[np.ndarray, " G"]:
-    """The logarithm of one over the share of images in whose references an n-gram occurs."""
+    """The logarithm of images over images whose references have the n-gram."""
     size = len(ngrams.longer)
     if frequencies is None:
         theirs = ~ngrams.in_hypothesis

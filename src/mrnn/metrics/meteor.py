@@ -1,7 +1,7 @@
 """METEOR 1.5 of captions, by its authors' Java program, as the COCO caption scorer runs it.
 
-Java gives the statistics of each caption; the score is computed here, so that it is to be had for
-any set of images. The program comes with the extra `meteor`.
+Java gives the statistics of each caption; the score is computed here, so that any set of images can
+be scored. The program comes with the extra `meteor`.
 
 Letters: N images.
 Source: Denkowski and Lavie, "Meteor Universal", 2014.
@@ -129,14 +129,14 @@ class Meteor:
             raise MeasureError(f"METEOR failed: {self._java}: {error.strerror}") from None
 
     def _complaint(self, answer: str) -> str:
-        """What Java said, or how it ended."""
+        """The error of Java, or its exit code."""
         assert self._process is not None
         if answer:
             return f"Java answered {answer.strip()!r:.80}"
         code = self._process.wait()
         self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").split("\n")
-        lines = [line.strip() for line in said if line.strip()]
+        output = self._errors.read().decode(errors="replace").split("\n")
+        lines = [line.strip() for line in output if line.strip()]
         causes = [line for line in lines if "Error" in line or "Exception" in line]
         return f"Java ended with code {code} ({(causes or lines or ['no message'])[0]:.160})"
 

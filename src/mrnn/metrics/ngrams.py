@@ -112,7 +112,7 @@ def _number(
 ) -> tuple[Int[np.ndarray, " T"], Int[np.ndarray, " T"], list[Int[np.ndarray, " _"]]]:
     """Where each n-gram begins, its number, and for each n one place of every number.
 
-    An n-gram is told by the number of all but its last word, and that word.
+    An n-gram is identified by the number of all but its last word, and by that word.
     """
     ids: dict[str, int] = {}
     last = np.array([ids.setdefault(word, len(ids)) for word in words], dtype=np.int64)

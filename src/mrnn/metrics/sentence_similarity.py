@@ -1,11 +1,11 @@
-"""How like each of some sentences each of others is: CIDEr-D or sentence BLEU, all pairs at once.
+"""Similarity of all pairs of sentences at once: CIDEr-D or sentence BLEU.
 
 Clipped counts become matrix products: min(h, r) is how many c from 1 have h >= c and r >= c.
 
 Letters: H sentences, R sentences that they are compared with, U n-grams of the H, S all sentences
 of a corpus, G its n-grams, X entries (an n-gram in a sentence).
 Sources: Vedantam et al., "CIDEr: Consensus-based Image Description Evaluation", CVPR 2015; Mao et
-al., "Deep Captioning with Multimodal Recurrent Neural Networks", ICLR 2015, on re-ranking.
+al., "Deep Captioning with Multimodal Recurrent Neural Networks", ICLR 2015, on reranking.
 """
 
 import math
@@ -72,7 +72,7 @@ class _Counted:
 
 
 class Corpus:
-    """Sentences of images, ready to be compared with.
+    """Sentences of images, indexed for comparison.
 
     An n-gram weighs by how few of these images have it in a sentence, as in CIDEr; if not
     `weighted`, all weigh the same.

@@ -1,14 +1,15 @@
-"""RUN/, the folder of a trained model: all that it needs, and nothing else is needed.
+"""RUN/, the folder of a trained model. The model needs no other file.
 
 config.json         sizes, the encoder's identity, options of decoding and of reranking
 vocabulary.txt      a word a line
-model.safetensors   weights of the network, int8, and statistics for familiarity
+model.safetensors   weights of the network, most of them int8, and statistics for familiarity
 *.onnx              the network's graphs, a few kB, which refer to these weights
 heads.safetensors   joint embedding and CIDEr predictor, of a model that has heads
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,8 @@ from mrnn.tokenizer import Vocabulary
 FORMAT = 4
 CONFIG, VOCABULARY = "config.json", "vocabulary.txt"
 MEAN, DIRECTIONS = "familiarity.mean", "familiarity.directions"
+ELMAN = re.compile(r"recurrence\.(layers\.\d+\.)?weight")
+"""The names of U, the recurrent weights of Elman layers."""
 ENCODERS = "encoders"
 """The folder of a bundle that holds its encoder's files."""
 DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "flickr8k"
@@ -49,11 +52,11 @@ class Checkpoint:
     vocabulary: Vocabulary
     familiarity: Familiarity
     fingerprint: str
-    """16 digits that change with any weight, any word or setting of the encoder."""
+    """16 hexadecimal digits of a hash of weights, vocabulary and encoder identity."""
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint":
-        """Raises CheckpointError for what is missing, damaged, of another format or model."""
+        """Raises CheckpointError for files that are missing, damaged or of another model."""
         config = _read_config(folder)
         check_manifest(folder)
         vocabulary = Vocabulary.load(folder / VOCABULARY)
@@ -77,13 +80,13 @@ class Checkpoint:
 
     @property
     def encoder(self) -> EncoderIdentity:
-        """What makes the features that the network takes."""
+        """The identity of the encoder whose features the network takes."""
         return self.config.encoder
 
     def load_encoder(self, file: Path | None = None) -> OnnxEncoder | JoinedEncoder:
-        """The image encoder: in `file`, or in the folder of a bundle, or one that ships.
+        """The image encoder: from `file`, from the folder of a bundle, or one that ships.
 
-        Raises CheckpointError for another encoder, and where there is none.
+        Raises CheckpointError for another encoder, and if there is none.
         """
         folder = self.folder / ENCODERS
         encoder = load_encoder(
@@ -108,10 +111,16 @@ class Checkpoint:
 
 
 def save_weights(file: Path, weights: Mapping[str, np.ndarray], familiarity: Familiarity) -> None:
-    """Write model.safetensors: the weights, quantized, and the statistics for familiarity."""
-    statistics = {MEAN: familiarity.mean, DIRECTIONS: familiarity.directions}
-    halves = {name: array.astype(np.float16) for name, array in statistics.items()}
-    write_whole(file, save(quantize(weights) | halves))
+    """Write model.safetensors: the weights, and the statistics for familiarity.
+
+    Matrices are int8, but an Elman layer's U is float16: its diagonal is near 1, and beside that a
+    row's other weights would be rounded to 0.
+    """
+    halves = {name: array for name, array in weights.items() if ELMAN.fullmatch(name)}
+    matrices = {name: array for name, array in weights.items() if name not in halves}
+    halves |= {MEAN: familiarity.mean, DIRECTIONS: familiarity.directions}
+    rounded = {name: array.astype(np.float16) for name, array in halves.items()}
+    write_whole(file, save(quantize(matrices) | rounded))
 
 
 def _read_config(folder: Path) -> CheckpointConfig:

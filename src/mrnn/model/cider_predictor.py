@@ -5,9 +5,9 @@ their IDF. The mean of the references' vectors is predicted from the photo's fea
 ridge regression on the train split; its product with a caption's vector is the predicted CIDEr. So
 a model needs no captions of similar photos at hand.
 
-CIDEr-D also gives nothing for saying a thing twice, and less for another length than the
-references': here an n-gram counts once, as in nearly all references, and the length penalty is the
-mean over the captions of train.
+CIDEr-D clips repeated n-grams and penalizes lengths other than the references'. So an n-gram counts
+once here, as in nearly all references, and the length penalty is its mean over the captions of
+train.
 
 Letters: N images, F image feature, S sentences, G n-grams, D directions, L lengths, X n-grams of
 sentences, K n-grams of one length.
@@ -32,7 +32,7 @@ PADDING = -1
 """Fills up the token ids of n-grams that are shorter than the longest."""
 ABSENT = -1
 WORD_BITS = 32
-"""Of an n-gram's key, for its last word; the number of the words before it takes the others."""
+"""Bits of an n-gram's key that hold its last word; the others number the words before it."""
 
 
 class _Level(NamedTuple):
@@ -41,7 +41,7 @@ class _Level(NamedTuple):
     keys: Int64[np.ndarray, " K"]
     """Ascending: an n-gram's number is its place here."""
     rows: Int64[np.ndarray, " K"]
-    """Which of the kept n-grams each is; `ABSENT` for what is a prefix alone."""
+    """The row of each among the kept n-grams; `ABSENT` for one that is only a prefix."""
 
 
 class _Vectors(NamedTuple):
@@ -54,7 +54,7 @@ class _Vectors(NamedTuple):
 
 @dataclass(frozen=True)
 class CiderPredictor:
-    """A fitted regression, see `mrnn.training.cider_predictor`."""
+    """A fitted regression; see `mrnn.training.cider_predictor`."""
 
     token_ids: Int32[np.ndarray, "G 4"]
     """Of each kept n-gram, filled up with `PADDING`; no two are the same."""
@@ -77,7 +77,7 @@ class CiderPredictor:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def embed_image(self, features: Float[np.ndarray, "N F"]) -> Float32[np.ndarray, "N D"]:
-        """How far photos go along each direction of the regression."""
+        """The coordinates of photos along the directions of the regression."""
         normalized = power_normalize(features.astype(np.float32))
         return np.asarray((normalized - self.feature_mean) @ self.image_weight.T)
 
@@ -107,7 +107,7 @@ class CiderPredictor:
         return np.asarray(totals * self.length_penalty[np.minimum(lengths, longest)])
 
     def _vectors(self, sentences: Sequence[TokenIds], lengths: Int64[np.ndarray, " S"]) -> _Vectors:
-        """First scaled so that the n-grams of one length have unit length; then each counts once.
+        """N-grams of each length are scaled to unit length together; then each n-gram counts once.
 
         An n-gram's key is the number of all its words but the last, and the last word. So numbers
         never overflow, however large the vocabulary. Each sentence numbers its own n-grams

@@ -1,11 +1,11 @@
-"""What RUN/config.json says: sizes of the network, its image encoder, options of decoding."""
+"""RUN/config.json: the network, its image encoder, options of decoding and reranking."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 Activation = Literal["relu", "sigmoid", "tanh"]
-Kind = Activation | Literal["gru", "lstm"]
+Kind = Literal[Activation, "gru", "lstm"]
 
 ResizeMode = Literal["crop", "squash", "pad", "crop-flip", "squash-flip", "pad-flip", "ten-crop"]
 """How a photo becomes a square: cropped at its centre, squashed, or padded with bars.
@@ -36,34 +36,37 @@ class EncoderIdentity(BaseModel):
     """The first 16 hexadecimal digits of the SHA-256 of the encoder's file."""
 
     def __str__(self) -> str:
+        """For people: shortened to at most 200 characters."""
         if self.imported:
-            return f"{self.name} (imported, {self.feature_size:,} values)"
+            return f"{self.name:.80} (imported, {self.feature_size:,} values)"
+        layers = "+".join(dict.fromkeys(self.layer.split("+")))
+        weights = "+".join(part[:8] for part in self.weights.split("+"))
         return (
-            f"{self.name} ({self.layer}, {self.resize_mode}, {self.size} px, "
-            f"weights {self.weights})"
+            f"{self.name:.80} ({layers:.40}, {self.resize_mode}, {self.size} px, "
+            f"weights {weights:.40})"
         )
 
     def difference(self, other: "EncoderIdentity") -> str:
-        """The first thing that differs in another, as "size 320, not 224"; "" if nothing does."""
+        """The first difference of another identity, as "size 320, not 224"; "" if nothing does."""
         for field in EncoderIdentity.model_fields:
             own, found = getattr(self, field), getattr(other, field)
             if own != found:
-                return f"{field.replace('_', ' ')} {found}, not {own}"
+                return f"{field.replace('_', ' ')} {found!s:.80}, not {own!s:.80}"
         return ""
 
     @property
     def imported(self) -> bool:
-        """Whether the features were made elsewhere, so that no encoder here makes more of them."""
+        """Whether the features were imported, so that there is no encoder for new photos."""
         return self.resize_mode is None
 
     @property
     def least_side(self) -> int:
-        """What a photo's shorter side should at least have, in pixels."""
+        """The least length of a photo's shorter side, in pixels."""
         return self.size + (MARGIN if self.resize_mode == "ten-crop" else 0)
 
 
 class ModelOptions(BaseModel):
-    """What a recipe says of a network; the paper's m-RNN unless said otherwise."""
+    """The table [model] of a recipe; its defaults are the paper's m-RNN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -118,7 +121,7 @@ class ModelConfig(ModelOptions):
 
 
 class DecodingOptions(BaseModel):
-    """How sentences are generated: by search at temperature 0, else sampled."""
+    """How sentences are generated: by beam search at temperature 0, by sampling above it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -139,7 +142,7 @@ class DecodingOptions(BaseModel):
     bad_words: tuple[str, ...] = ()
     """Words that no sentence contains."""
     prefix: str = ""
-    """What every sentence begins with; its words count towards the length."""
+    """The beginning of every sentence; its words count towards the length."""
 
     beam_groups: int = Field(default=1, ge=1, le=1000)
     """Parts of the beam that differ from each other; the beam is widened to a multiple."""
@@ -156,7 +159,7 @@ class DecodingOptions(BaseModel):
 
     @property
     def is_beam_search(self) -> bool:
-        """Whether hypotheses come from one plain search, neither from groups nor sampled."""
+        """Whether this is plain beam search: no groups, no sampling."""
         return not self.temperature and self.beam_groups == 1
 
     @model_validator(mode="after")
@@ -181,26 +184,26 @@ class DecodingOptions(BaseModel):
 
     @property
     def group_size(self) -> int:
-        """Hypotheses that each group really keeps; one group is the whole beam."""
+        """Hypotheses that each group keeps; a single group is the whole beam."""
         return -(-max(self.beam_size, self.n_best) // self.beam_groups)
 
 
 class RerankingOptions(BaseModel):
-    """What is added to the score of a beam search's hypotheses before they are put in order.
+    """Weights of the terms that rerank the hypotheses of a beam search.
 
-    Both need a model with heads (`mrnn train-heads`); 0 leaves a term out.
+    Both terms need a model with heads (`mrnn train-heads`). A weight of 0 ignores its term.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     similarity_weight: float = Field(default=0.0, ge=0, le=1000)
-    """Of the similarity, -1 to 1, of photo and sentence in the joint embedding."""
+    """Weight of the cosine, -1 to 1, of photo and sentence in the joint embedding."""
     predicted_cider_weight: float = Field(default=0.0, ge=0, le=1000)
-    """Of the predicted CIDEr-D, near 0 to 10."""
+    """Weight of the predicted CIDEr-D, about 0 to 10."""
 
     @property
     def weights(self) -> dict[str, float]:
-        """Those above 0, by their names."""
+        """The weights above 0, by name."""
         return {name: weight for name, weight in self.model_dump().items() if weight}
 
 

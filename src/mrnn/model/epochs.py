@@ -10,7 +10,7 @@ METRICS = "metrics.jsonl"
 
 
 class EpochDone(BaseModel):
-    """A line of the file."""
+    """One epoch: a line of the file."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -20,7 +20,7 @@ class EpochDone(BaseModel):
     dev_perplexity: float
     shuffled_perplexity: float | None
     """Dev's when each caption is given another photo: if it is no higher, the model ignores photos.
-    None for a model that sees none, and for a single photo."""
+    None for a model without images, and for a single photo."""
     distinct: float
     """Fraction of different captions among dev's, by greedy search."""
     bleu_4: float
@@ -31,7 +31,7 @@ class EpochDone(BaseModel):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What goes wrong, in plain words."""
+        """Warnings for people."""
         found = []
         shuffled = self.shuffled_perplexity
         if shuffled is not None and shuffled < 1.02 * self.dev_perplexity:

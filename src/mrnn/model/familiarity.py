@@ -1,7 +1,7 @@
 """How familiar a photo is to a model: whether its feature is like those of the training photos.
 
-Features of training photos lie around their mean and vary along a few directions; those of a page
-of text lie far off.
+Features of training photos lie around their mean and vary along a few directions. The feature of a
+page of text lies far from both.
 
 Letters: N images, F image feature, K directions.
 Source of the search for directions: Halko, Martinsson and Tropp, "Finding Structure with
@@ -26,7 +26,7 @@ VALUES = 10_240
 STORED = np.float16
 HELD_OUT = 10
 MOST_PHOTOS = 6_000
-"""That the statistics need; see `evenly_spaced`."""
+"""Most photos that the statistics are taken over; see `evenly_spaced`."""
 OVERSAMPLING, ITERATIONS = 49, 3
 """Directions sought beyond those needed, and power iterations, which make those needed exact."""
 UNFAMILIAR = 0.5
@@ -38,7 +38,7 @@ class Familiarity:
     """Statistics of the training photos' features, small enough to go with the checkpoint."""
 
     mean: Float32[np.ndarray, " F"]
-    """Of the power-normalized features."""
+    """Mean of the power-normalized features."""
     directions: Float32[np.ndarray, "K F"]
     """Their principal directions, orthonormal but for rounding."""
     median: float
@@ -48,7 +48,7 @@ class Familiarity:
 
     @classmethod
     def of(cls, features: Float[np.ndarray, "N F"]) -> "Familiarity":
-        """Of the training photos: every tenth is held out to measure distances.
+        """The statistics of training photos: every tenth is held out to measure distances.
 
         The same features give the same statistics. Mean and directions are rounded as stored.
         """
@@ -63,14 +63,14 @@ class Familiarity:
         return cls(mean, directions, median, max(edge, median + 1e-3))
 
     def distance(self, features: Float[np.ndarray, "N F"]) -> Float32[np.ndarray, " N"]:
-        """From the mean, leaving out what lies along the directions."""
+        """Distances from the mean, across the directions."""
         departure = power_normalize(features.astype(np.float32)) - self.mean
         along = departure @ self.directions.T
         across = np.square(departure).sum(axis=1) - np.square(along).sum(axis=1)
         return np.asarray(np.sqrt(np.maximum(across, 0)))
 
     def score(self, features: Float[np.ndarray, "N F"]) -> Float[np.ndarray, " N"]:
-        """0..1: 0.98 at the median distance of the training photos, 0.5 at their edge."""
+        """Familiarity, 0..1: 0.98 at the training photos' median distance, 0.5 at their edge."""
         width = (self.edge - self.median) / 4
         logit = (self.edge - self.distance(features).astype(np.float64)) / width
         return np.asarray(np.exp(-np.logaddexp(0, -logit)))
@@ -82,7 +82,7 @@ def evenly_spaced(photos: Sequence[Photo]) -> Sequence[Photo]:
 
 
 def _principal_directions(centred: Float32[np.ndarray, "N F"]) -> Float32[np.ndarray, "K F"]:
-    """By falling variance, from random projections with a fixed seed: exact ones take minutes."""
+    """Principal directions by falling variance, from random projections with a fixed seed."""
     photos, size = centred.shape
     count = min(DIRECTIONS, max(1, VALUES // size - 1), size // 2, photos - 1)
     sought = min(DIRECTIONS + OVERSAMPLING, photos, size)

@@ -1,7 +1,7 @@
-"""RUN/heads.safetensors: what a trained model has beside its network to match photos and sentences.
+"""RUN/heads.safetensors: the retrieval and reranking heads of a trained model.
 
-A joint embedding with sampled training photos retrieves, weighed against the network's likelihood;
-with the CIDEr predictor it reranks captions. All of it is trained after the network.
+The joint embedding finds candidates, which are ordered by similarity and the network's likelihood.
+Joint embedding and CIDEr predictor rerank captions. Heads are trained after the network.
 
 Letters: S sentences, N images, F image feature, D joint embedding, K sampled images.
 """
@@ -34,11 +34,11 @@ JOINT, SAMPLED, CIDER = "joint_embedding.", "sampled_features", "cider_predictor
 STORED = ("I8", "I32", "F16", "F32")
 """Types of numbers that the file holds, as safetensors calls them."""
 HUBNESS_TEMPERATURE, HUBNESS_WEIGHT = 0.05, 0.5
-"""How soft the maximum of `Heads.hubness_correction` is, and how much of it counts."""
+"""Temperature of the soft maximum in `Heads.hubness_correction`, and its weight."""
 
 
 class RetrievalWeights(BaseModel):
-    """What a unit of similarity is worth, in nats of log-likelihood."""
+    """Weights of the cosine similarity beside the log-likelihood, in nats."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,7 +47,7 @@ class RetrievalWeights(BaseModel):
 
 
 class _Header(BaseModel):
-    """What the file says beside its tensors."""
+    """The metadata of the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,7 +65,7 @@ class Heads:
 
     joint_embedding: JointEmbedding
     sampled_features: Float32[np.ndarray, "K F"]
-    """Of training photos, over which P(sentence) is taken."""
+    """Features of training photos, over which P(sentence) is taken."""
     weights: RetrievalWeights
     cider_predictor: CiderPredictor
 
@@ -91,10 +91,10 @@ class Heads:
         return self.cider_predictor.score(sentences, features)
 
     def hubness_correction(self, vectors: Float[np.ndarray, "S D"]) -> Float32[np.ndarray, " S"]:
-        """What to subtract from the similarity of embedded sentences that are near any photo.
+        """The hubness correction: to be subtracted from the similarity of embedded sentences.
 
-        Such hubs would else come up for every photo. It is a soft maximum of the similarities with
-        the sampled photos, as P(sentence) is of their likelihoods.
+        Without it, sentences that are near all photos (hubs) are found for every photo. It is a
+        soft maximum of the similarities with the sampled photos.
         """
         logits = (vectors @ self._sampled.T).astype(np.float64) / HUBNESS_TEMPERATURE
         largest = logits.max(axis=1, keepdims=True)
@@ -108,7 +108,7 @@ class Heads:
 
     @property
     def fingerprint(self) -> str:
-        """16 digits that change with any vector, sampled photo or weight; used by indexes."""
+        """16 hexadecimal digits of a hash of all that retrieval uses; kept in indexes."""
         digest = hashlib.sha256(self.weights.model_dump_json().encode())
         digest.update(str(self.joint_embedding.parts).encode())
         for name, array in sorted(self._arrays.items()):
@@ -118,7 +118,7 @@ class Heads:
 
     @property
     def _arrays(self) -> dict[str, np.ndarray]:
-        """By their names in the file."""
+        """All arrays, by their names in the file."""
         return {
             **{JOINT + name: array for name, array in self.joint_embedding.arrays.items()},
             SAMPLED: self.sampled_features,
@@ -156,7 +156,7 @@ class Heads:
 
 
 class _UnfitError(Exception):
-    """What is wrong with the file, as the rest of a line that begins with its name."""
+    """What is wrong with the file: the end of a line that begins with its name."""
 
 
 def _read(file: Path, config: ModelConfig, model: str) -> Heads:
@@ -198,7 +198,7 @@ def _header_of(content: Any, model: str) -> _Header:  # noqa: ANN401
 
 
 def _shapes(tensors: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """That the tensors should have, given the number of dimensions, photos, n-grams and lengths."""
+    """The expected shapes, given the number of dimensions, photos, n-grams and lengths."""
 
     def count(name: str, axis: int = 0) -> int:
         tensor = tensors.get(name)

@@ -1,4 +1,4 @@
-"""Image encoders: ONNX files that say what they are, run by onnxruntime.
+"""Image encoders: ONNX files with an identity, run by ONNX Runtime.
 
 An encoder file has one input, "pixels" (uint8, B x H x W x 3), one output, "features" (float32,
 B x F), and metadata (`EncoderMetadata`). The default encoders ship in the package; one of
@@ -40,11 +40,11 @@ SMALLEST, LARGEST = 64, 1024
 PIXELS, FEATURES = "pixels", "features"
 
 Pixels = tuple[UInt8[np.ndarray, "_ _ _ 3"], ...]
-"""What each network of an encoder sees of one photo: its crops, C x H x W x 3."""
+"""The input of each network of an encoder for one photo: its crops, C x H x W x 3."""
 
 
 class EncoderMetadata(BaseModel):
-    """What an encoder file says of itself."""
+    """The metadata of an encoder file."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -55,7 +55,7 @@ class EncoderMetadata(BaseModel):
     """Native side of the input, in pixels."""
     feature_size: int = Field(ge=1)
     mean: Json[tuple[float, float, float]]
-    """Red, green and blue, 0..255, that normalisation makes 0; the colour of padding."""
+    """Red, green and blue, 0..255, that normalization makes 0; the colour of padding."""
 
 
 @runtime_checkable
@@ -64,7 +64,7 @@ class ImageEncoder(Protocol):
 
     @property
     def identity(self) -> EncoderIdentity:
-        """What decides whether two features can be compared."""
+        """Features of equal identities can be compared."""
         ...
 
     def preprocess(self, photo: Image.Image) -> Pixels:
@@ -106,7 +106,7 @@ class JoinedEncoder:
 
     @property
     def identity(self) -> EncoderIdentity:
-        """Of all parts; the size is that of the largest."""
+        """The identities of all parts, joined; the size is the largest."""
         known = [part.identity for part in self.parts]
         return EncoderIdentity(
             name=JOINT.join(each.name for each in known),
@@ -118,7 +118,7 @@ class JoinedEncoder:
         )
 
     def preprocess(self, photo: Image.Image) -> Pixels:
-        """The crops for each part; parts that see the same crops share them."""
+        """The crops for each part; parts of one size share them."""
         made: dict[tuple[int, Colour], UInt8[np.ndarray, "C H W 3"]] = {}
         for part in self.parts:
             key = (part.identity.size, part.padding)
@@ -133,7 +133,7 @@ class JoinedEncoder:
 
 
 def encoder_file_name(name: str) -> str:
-    """Of the file that holds the encoder `name`, whatever size it sees."""
+    """The file name of the encoder `name`, which has no size in it."""
     return re.sub(r"[^\w.-]", "-", name.partition(AT)[0]) + ".onnx"
 
 
@@ -143,7 +143,7 @@ def shipped_encoders() -> list[str]:
 
 
 def is_encoder(name: str) -> bool:
-    """Whether the package ships what has that name, or can export it."""
+    """Whether the package ships an encoder of that name, or can export one."""
     known = {*shipped_encoders(), *EXPORTABLE}
     parts = (part.partition(AT)[0] for part in name.split(JOINT))
     return all(part in known or part.startswith("timm:") for part in parts)
@@ -159,7 +159,7 @@ def load_encoder(
 
     A `folder` with NAME.onnx, as a bundle has, takes the place of the package.
 
-    NAME+NAME concatenates the features of both; NAME@SIZE sees squares of SIZE pixels. Without a
+    NAME+NAME concatenates the features of both; NAME@SIZE takes squares of SIZE pixels. Without a
     name it is the one in the file, or the default. Raises OptionsError for a name, size or resize
     mode, CheckpointError for a file.
     """
@@ -172,8 +172,8 @@ def load_encoder(
     names = name.split(JOINT)
     if given and not any(_is_named(given, part) for part in names):
         raise CheckpointError(
-            f"{file} is the encoder {given.identity.name}, not {name}; give the file of {name} by "
-            "--encoder-file, or leave it out if the package ships it"
+            f"{file} is the encoder {given.identity.name:.60}, not {name:.60}; give the file of "
+            f"{name:.60} by --encoder-file, or leave it out if the package ships it"
         )
     parts = [_load_part(part, mode, given, folder or SHIPPED) for part in names]
     return parts[0] if len(parts) == 1 else JoinedEncoder(parts)
@@ -215,7 +215,7 @@ def open_encoder(file: Path, resize_mode: ResizeMode, mend: str = "") -> OnnxEnc
 
 
 def _is_shape(found: Sequence[int | str | None], wanted: Sequence[int]) -> bool:
-    """Whether an input or output of that shape, whose free sides are no numbers, fits."""
+    """Whether the shape of an input or output matches; its free axes are no numbers."""
     return len(found) == len(wanted) and all(
         side == other for side, other in zip(found, wanted, strict=True) if isinstance(side, int)
     )
@@ -249,7 +249,7 @@ def _load_part(
 
 
 def _at_size(encoder: OnnxEncoder, name: str, size: str) -> OnnxEncoder:
-    """The same network with another input: it pools over more places, or fewer."""
+    """The same network with another input size; it pools over more or fewer places."""
     if not (size.isdecimal() and SMALLEST <= int(size) <= LARGEST):
         raise OptionsError(f"{name}: the size is a number of pixels, {SMALLEST} to {LARGEST}")
     side = int(size)

@@ -1,8 +1,8 @@
-"""A joint embedding of sentences and photos: those that belong together point the same way.
+"""A joint embedding of sentences and photos, compared by cosine similarity.
 
 It finds candidates for the exact likelihood with one matrix product. A sentence is the sum of its
 words' vectors, a photo a linear projection of its power-normalized feature; both have unit length.
-An embedding has parts that were trained apart: the mean of their cosines errs less than each.
+An embedding has parts that are trained apart: the mean of their cosines is more accurate than each.
 
 Letters: S sentences, V vocabulary, N images, F image feature, D the embedding, all parts of it.
 """
@@ -26,7 +26,7 @@ BLOCK = 512
 
 @dataclass(frozen=True)
 class JointEmbedding:
-    """Its weights, see `mrnn.training.joint_embedding`."""
+    """Its weights; see `mrnn.training.joint_embedding`."""
 
     words: Float32[np.ndarray, "V D"]
     image_weight: Float32[np.ndarray, "D F"]
@@ -42,7 +42,7 @@ class JointEmbedding:
         return {name: value for name, value in vars(self).items() if name != "parts"}
 
     def embed_text(self, sentences: Sequence[TokenIds]) -> Float32[np.ndarray, "S D"]:
-        """Of sentences; zeros for a sentence without words."""
+        """The vectors of sentences; zeros for a sentence without words."""
         vectors = np.empty((len(sentences), self.words.shape[1]), np.float32)
         for start in range(0, len(sentences), BLOCK):
             block = slice(start, start + BLOCK)
@@ -50,7 +50,7 @@ class JointEmbedding:
         return vectors
 
     def embed_image(self, features: Float[np.ndarray, "N F"]) -> Float32[np.ndarray, "N D"]:
-        """Of photos."""
+        """The vectors of photos."""
         vectors = np.empty((len(features), len(self.image_weight)), np.float32)
         for start in range(0, len(features), BLOCK):
             block = slice(start, start + BLOCK)
@@ -60,7 +60,7 @@ class JointEmbedding:
         return vectors
 
     def _sums(self, sentences: Sequence[TokenIds]) -> Float32[np.ndarray, "S D"]:
-        """Of each sentence's words, by a product of counts with the vectors of different words."""
+        """The sum of each sentence's word vectors: a product of counts and vectors."""
         lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
         words = np.fromiter(chain.from_iterable(sentences), np.int64, lengths.sum())
         different, column = np.unique(words, return_inverse=True)

@@ -25,7 +25,7 @@ class Manifest(BaseModel):
 
 
 def write_manifest(folder: Path, version: str) -> None:
-    """Of all files in the folder."""
+    """Write the manifest of all files in the folder."""
     files = {
         file.relative_to(folder).as_posix(): _checksum(file)
         for file in sorted(folder.rglob("*"))

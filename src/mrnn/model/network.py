@@ -1,8 +1,8 @@
 """The exported graphs of a trained network, run by ONNX Runtime.
 
-The recurrent layer never sees the image; the two meet in the multimodal layer. So a network has
-three parts: `encode_image` gives the image's part of that layer, `encode_words` the sentence's, and
-`fuse` joins them and predicts the next word.
+The image enters at the multimodal layer, outside the recurrence. So a network has three parts:
+`encode_image` gives the image's part of that layer, `encode_words` the sentence's, and `fuse` adds
+them and predicts the next word.
 
 Letters: B batch, N images, F image feature, M multimodal, S state, V vocabulary.
 Source: Mao et al., "Deep Captioning with Multimodal Recurrent Neural Networks (m-RNN)", ICLR 2015.
@@ -54,22 +54,22 @@ def read_layout(file: Path) -> tuple[dict[str, TensorLayout], str]:
         for name, form in header.items()
         for start, end in [form["data_offsets"]]
     }
-    told = json.dumps([size, sorted(header.items())], sort_keys=True)
-    return tensors, hashlib.sha256(told.encode()).hexdigest()[:16]
+    content = json.dumps([size, sorted(header.items())], sort_keys=True)
+    return tensors, hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def describe(config: ModelConfig) -> str:
-    """A network as the metadata of its graphs have it: what is not as usual."""
+    """A network as JSON, for the metadata of its graphs: the options that are not the default."""
     return config.model_dump_json(exclude_defaults=True)
 
 
 def searches_in_int8(config: ModelConfig) -> bool:
-    """Whether the output layer takes the multimodal layer, whose values are bounded."""
+    """Whether the input of the output layer is the multimodal layer, whose values are bounded."""
     return config.network == "m-rnn" and not config.shares_embedding
 
 
 def state_size(config: ModelConfig) -> int:
-    """S: the numbers of a recurrent state, those of all layers."""
+    """S: the size of a recurrent state, all layers together."""
     parts = 2 if config.recurrence == "lstm" else 1
     return parts * config.recurrent_layers * config.recurrent_size
 
@@ -83,7 +83,7 @@ class Network:
         self._sessions: dict[str, Session] = {}
 
     def check(self) -> None:
-        """Raises CheckpointError where a graph is missing, or does not fit weights or config."""
+        """Raises CheckpointError for a graph that is missing, or of other weights or config."""
         for name in (WORDS, LANGUAGE, OUTPUT):
             self._graph(name)
         if self.config.sees_image:
@@ -93,11 +93,11 @@ class Network:
 
     @property
     def image_size(self) -> int:
-        """M: the numbers of an image's part of the multimodal layer; 0 for the simple RNN."""
+        """M: the size of the multimodal layer; 0 for the simple RNN."""
         return self.config.multimodal_size if self.config.network == "m-rnn" else 0
 
     def initial_state(self, count: int) -> Float32[np.ndarray, "B S"]:
-        """Of `count` sentences before their first word: r(0) = 0."""
+        """The states of `count` sentences before their first word: r(0) = 0."""
         return np.zeros((count, state_size(self.config)), np.float32)
 
     def encode_image(self, features: Float[np.ndarray, "N F"]) -> Float32[np.ndarray, "N M"]:
@@ -139,15 +139,13 @@ class Network:
         image: Float32[np.ndarray, "B M"],
     ) -> tuple[Float32[np.ndarray, "B V"], Float32[np.ndarray, "B S"]]:
         """As `step`, with an int8 output layer where the network allows it: twice as fast."""
+        language, state = self.encode_words(words, state)
         if not searches_in_int8(self.config):
-            return self.step(words, state, image)
-        log_probabilities, state = self._graph(SEARCH).run(
-            {**self._look_up(words), "state": state, "image": image}
-        )
-        return log_probabilities, state
+            return self.fuse(language, image), state
+        return self._graph(SEARCH).run({"language": language, "image": image})[0], state
 
     def _look_up(self, words: Int[np.ndarray, " B"]) -> dict[str, Float32[np.ndarray, "B _"]]:
-        """w(t), and V_w w(t) of a network with a multimodal layer; worked out once a word."""
+        """w(t), and V_w w(t) of a network with a multimodal layer; computed once a word."""
         known, tables = self._tables
         unknown = words[~known[words]]
         if len(unknown):
@@ -160,7 +158,7 @@ class Network:
 
     @cached_property
     def _tables(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Which words were looked up, and what `words.onnx` says of each."""
+        """Which words were looked up, and the output of `words.onnx` for them."""
         count = self.config.vocabulary_size
         sizes = {"word": self.config.word_size}
         if self.config.network == "m-rnn":
@@ -186,7 +184,7 @@ class Network:
 
 
 class Int8Search:
-    """A network as approximate search uses it: twice as fast, with an int8 output layer."""
+    """A network for search, with an int8 output layer: twice as fast."""
 
     def __init__(self, network: Network) -> None:
         self._network = network

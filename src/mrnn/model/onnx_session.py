@@ -18,7 +18,7 @@ class Session:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the file says of itself."""
+        """The metadata of the file."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     @property
@@ -40,8 +40,8 @@ class Session:
 def open_session(file: Path, mend: str, *, keeps_buffers: bool = True) -> Session:
     """Raises CheckpointError, which ends with `mend`, for a file that is missing or no graph.
 
-    A session that does not keep its buffers from run to run takes less memory; to make them anew
-    costs time where a run is short.
+    A session that does not keep its buffers between runs takes less memory, but short runs take
+    longer.
     """
     if not file.is_file():
         raise CheckpointError(f"{file} is missing; {mend}")
@@ -63,7 +63,7 @@ def open_session(file: Path, mend: str, *, keeps_buffers: bool = True) -> Sessio
 
 
 def thread_count() -> int:
-    """As many as the process may use, or OMP_NUM_THREADS says."""
+    """OMP_NUM_THREADS, or else the processors that the process may use."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdecimal() and int(asked):
         return int(asked)

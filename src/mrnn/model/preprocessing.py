@@ -1,4 +1,4 @@
-"""Resize modes: an RGB photo to the squares that an image encoder sees.
+"""Resize modes: an RGB photo to the squares that an image encoder takes.
 
 Letters: C crops, H height, W width.
 """

@@ -12,13 +12,13 @@ import numpy as np
 from mrnn.shapes import Float
 
 SCALE = ".scale"
-"""Ends the name of the tensor (R x 1) that holds a matrix's scales."""
+"""Suffix of the name of the tensor (R x 1) with a matrix's scales."""
 LARGEST = 127
 LEAST_SCALE = 2.0**-24
 
 
 def quantize(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Ready for a file; integer tensors stay as they are."""
+    """The tensors quantized, ready for a file; integer tensors stay as they are."""
     small: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
         if not np.issubdtype(tensor.dtype, np.floating):
@@ -49,7 +49,7 @@ def dequantize(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def rounded(matrix: Float[np.ndarray, "R C"]) -> Float[np.ndarray, "R C"]:
-    """As a file keeps it: in each row multiples, -127 to 127, of a power of two."""
+    """The matrix as `quantize` rounds it: in each row -127 to 127 times a power of two."""
     return dequantize(quantize({"": matrix}))[""]
 
 

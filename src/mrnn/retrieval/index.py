@@ -29,15 +29,15 @@ Kind = Literal["photos", "sentences"]
 
 
 class IndexConfig(StoreConfig):
-    """What config.json says."""
+    """The content of config.json."""
 
     holds: Kind
     run: str
-    """The folder of the model that made it."""
+    """The folder of the model that made the index."""
     model: str
-    """Fingerprint of that model."""
+    """Fingerprint of the model."""
     heads: str
-    """Fingerprint of its heads."""
+    """Fingerprint of the heads."""
 
 
 Index = FeatureStore[IndexConfig]
@@ -59,11 +59,11 @@ class RetrievalModel:
     checkpoint: Checkpoint
     heads: Heads
     encoder_file: Path | None = None
-    """Of its image encoder, if that does not ship with the package."""
+    """The file of its image encoder, if that does not ship with the package."""
 
     @classmethod
     def load(cls, folder: Path, encoder_file: str | Path | None = None) -> "RetrievalModel":
-        """Raises CheckpointError, as for a model without heads."""
+        """Raises CheckpointError, also for a model without heads."""
         checkpoint = Checkpoint.load(folder)
         heads = checkpoint.heads or Heads.load(  # says what is missing
             folder, checkpoint.config.model, checkpoint.fingerprint
@@ -76,7 +76,7 @@ class RetrievalModel:
         return self.checkpoint.load_encoder(self.encoder_file)
 
     def config(self, holds: Kind) -> IndexConfig:
-        """Of an index made by it."""
+        """The configuration of an index made by this model."""
         identity = self.checkpoint.encoder
         columns = {
             "vectors": Column(dtype="float32", size=len(self.heads.joint_embedding.image_bias))
@@ -95,7 +95,7 @@ class RetrievalModel:
         )
 
     def token_ids(self, sentence: str) -> list[int]:
-        """Of its words; unknown ones included."""
+        """The ids of its words, unknown ones included."""
         return self.checkpoint.vocabulary.encode(tokenize(sentence))
 
 

@@ -1,4 +1,4 @@
-"""Make an index of photos or sentences, or renew one: what it holds already is not made again.
+"""Make or update an index of photos or sentences; only new and changed rows are computed.
 
 Letters: S sentences.
 """
@@ -29,7 +29,7 @@ def index_photos(
     on_photo: Callable[[], None],
     on_problem: Callable[[str], None],
 ) -> IndexChanges:
-    """Of just these photos; one that cannot be encoded is left out and told to `on_problem`.
+    """Index exactly these photos. `on_problem` gets a line for each that cannot be encoded.
 
     Raises DataError where no photo is left, and what `Manifest` raises.
     """
@@ -54,9 +54,10 @@ def index_sentences(
     on_sentence: Callable[[], None],
     on_problem: Callable[[str], None],
 ) -> IndexChanges:
-    """Of just these sentences; log P(sentence) of new ones is computed here.
+    """Index exactly these sentences; log P(sentence) of new ones is computed here.
 
-    One without a word that the model knows is left out and told to `on_problem`. Raises DataError
+    `on_problem` gets a line for each sentence without a known word; it is left
+    out. Raises DataError
     where no sentence is left, and what `Manifest` raises.
     """
     with _index_writer(folder, model.config("sentences"), None) as writer:
@@ -111,7 +112,7 @@ def _sentence_rows(sentences: dict[str, list[int]], model: RetrievalModel) -> Ro
 def _index_writer(
     folder: Path, config: IndexConfig, derive: Derive | None
 ) -> Iterator[FeatureWriter[IndexConfig]]:
-    """To write an index where there is none, or to renew one.
+    """A writer for a new index or an update.
 
     Rows that another model made are not taken over, but features of the same encoder are. Raises
     DataError where the folder holds something else.
@@ -146,14 +147,14 @@ def _present(folder: Path, config: IndexConfig) -> IndexConfig | None:
 
 
 def _reusable(old: IndexConfig, config: IndexConfig) -> bool:
-    """Whether rows, or at least their features, are what they would be if they were made again."""
+    """Whether the rows, or at least their features, are still valid."""
     if config.holds == "photos":
         return old.encoder == config.encoder
     return (old.model, old.heads) == (config.model, config.heads)
 
 
 def _refuse_others_folder(folder: Path) -> None:
-    """A folder with files that are not of an index, finished or not."""
+    """Refuse a folder with files that do not belong to an index."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:

@@ -16,7 +16,7 @@ from mrnn.shapes import Float, Float32, Float64, Int
 Distance = Literal["cosine", "euclidean"]
 PHOTOS_AT_ONCE, ROWS_AT_ONCE = 100, 256
 LEAST_DISTANCE = 1e-3
-"""A training feature nearer than this fraction of its length is of the photo itself."""
+"""A training feature nearer than this fraction of its length belongs to the photo itself."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class FeatureSpace:
     def _scales_and_squares(
         self, placed: Float32[np.ndarray, "N D"]
     ) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, " N"]]:
-        """What brings each to the length at which it is compared, and the square of that length."""
+        """The factor that scales each to its length for comparison, and that length squared."""
         squares = np.einsum("nd,nd->n", placed, placed, dtype=np.float64)
         if self._distance == "euclidean":
             return np.ones_like(squares), squares

@@ -18,7 +18,7 @@ from mrnn.retrieval.likelihood import Words, log_likelihoods, log_marginals
 from mrnn.shapes import Bool, Float, Float32
 
 CANDIDATES = 15
-"""Of each query, in two-stage retrieval."""
+"""Candidates of each query in two-stage retrieval."""
 NEAREST = 10
 """Sampled photos over which two-stage retrieval takes P(sentence)."""
 PAIRS_AT_ONCE = 2_000_000
@@ -26,7 +26,7 @@ PAIRS_AT_ONCE = 2_000_000
 
 @dataclass(frozen=True)
 class PairScores:
-    """Scores of all pairs: the higher, the better the two fit."""
+    """Scores of all pairs; higher is better."""
 
     sentence_to_image: Float32[np.ndarray, "S N"]
     image_to_sentence: Float32[np.ndarray, "S N"]
@@ -40,7 +40,7 @@ def exhaustive_scores(
     marginals: Float[np.ndarray, " S"],
     on_pairs: Callable[[int], None] = lambda _: None,
 ) -> PairScores:
-    """By the likelihood of every pair; `marginals` are nats of log P(sentence).
+    """Exhaustive retrieval: the likelihood of every pair; `marginals` are nats of log P(sentence).
 
     `on_pairs` is called with how many likelihoods have just been computed.
     """
@@ -58,7 +58,7 @@ def two_stage_scores(
     candidates: int = CANDIDATES,
     on_pairs: Callable[[int], None] = lambda _: None,
 ) -> PairScores:
-    """By the joint embedding; the best `candidates` of each query by the likelihood too.
+    """Two-stage retrieval: similarity, and the likelihood of the best `candidates` of each query.
 
     Memory beside the arguments: at most seven matrices of the size of a result, and that of
     `log_likelihoods`.
@@ -94,7 +94,7 @@ def near_marginals(
 ) -> Float32[np.ndarray, " S"]:
     """Nats of log P(sentence) over the sampled photos, of which only the nearest `count` count.
 
-    A lower bound, and a close one: P(sentence) is mostly that of the photos that fit best.
+    This is a close lower bound: the nearest photos give most of P(sentence).
     """
     sampled = heads.sampled_features
     near = best_candidates(heads.embed_text(sentences) @ heads.embed_image(sampled).T, count)

@@ -29,9 +29,9 @@ from mrnn.shapes import Float32, Float64, Int
 from mrnn.tokenizer import tokenize
 
 CANDIDATES = 50
-"""For how many the likelihood is computed; the others follow them by similarity."""
+"""Rows whose likelihood is computed; the others follow by similarity."""
 MAX_WORDS = 100
-"""Of a query."""
+"""Most words of a query."""
 
 Query = str | Path | ImageSource
 """A sentence is a plain string; anything else is a photo, a `Path` to one included."""
@@ -51,7 +51,7 @@ class SearchResult(BaseModel):
 
 
 class PhotoIndex:
-    """Photos or sentences that can be searched; its files may be renewed while it is in use."""
+    """Photos or sentences to search; an update of its files does not disturb it."""
 
     def __init__(
         self, index: Index, model: RetrievalModel, changes: IndexChanges | None = None
@@ -71,11 +71,13 @@ class PhotoIndex:
         on_photo: Callable[[], None] = lambda: None,
         on_problem: Callable[[str], None] = lambda _: None,
     ) -> "PhotoIndex":
-        """An index of just these photos. What it holds of them already is not made again.
+        """Make or update an index of exactly these photos.
 
-        A photo that cannot be encoded is left out and told to `on_problem`. `encoder_file` is the
-        model's encoder, if that does not ship with the package. Raises DataError where no photo is
-        left, the folder holds something else, or cannot be written; CheckpointError for the model.
+        `on_problem` gets a line for each photo that cannot be encoded; it is left
+        out. `encoder_file` is the
+        model's encoder, if that does not ship with the package. Raises DataError if no photo is
+        left, or the folder holds something else or cannot be written; CheckpointError for the
+        model.
         """
         from mrnn.retrieval.index_writer import index_photos  # what searches needs none of it
 
@@ -94,10 +96,10 @@ class PhotoIndex:
         on_sentence: Callable[[], None] = lambda: None,
         on_problem: Callable[[str], None] = lambda _: None,
     ) -> "PhotoIndex":
-        """An index of just these sentences; log P(sentence) of new ones is computed here.
+        """Make or update an index of exactly these sentences.
 
-        One without a word that the model knows is left out and told to `on_problem`. Raises as
-        `build`.
+        log P(sentence) of new ones is computed here. `on_problem` gets a line for each sentence
+        without a known word; it is left out. Raises as `build`.
         """
         from mrnn.retrieval.index_writer import index_sentences
 
@@ -113,7 +115,7 @@ class PhotoIndex:
         *,
         encoder_file: str | Path | None = None,
     ) -> "PhotoIndex":
-        """An index, with the model that made it, or that of another folder if it is the same.
+        """Open an index with the model that made it; `model` is its folder, if it has moved.
 
         Where its folder is gone, the model that ships is tried. Raises DataError for the index, and
         CheckpointError if the model is another than the index was made with.
@@ -231,9 +233,9 @@ class PhotoIndex:
         ]
 
     def _similarity(self, query: "_Asked", *, hubness: bool) -> Float32[np.ndarray, " W"]:
-        """Of all rows with the query, less the hubness correction if that is asked for.
+        """The similarity of all rows with the query, less the hubness correction if `hubness`.
 
-        Raises DataError where one is not finite.
+        Raises DataError if one is not finite.
         """
         found = []
         for shard in self._index.shards:
@@ -251,7 +253,7 @@ class PhotoIndex:
         rows: Int[np.ndarray, " C"],
         similarity: Float64[np.ndarray, " C"],
     ) -> Float64[np.ndarray, " C"]:
-        """Log-likelihood and weighed similarity together, of these rows."""
+        """The sum of log-likelihood and weighted similarity, for these rows."""
         network, weights = self._model.checkpoint.network, self._model.heads.weights
         if query.words is not None:
             features = self._index.take("features", rows)

@@ -4,7 +4,7 @@
     words.onnx      words -> word, word_part                   w(t) and V_w w(t), once per word
     language.onnx   word, word_part, state -> language, next_state      V_w w(t) + V_r r(t)
     output.onnx     language, image -> log_probabilities       float32
-    search.onnx     word, word_part, state, image -> log_probabilities, next_state      int8 output
+    search.onnx     language, image -> log_probabilities       int8, for approximate search
 
 A graph refers to weights by byte offset. The layout of model.safetensors depends on the sizes of a
 network alone, so the graphs stay valid when the weights are replaced.
@@ -103,14 +103,13 @@ def _output_graph(graph: Graph, config: ModelConfig) -> onnx.ModelProto:
 
 
 def _search_graph(graph: Graph, config: ModelConfig) -> onnx.ModelProto:
-    """A whole step with an int8 output layer.
+    """As output.onnx, with an int8 output layer.
 
     The multimodal layer is bounded, so one fixed scale quantizes it, and a row's result does not
     depend on its batch. With `ACTIVATION_STEPS` the sum of two products fits 16 bits: processors
     without dot-product instructions saturate there.
     """
-    language = _language(graph, config)
-    tanh = _tanh(graph, config, graph.add("Add", [language, "image"]))
+    tanh = _tanh(graph, config, graph.add("Add", ["language", "image"]))
     zero = graph.constant(np.array(ACTIVATION_STEPS + 1, np.uint8))
     step = graph.constant(1 / ACTIVATION_STEPS)
     quantized = graph.add("QuantizeLinear", [tanh, step, zero])
@@ -125,12 +124,9 @@ def _search_graph(graph: Graph, config: ModelConfig) -> onnx.ModelProto:
         domain=CONTRIB,
     )
     graph.add("LogSoftmax", [logits], "log_probabilities", axis=1)
-    inputs = {**_language_inputs(config), "image": floats("B", config.multimodal_size)}
-    outputs = {
-        "log_probabilities": floats("B", config.vocabulary_size),
-        "next_state": floats("B", state_size(config)),
-    }
-    return graph.model(inputs, outputs)
+    size = config.multimodal_size
+    inputs = {"language": floats("B", size), "image": floats("B", size)}
+    return graph.model(inputs, {"log_probabilities": floats("B", config.vocabulary_size)})
 
 
 def _language_inputs(config: ModelConfig) -> dict[str, Form]:

@@ -77,8 +77,9 @@ class Graph:
     def matrix(self, name: str) -> str:
         """A weight matrix in float32, transposed."""
         values = self.add("Cast", [self.stored(name)], to=TensorProto.FLOAT)
-        scaled = self.add("Mul", [values, self.stored(name + SCALE)])
-        return self.add("Transpose", [scaled], perm=[1, 0])
+        if name + SCALE in self._tensors:
+            values = self.add("Mul", [values, self.stored(name + SCALE)])
+        return self.add("Transpose", [values], perm=[1, 0])
 
     def rows(self, name: str, indices: str, output: str) -> str:
         """Some rows of a weight matrix, in float32."""

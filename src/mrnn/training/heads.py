@@ -1,6 +1,4 @@
-"""Training of a model's heads, after its network: what retrieves, and what reranks captions.
-
-The network is left as it is, and so is its perplexity.
+"""Training of a model's heads, after its network, which stays as it is.
 
 Letters: N images, F image feature, S sentences, Q queries, C candidates.
 """
@@ -28,9 +26,9 @@ from mrnn.training.recipe import CiderPredictorOptions, JointEmbeddingOptions
 
 SAMPLED_IMAGES = 200
 QUERIES, CANDIDATES = 200, 20
-"""For the choice of weights: every other photo of dev, so many at most, and its candidates."""
+"""For the choice of weights: the most queries, every other photo of dev, and candidates of each."""
 WEIGHTS = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, 160.0, 200.0, 300.0)
-"""The retrieval weights that are tried."""
+"""Retrieval weights to choose from; nats per unit of similarity."""
 UNWEIGHTED = RetrievalWeights(sentence_to_image=0.0, image_to_sentence=0.0)
 
 
@@ -41,7 +39,7 @@ def train_heads(
     cider_predictor: CiderPredictorOptions | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Heads:
-    """On the train split; the retrieval weights on half of dev's photos, with all as candidates.
+    """Train on the train split, and choose retrieval weights on half of dev's photos.
 
     The same seed gives the same heads, bit for bit. `on_step` is called for each step of each part
     of the joint embedding. Raises DataError where a split or a feature is missing.
@@ -76,7 +74,7 @@ def _choose_weights(
     captions: EncodedCaptions,
     features: Float32[np.ndarray, "N F"],
 ) -> RetrievalWeights:
-    """The weights with the best mean reciprocal rank over some of dev's queries."""
+    """The weights with the best mean reciprocal rank; all photos and captions are candidates."""
     vectors = heads.embed_text(captions.sentences)
     similarity = vectors @ heads.embed_image(features).T
     images = np.arange(0, len(features), 2)[:QUERIES]
@@ -105,7 +103,7 @@ def _choose_weights(
 
 
 def _first_of_each(captions: EncodedCaptions, images: np.ndarray) -> np.ndarray:
-    """The first sentence of each of these images that has one."""
+    """The first sentence of each of these images, if it has one."""
     owned = np.flatnonzero(np.isin(captions.image_rows, images))
     _, firsts = np.unique(captions.image_rows[owned], return_index=True)
     return owned[firsts]
@@ -117,7 +115,7 @@ def _best_weight(
     chosen: Bool[np.ndarray, "Q C"],
     truth: Bool[np.ndarray, "Q C"],
 ) -> float:
-    """The lowest of the best."""
+    """The weight with the best mean reciprocal rank; of equal ones the lowest."""
 
     def mean_reciprocal_rank(weight: float) -> float:
         both = candidates_first(chosen, weight * similarity + scores, similarity)

@@ -1,7 +1,4 @@
-"""A recipe: all that decides what a training run makes, as one TOML file.
-
-`options_error` turns a pydantic error into one line; recipes and command line share it.
-"""
+"""A recipe: all options of a training run, in one TOML file."""
 
 import difflib
 import tomllib
@@ -20,7 +17,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 class EncoderChoice(BaseModel):
-    """Whose features a model is trained on."""
+    """The encoder whose features a model is trained on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,30 +26,30 @@ class EncoderChoice(BaseModel):
 
 
 class TrainingOptions(BaseModel):
-    """The cost, and how it is brought down."""
+    """The cost function, and how it is minimized."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(default=0, ge=0, lt=2**32)
     min_count: int = Field(default=3, ge=1)
-    """Occurrences in train that put a word into the vocabulary."""
+    """Least occurrences in train of a word of the vocabulary."""
     batch_size: int = Field(default=128, ge=1)
     epochs: int = Field(default=12, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     warm_up: float = Field(default=0.05, ge=0, lt=1)
     """Fraction of all steps in which the rate rises; then it falls to 0 along a cosine."""
     weight_penalty: float = Field(default=1e-8, ge=0)
-    """The paper's lambda: the cost is mean bits a word + lambda x ||theta||^2."""
+    """The paper's lambda: the cost is mean bits a word + lambda ||theta||^2."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """Decoupled from the cost: each step shrinks every weight by this fraction, times the rate."""
+    """Decoupled weight decay: each step shrinks every weight by this times the learning rate."""
     clip: float = Field(default=5.0, gt=0)
     """Largest norm of the gradient."""
     average: float = Field(default=0.0, ge=0, lt=1)
-    """The model is a running average of the weights with this decay a step; 0 for the last."""
+    """Decay a step of the running average of weights that is kept; 0 keeps the last weights."""
     patience: int = Field(default=3, ge=1)
     """Epochs without a better dev perplexity, after which training stops."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the matrix products; bfloat16 is faster on processors that multiply it."""
+    """Of matrix products; bfloat16 is faster on processors that support it."""
 
 
 class JointEmbeddingOptions(BaseModel):
@@ -61,11 +58,11 @@ class JointEmbeddingOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: int = Field(default=128, ge=1)
-    """Of a part."""
+    """Dimensions of each part."""
     parts: int = Field(default=3, ge=1)
-    """Trained apart, each from its own seed."""
+    """Parts that are trained separately, each from its own seed, and concatenated."""
     steps: int = Field(default=1000, ge=1)
-    """Of each part."""
+    """Steps for each part."""
     batch_size: int = Field(default=500, ge=2)
     """Photos that compete with each other, each with one of its captions."""
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -73,7 +70,7 @@ class JointEmbeddingOptions(BaseModel):
     feature_dropout: float = Field(default=0.6, ge=0, lt=1)
     word_dropout: float = Field(default=0.3, ge=0, lt=1)
     temperature: float = Field(default=0.05, gt=0)
-    """Initial; it is learned."""
+    """Initial temperature; it is learned."""
     seed: int = Field(default=0, ge=0, lt=2**32)
 
 
@@ -83,9 +80,9 @@ class CiderPredictorOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ngrams: int = Field(default=8000, ge=1)
-    """The n-grams that most images' captions have; no other is predicted."""
+    """Number of n-grams that are predicted: those in the captions of most images."""
     directions: int = Field(default=384, ge=1)
-    """The rank of the regression's matrix."""
+    """Rank of the regression matrix."""
     penalty: float = Field(default=0.25, ge=1e-6)
     """Ridge penalty, in units of the mean square of a centred, power-normalized feature."""
 
@@ -102,12 +99,15 @@ class Recipe(BaseModel):
     decoding: DecodingOptions = DecodingOptions()
     reranking: RerankingOptions = RerankingOptions()
     joint_embedding: JointEmbeddingOptions | None = None
-    """Trained after the network with the other heads; None for a model that only captions."""
+    """Trained after the network, with the CIDEr predictor; None for a model without heads."""
     cider_predictor: CiderPredictorOptions = CiderPredictorOptions()
 
 
 def load_recipe(file: str | Path, settings: Sequence[str] = ()) -> Recipe:
-    """The recipe in a TOML file, or of a name that ships; each setting is a "table.key=value"."""
+    """The recipe in a TOML file or of the package; each setting is a "table.key=value".
+
+    Raises OptionsError.
+    """
     path = Path(file)
     if not path.is_file() and (RECIPES / f"{file}.toml").exists():
         path = RECIPES / f"{file}.toml"  # even beside a dataset folder of that name
@@ -145,7 +145,7 @@ def _apply(content: dict[str, Any], setting: str) -> None:
 
 
 def options_error(error: ValidationError, options: type[BaseModel], where: str) -> OptionsError:
-    """The first thing that pydantic found, with the nearest known key for an unknown one."""
+    """The first problem that pydantic found; for an unknown key also the nearest known one."""
     first = error.errors()[0]
     if first["type"] == "value_error":  # of a table as a whole: its keys do not fit together
         return OptionsError(": ".join([where, *map(str, first["loc"]), str(first["ctx"]["error"])]))
@@ -167,6 +167,6 @@ def options_error(error: ValidationError, options: type[BaseModel], where: str) 
 
 
 def _table(options: Any, name: str) -> Any:  # noqa: ANN401
-    """The options of a table, which may be one that can be left out."""
+    """The options of a table, which may be optional."""
     annotation = options.model_fields[name].annotation
     return (get_args(annotation) or (annotation,))[0]

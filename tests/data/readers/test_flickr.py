@@ -110,7 +110,7 @@ def test_a_listed_image_without_captions(source):
 
 def test_an_image_in_two_lists(source):
     (source / "Flickr_8k.testImages.txt").write_text("a.jpg\nb.jpg\n")
-    both = r"testImages\.txt:2: b\.jpg stands in .*trainImages\.txt already"
+    both = r"testImages\.txt:2: b\.jpg is in .*trainImages\.txt already"
     with pytest.raises(DataError, match=both):
         read(source)
 

@@ -1,9 +1,9 @@
-"""MS COCO captions, and what is laid out like them: one JSON file or several.
+"""MS COCO captions and data in the same layout: one JSON file or several.
 
 images[]        id, file_name
 annotations[]   image_id, caption
 
-The name of a file says its split: train in captions_train2014.json, val (our dev) in
+The split comes from the name of a file: train in captions_train2014.json, val (our dev) in
 captions_val2014.json. Its images lie in the folder of images, or in train2014 and the like there.
 
 Source: Chen et al., "Microsoft COCO Captions: Data Collection and Evaluation Server", 2015.

@@ -1,4 +1,4 @@
-"""Flickr8k, Flickr30k, and what is laid out like them: a token file, perhaps split lists.
+"""Flickr8k, Flickr30k and data in the same layout: a token file, perhaps split lists.
 
 NAME.token.txt         one caption a line: image.jpg#0, a tab, the caption; or NAME.token
 NAME.trainImages.txt   one image file name a line; likewise devImages and testImages

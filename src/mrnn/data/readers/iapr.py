@@ -59,7 +59,7 @@ def _read_text(file: Path) -> str:
 
 
 def _name(file: Path, text: str) -> str:
-    """By where the file lies or, where that says nothing, by its tags."""
+    """The image's name: from the path of the file or, without a number there, from its tags."""
     folder, number = file.parent.name, file.stem
     if folder.isdecimal() and number.isdecimal():
         return f"{folder}/{number}.jpg"

@@ -1,4 +1,4 @@
-"""How well a model retrieves the photos and sentences of a split, as a report tells it.
+"""Retrieval ranks of the photos and sentences of a split, for a report.
 
 Letters: S sentences.
 """

@@ -1,4 +1,4 @@
-"""What a report on one model, or on two side by side, tells of a split and of its photos.
+"""The content of a report on one model or two: figures of a split, and its photos.
 
 Letters: N images, F image feature.
 """
@@ -57,7 +57,7 @@ class Thumbnail(BaseModel):
 
 
 class ShownImage(BaseModel):
-    """A photo with what people and each run say of it."""
+    """A photo with its references and the captions of each run."""
 
     model_config = ConfigDict(frozen=True)
 
