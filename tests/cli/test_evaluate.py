@@ -40,7 +40,7 @@ def test_people_read_what_each_figure_depends_on(evaluate):
         r"\(self; by cider, 10 hypotheses, model_weight 0\.5\)",
         r"candidates: 6 images, 6 sentences; equal scores by index; an image's first.*",
         r"two-stage retrieval: likelihoods of 15 candidates a query; P\(sentence\) over 5 near .*",
-        r"images: 6; references: 6 \(c1, 1 drawn of more, seed 3\); words: PTB, lower case.*",
+        r"images: 6; references: 6 \(c1, 1 sampled of more, seed 3\); words: PTB, lower case.*",
         r"intervals: over images, 1,000 resamples, seed 3, document frequencies fixed",
     ):
         assert re.search(f"^{line}$", out, re.MULTILINE), line
@@ -53,7 +53,7 @@ def test_json_says_the_same(evaluate):
     settings = json.loads(out)["settings"]
     expected = {
         "model": "model", "data": "data", "split": "dev", "images": 6, "references": 6,
-        "protocol": "c1", "drawn_references": 1, "drawing_seed": 3, "resampling_seed": 3,
+        "protocol": "c1", "sampled_references": 1, "sampling_seed": 3, "resampling_seed": 3,
         "tokenizer": "PTB, lower case, without punctuation", "consensus": "self", "folds": 2,
         "perplexity": "words, <unk> and <eos> counted", "equal_scores": "by index",
         "retrieval": "two-stage",

@@ -45,9 +45,9 @@ def test_references_are_drawn_as_asked(mrnn):
     code, out, _ = mrnn(*common)
     assert code == 0
     assert re.fullmatch(r" +c2   95 % interval    depends on", out.splitlines()[1])
-    assert "references: 16 (c2, 2 drawn of more, seed 0); words" in out
+    assert "references: 16 (c2, 2 sampled of more, seed 0); words" in out
     settings = json.loads(mrnn(*common, "--json")[1])["settings"]
-    assert (settings["drawn_references"], settings["drawing_seed"]) == (2, 0)
+    assert (settings["sampled_references"], settings["sampling_seed"]) == (2, 0)
     assert mrnn(*common, "--seed", "0")[1] == out != mrnn(*common, "--seed", "1")[1]
     _, _, err = mrnn("score", "a.json", "r.json", "--references", "40", "--no-meteor")
     assert "Note: fewer than 40 references: 8 (0, 1, 2 and 5 more)" in err

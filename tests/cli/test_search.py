@@ -28,7 +28,7 @@ def test_photos_are_indexed_and_found(mrnn, photos, model_with_heads, tmp_path):
         "1 of 31 photos could not be indexed",
     ]
     code, out, err = mrnn("search", index, "a red velvet wall", "--top", 3, "--json")
-    assert (code, err) == (0, "Words that the model does not know are left out: velvet\n")
+    assert (code, err) == (0, "Ignored, as the model does not know them: velvet\n")
     results = [json.loads(line) for line in out.splitlines()]
     assert [sorted(result) for result in results] == [["path", "rank", "score"]] * 3
     assert all("red" in result["path"] for result in results)

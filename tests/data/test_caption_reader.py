@@ -5,11 +5,11 @@ import pytest
 from mrnn.captioning.caption_writer import coco_ids, write_coco_results
 from mrnn.data.caption_reader import (
     References,
-    draw_references,
     match,
     match_files,
     read_hypotheses,
     read_references,
+    sample_references,
 )
 from mrnn.errors import DataError
 
@@ -146,16 +146,16 @@ def test_references_are_drawn_by_image_and_seed(write):
     references = read_references([write("r.csv", "\n".join(["image,caption", *rows]))])
     matched = match([("A", {"a.jpg": "x", "b.jpg": "x", "c.jpg": "x"})], references)
     images, texts = matched.images, matched.references
-    drawn, notes = draw_references(images, texts, 5, 0)
-    assert [len(texts) for texts in drawn] == [5, 5, 1]
+    sampled, notes = sample_references(images, texts, 5, 0)
+    assert [len(texts) for texts in sampled] == [5, 5, 1]
     assert notes == ["fewer than 5 references: 1 (c.jpg)"]
-    places = [[int(text[1:]) for text in texts] for texts in drawn[:2]]
+    places = [[int(text[1:]) for text in texts] for texts in sampled[:2]]
     assert places[0] != places[1]
     assert all(p == sorted(set(p)) for p in places)
     alone = match([("A", {"b.jpg": "x"})], references)
-    assert draw_references(alone.images, alone.references, 5, 0)[0] == [drawn[1]]
-    assert draw_references(images, texts, 5, 1)[0] != drawn
-    assert draw_references(images, texts, 40, 0)[0] == texts
+    assert sample_references(alone.images, alone.references, 5, 0)[0] == [sampled[1]]
+    assert sample_references(images, texts, 5, 1)[0] != sampled
+    assert sample_references(images, texts, 40, 0)[0] == texts
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def caption(
     *,
     asked: Asked,
 ) -> None:
-    """Caption photos; one that cannot be read does not stop the others."""
+    """Caption photos; unreadable ones are reported, and the rest are still captioned."""
     from mrnn.captioning.caption_writer import CaptionFile, Sidecars
     from mrnn.captioning.captioner import Captioner, image_name
     from mrnn.data.images import find_images

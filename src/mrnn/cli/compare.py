@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrnn.cli.score import (
-    Draw,
     Frequencies,
     Hypotheses,
     Meteor,
     ReferenceFiles,
+    SampledReferences,
     Seed,
     Split,
     basis_lines,
@@ -27,7 +27,7 @@ def compare(
     reference_files: ReferenceFiles,
     *,
     split: Split = None,
-    references: Draw = None,
+    references: SampledReferences = None,
     seed: Seed = 0,
     meteor: Meteor = True,
     frequencies: Frequencies = None,
@@ -40,19 +40,19 @@ def compare(
 
     given = DocumentFrequencies.load(frequencies) if frequencies else None
     systems = [hypotheses_a, hypotheses_b]
-    matched, drawn, draw = match(systems, reference_files, split, references, seed)
+    matched, sampled, sampling = match(systems, reference_files, split, references, seed)
     report = compare_captions(
         matched.images,
         matched.systems[0],
         matched.systems[1],
-        drawn,
+        sampled,
         frequencies=given,
         with_meteor=meteor,
         top=top,
         seed=seed,
     )
-    told = {"notes": matched.notes + report.notes, "settings": report.settings | draw}
-    report = report.model_copy(update=told)
+    changes = {"notes": matched.notes + report.notes, "settings": report.settings | sampling}
+    report = report.model_copy(update=changes)
     head = f"A  {hypotheses_a}\nB  {hypotheses_b}"
     show(report, lambda: f"{head}\n{_comparison(report)}", as_json=as_json)
 

@@ -50,7 +50,8 @@ FLAGS: dict[str, Any] = {
         int | None, typer.Option(help="Parts of the beam that differ from each other")
     ],
     "diversity_penalty": Annotated[
-        float | None, typer.Option(help="How much the groups are made to differ")
+        float | None,
+        typer.Option(help="Nats that a word costs for each earlier group that took it"),
     ],
     "temperature": Annotated[
         float | None,

@@ -11,7 +11,7 @@ CHECKOUT = Path(__file__).parents[3] / "examples"
 
 
 def demo() -> None:
-    """Caption the example photos with the model that ships, to see what it can do."""
+    """Caption the example photos with the model that ships."""
     from mrnn.captioning.captioner import Captioner
     from mrnn.data.images import find_images
 

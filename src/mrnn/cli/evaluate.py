@@ -16,12 +16,12 @@ from mrnn.cli.retrieval import (
     retrieval_lines,
 )
 from mrnn.cli.score import (
-    Draw,
     Frequencies,
     Meteor,
+    SampledReferences,
     Seed,
     basis_lines,
-    draw_settings,
+    sampling_settings,
     score_table,
 )
 from mrnn.cli.terminal import (
@@ -67,7 +67,7 @@ def evaluate(
     marginal_images: MarginalImages = None,
     folds: Folds = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images")] = None,
-    references: Draw = None,
+    references: SampledReferences = None,
     seed: Seed = 0,
     meteor: Meteor = True,
     frequencies: Frequencies = None,
@@ -90,7 +90,7 @@ def evaluate(
     tasks = [Task.perplexity, Task.generation, Task.retrieval] if task is Task.all else [task]
     given = DocumentFrequencies.load(frequencies) if frequencies else None
     dataset = Dataset.load(data)
-    images, notes, draw = _drawn(dataset.split(split)[:limit], references, seed)
+    images, notes, sampling = _sampled(dataset.split(split)[:limit], references, seed)
     if Task.retrieval in tasks:
         notes += _folded(len(images), folds)
     results = _results_file(coco_results, split, tasks) if coco_results else None
@@ -99,7 +99,7 @@ def evaluate(
     checkpoint = captioner.checkpoint
     training = dataset.split("train") if "train" in dataset.splits else ()
     if not training and Task.generation in tasks:
-        notes.append(f"novel: {data} has no train split, whose captions would tell what is new")
+        notes.append(f"novel: {data} has no train split to compare captions with")
     features = load_features(dataset, checkpoint.encoder).of(images)
     asked = {
         "n_best": 1,
@@ -119,7 +119,7 @@ def evaluate(
         write_coco_results(results, ids, report.captions)
         tell(f"Wrote {results}")
     named = {"model": run_name(model), "data": str(data), "split": split}
-    changes = {"settings": named | report.settings | draw, "notes": notes + report.notes}
+    changes = {"settings": named | report.settings | sampling, "notes": notes + report.notes}
     report = report.model_copy(update=changes)
     if Task.retrieval in tasks:
         try:
@@ -137,18 +137,18 @@ def evaluate(
     show(report, lambda: f"{split} of {data}\n{_tables(report)}", as_json=as_json)
 
 
-def _drawn(
+def _sampled(
     images: "Sequence[CaptionedImage]", count: int | None, seed: int
 ) -> "tuple[Sequence[CaptionedImage], list[str], dict[str, Setting]]":
-    """The images with the captions that count, notes, and how they were drawn."""
-    from mrnn.data.caption_reader import draw_references
+    """The images with sampled references, notes, and settings."""
+    from mrnn.data.caption_reader import sample_references
 
     if count is None:
         return images, [], {}
     captions = [image.captions for image in images]
-    drawn, notes = draw_references([image.name for image in images], captions, count, seed)
-    drawn_images = [replace(i, captions=c) for i, c in zip(images, drawn, strict=True)]
-    return drawn_images, notes, draw_settings(count, seed)
+    sampled, notes = sample_references([image.name for image in images], captions, count, seed)
+    sampled_images = [replace(i, captions=c) for i, c in zip(images, sampled, strict=True)]
+    return sampled_images, notes, sampling_settings(count, seed)
 
 
 def _folded(images: int, count: int) -> list[str]:
@@ -162,7 +162,7 @@ def _folded(images: int, count: int) -> list[str]:
 
 
 def _results_file(given: Path, split: str, tasks: "Sequence[Task]") -> Path:
-    """Where the captions for the COCO server go. Refuses now what could not be written later."""
+    """The file of captions for the COCO server. Refuses now what could not be written later."""
     if Task.generation not in tasks:
         raise OptionsError("--coco-results needs captions; give --task generation, or all")
     file = given / f"captions_{split}_mrnn_results.json" if given.is_dir() else given

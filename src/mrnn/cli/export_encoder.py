@@ -25,7 +25,7 @@ def export_encoder(
 
 
 def write_encoder(name: str, file: Path, weights: Path | None) -> None:
-    """Export, and say what was written. Raises MissingExtraError without the extra."""
+    """Export an encoder and report it. Raises MissingExtraError without the extra."""
     try:
         from mrnn.training.encoders.export import export_encoder as export
     except ImportError:

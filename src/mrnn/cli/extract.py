@@ -30,12 +30,14 @@ def extract(
     encoder_file: EncoderFile = None,
     weights: Weights = None,
     source: Annotated[
-        Path | None, typer.Option("--from", help="Features made elsewhere: .npy, .npz or .mat")
+        Path | None, typer.Option("--from", help="Imported features: .npy, .npz or .mat")
     ] = None,
     ids: Annotated[
         Path | None, typer.Option(help="With --from: the photo of each row, one a line")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="With --from: what to call them")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="With --from: their name, of your choice")
+    ] = None,
 ) -> None:
     """Compute image features, only those that are missing; or import them."""
     from mrnn.data.dataset import Dataset
@@ -64,7 +66,7 @@ def extract(
 def _exported(dataset: "Dataset", name: str, weights: Path | None) -> Path | None:
     """The file of an encoder that does not ship, in the folder of a dataset's features.
 
-    It is made on first use, or anew of other weights. None for an encoder that ships, and for
+    It is exported on first use, or again for other weights. None for an encoder that ships, and for
     several.
     """
     from mrnn.model.image_encoder import AT, JOINT, is_encoder, shipped_encoders
@@ -79,7 +81,7 @@ def _exported(dataset: "Dataset", name: str, weights: Path | None) -> Path | Non
     file = dataset.features_folder / (re.sub(r"[^\w.-]", "-", name) + ".onnx")
     if weights or not file.exists():
         write_encoder(name, file, weights)
-        tell(f"What is trained on its features captions photos with: --encoder-file {file}")
+        tell(f"To caption photos, models of these features need: --encoder-file {file}")
     return file
 
 

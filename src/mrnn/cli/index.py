@@ -26,7 +26,7 @@ def index(
     model: ModelFolder = None,
     encoder_file: EncoderFile = None,
 ) -> None:
-    """Make an index to search, or renew it: what is new is added, what is gone forgotten."""
+    """Make or update an index: only new and changed photos are encoded."""
     from mrnn.data.images import find_images
     from mrnn.files import read_lines
     from mrnn.model.checkpoint import DEFAULT_MODEL
@@ -41,7 +41,7 @@ def index(
         count = len(found)
     else:
         for path in photos or ():
-            if not (os.path.lexists(path) or any(sign in path for sign in "*?[")):
+            if not (os.path.lexists(path) or any(mark in path for mark in "*?[")):
                 raise OptionsError(f"{path}: no such file or folder; nothing was changed")
         count = sum(1 for _ in find_images(photos or ()))
         found = find_images(photos or ())  # not a list: of a million photos it fills the memory
@@ -63,14 +63,14 @@ def index(
                 found, out, run,
                 encoder_file=encoder_file, on_photo=advance, on_problem=refuse,
             )  # fmt: skip
-    print(f"{out}: {len(made):,} {kind}{_told(made)}")
+    print(f"{out}: {len(made):,} {kind}{_changes(made)}")
     if problems:
         tell(f"{len(problems):,} of {count:,} {kind} could not be indexed")
         raise typer.Exit(1)
 
 
-def _told(index: "PhotoIndex") -> str:
-    """How an index has changed, if it was there before."""
+def _changes(index: "PhotoIndex") -> str:
+    """The changes of an index that existed before."""
     changes = index.changes
     if changes is None or (changes.new == len(index) and not changes.forgotten):
         return ""

@@ -1,4 +1,4 @@
-"""From photos and captions to a dataset folder with features: prepare, check, extract."""
+"""Make a dataset folder."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, StrEnum
@@ -27,7 +27,7 @@ class Source(StrEnum):
 
 
 class Sentences(Enum):
-    """What becomes of an image described in several sentences."""
+    """How the sentences of one description become captions."""
 
     split = "split"
     joined = "joined"

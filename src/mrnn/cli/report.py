@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def report(
     run: Annotated[Path | None, typer.Argument(help="A model [default: the shipped one]")] = None,
-    run_b: Annotated[Path | None, typer.Argument(help="Another, to set beside it")] = None,
+    run_b: Annotated[Path | None, typer.Argument(help="Another, to compare with it")] = None,
     *,
     data: Annotated[Path, typer.Option(help="A dataset folder with its features extracted")],
     split: Annotated[str, typer.Option(help="Which split to report on")] = "dev",
@@ -39,7 +39,7 @@ def report(
     consensus: ConsensusSource = None,
     meteor: Meteor = True,
 ) -> None:
-    """Show what a model says of photos, or two models, on one page of HTML."""
+    """Write a page of HTML with the captions and figures of a model, or of two."""
     from mrnn.captioning.captioner import Captioner
     from mrnn.data.dataset import Dataset
     from mrnn.data.features import load_features
@@ -87,7 +87,7 @@ def report(
 
 
 def _retrieval(run: "Run", images: "Sequence[CaptionedImage]") -> "RetrievalReport | None":
-    """As `mrnn evaluate` measures it; None for a model without heads, or that sees no image."""
+    """Retrieval as `mrnn evaluate` measures it; None without heads or images in the model."""
     from mrnn.evaluation.evaluate import references_of
     from mrnn.evaluation.retrieval import evaluate_retrieval
     from mrnn.tokenizer import EncodedCaptions

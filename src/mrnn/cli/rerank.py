@@ -1,4 +1,4 @@
-"""Re-rank n-best lists."""
+"""Rerank n-best lists."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +25,7 @@ class By(StrEnum):
 
 
 class Space(StrEnum):
-    """Features that neighbours are found by."""
+    """The feature space in which neighbours are found."""
 
     raw = "raw"
     refined = "refined"
@@ -33,7 +33,7 @@ class Space(StrEnum):
 
 
 class Distance(StrEnum):
-    """How they are compared."""
+    """How features are compared."""
 
     cosine = "cosine"
     euclidean = "euclidean"
@@ -50,7 +50,7 @@ def rerank(
     neighbours: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Nearest training photos whose captions are looked at [default: 60]"
+            min=1, help="Nearest training photos whose captions are compared [default: 60]"
         ),
     ] = None,
     references: Annotated[
@@ -69,8 +69,8 @@ def rerank(
     features: Annotated[
         Space | None,
         typer.Option(
-            help="Find neighbours by the encoder, by what the model sees, or where it ranks "
-            "[default: joint; raw, if it does not rank]"
+            help="Where neighbours are found: raw features, those refined by the network, or "
+            "the joint embedding [default: joint; raw without heads]"
         ),
     ] = None,
     distance: Annotated[
@@ -83,7 +83,7 @@ def rerank(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Re-rank n-best lists of any system by consensus."""
+    """Rerank n-best lists of any system by consensus."""
     from mrnn.captioning.consensus import SELF, ConsensusOptions
     from mrnn.captioning.nbest import rank_by_each_other, read_nbest
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Exhaustive = Annotated[
     bool,
-    typer.Option("--exhaustive", help="retrieval: by the likelihood of every pair, as the paper"),
+    typer.Option("--exhaustive", help="retrieval: by the likelihood of all pairs, as the paper"),
 ]
 MarginalImages = Annotated[
     int | None,
@@ -40,7 +40,7 @@ def measure_retrieval(
     folds: int,
     seed: int,
 ) -> "RetrievalReport":
-    """Figures of retrieval on some images; with time left on stderr. Raises CheckpointError."""
+    """Figures of retrieval on some images, with progress on stderr. Raises CheckpointError."""
     from mrnn.data.features import load_features
     from mrnn.evaluation.retrieval import evaluate_retrieval, marginal_features, pair_count
     from mrnn.tokenizer import EncodedCaptions

@@ -27,11 +27,11 @@ ReferenceFiles = Annotated[
     ),
 ]
 Split = Annotated[str | None, typer.Option(help="Which split, where REFERENCES is a dataset")]
-Draw = Annotated[
-    int | None, typer.Option(min=1, help="Draw so many references of each image that has more")
+SampledReferences = Annotated[
+    int | None, typer.Option(min=1, help="Sample so many references of each image that has more")
 ]
 Seed = Annotated[
-    int, typer.Option(min=0, max=2**32 - 1, help="For the drawing and for the intervals")
+    int, typer.Option(min=0, max=2**32 - 1, help="Of sampled references and of the intervals")
 ]
 Meteor = Annotated[bool, typer.Option(help="Run METEOR, if it and Java are installed")]
 Frequencies = Annotated[
@@ -44,7 +44,7 @@ def score(
     reference_files: ReferenceFiles,
     *,
     split: Split = None,
-    references: Draw = None,
+    references: SampledReferences = None,
     seed: Seed = 0,
     meteor: Meteor = True,
     frequencies: Frequencies = None,
@@ -65,8 +65,8 @@ def score(
         if file:
             check_output(option, file)
     given = DocumentFrequencies.load(frequencies) if frequencies else None
-    matched, drawn, draw = match([hypotheses], reference_files, split, references, seed)
-    words = [[tokenize(text) for text in texts] for texts in drawn]
+    matched, sampled, sampling = match([hypotheses], reference_files, split, references, seed)
+    words = [[tokenize(text) for text in texts] for texts in sampled]
     report, statistics = score_captions(
         [tokenize(text) for text in matched.systems[0]],
         words,
@@ -74,8 +74,8 @@ def score(
         with_meteor=meteor,
         seed=seed,
     )
-    told = {"notes": matched.notes + report.notes, "settings": report.settings | draw}
-    report = report.model_copy(update=told)
+    changes = {"notes": matched.notes + report.notes, "settings": report.settings | sampling}
+    report = report.model_copy(update=changes)
     if save_frequencies:
         DocumentFrequencies.of(words).save(save_frequencies)
     if per_image:
@@ -94,20 +94,20 @@ def match(
     count: int | None,
     seed: int,
 ) -> tuple["Matched", list[tuple[str, ...]], "dict[str, Setting]"]:
-    """What is of one image, the references that count, and how they were drawn."""
-    from mrnn.data.caption_reader import draw_references, match_files
+    """Captions and references matched by image, sampled references, and their settings."""
+    from mrnn.data.caption_reader import match_files, sample_references
 
     matched = match_files(systems, sources, split)
     if count is None:
         return matched, matched.references, {}
-    drawn, notes = draw_references(matched.images, matched.references, count, seed)
+    sampled, notes = sample_references(matched.images, matched.references, count, seed)
     matched.notes.extend(notes)
-    return matched, drawn, draw_settings(count, seed)
+    return matched, sampled, sampling_settings(count, seed)
 
 
-def draw_settings(count: int, seed: int) -> "dict[str, Setting]":
-    """How references were drawn, for a report."""
-    return {"drawn_references": count, "drawing_seed": seed}
+def sampling_settings(count: int, seed: int) -> "dict[str, Setting]":
+    """The settings of sampled references, for a report."""
+    return {"sampled_references": count, "sampling_seed": seed}
 
 
 def _write_per_image(file: Path, matched: "Matched", statistics: "CaptionStatistics") -> None:
@@ -138,14 +138,16 @@ def score_table(report: "ScoreReport | EvaluationReport") -> str:
 
 
 def basis_lines(settings: "dict[str, Setting]", how: str = "over images") -> str:
-    """What all figures are of, and how the intervals were made."""
-    drawn = ""
-    if "drawn_references" in settings:
-        drawn = f", {settings['drawn_references']} drawn of more, seed {settings['drawing_seed']}"
+    """The images, references and words of all figures, and how the intervals were made."""
+    sampled = ""
+    if "sampled_references" in settings:
+        sampled = (
+            f", {settings['sampled_references']} sampled of more, seed {settings['sampling_seed']}"
+        )
     fixed = ", document frequencies fixed" if "document_frequencies_of" in settings else ""
     return (
         f"images: {settings['images']:,}; references: {settings['references']:,} "
-        f"({settings['protocol']}{drawn}); words: {settings['tokenizer']}\n"
+        f"({settings['protocol']}{sampled}); words: {settings['tokenizer']}\n"
         f"intervals: {how}, {settings['resamples']:,} resamples, "
         f"seed {settings['resampling_seed']}{fixed}"
     )

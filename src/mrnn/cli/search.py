@@ -42,7 +42,7 @@ def search(
         unknown = opened.unknown_words(query)
         if unknown:
             listed = ", ".join(unknown[:10])
-            tell(f"Words that the model does not know are left out: {listed}")
+            tell(f"Ignored, as the model does not know them: {listed}")
     gone = [r.path for r in results if r.path is not None and not os.path.exists(r.path)]
     if gone:
         tell(f"{gone[0]} is no longer there; run mrnn index again")

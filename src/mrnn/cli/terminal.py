@@ -1,4 +1,4 @@
-"""What many commands share: progress and messages on stderr, reports on stdout, arguments."""
+"""Shared by commands: progress and messages on stderr, reports on stdout, arguments."""
 
 import sys
 import time
@@ -43,7 +43,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")
 def bar(*columns: "ProgressColumn") -> "Progress":
     """Progress on stderr; none when that is not a terminal.
 
-    What is printed meanwhile goes where it always does, and on a terminal above the bar, unwrapped.
+    Printed lines go to stdout as always; in a terminal they appear above the bar.
     """
     from rich.console import Console
     from rich.progress import (
@@ -110,7 +110,7 @@ def show(
 
 
 def run_name(folder: Path) -> str:
-    """What a report calls a model."""
+    """The name of a model in a report."""
     from mrnn.model.checkpoint import DEFAULT_MODEL
 
     return "the shipped model" if folder == DEFAULT_MODEL else str(folder)

@@ -1,4 +1,4 @@
-"""Train a model, and show how it goes."""
+"""Train a model, with progress."""
 
 import time
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ def train(
             "--set", metavar="KEY=VALUE", help="Change the recipe: --set training.epochs=3"
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run")] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the figures for TensorBoard too")
     ] = False,

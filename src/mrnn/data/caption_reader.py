@@ -188,23 +188,23 @@ def _by_image(
     return {image: hypotheses[name] for image, name in found.items()}
 
 
-def draw_references(
+def sample_references(
     images: Sequence[str], references: Sequence[Sequence[str]], count: int, seed: int
 ) -> tuple[list[tuple[str, ...]], list[str]]:
     """Sample `count` of each image's references, in their order; a note if some have fewer.
 
     The sample of an image depends only on its name and the seed.
     """
-    drawn = []
+    sampled = []
     for image, captions in zip(images, references, strict=True):
         generator = np.random.default_rng([seed, crc32(image.encode())])
         size = min(count, len(captions))
         places = sorted(generator.choice(len(captions), size, replace=False).tolist())
-        drawn.append(tuple(captions[place] for place in places))
-    pairs = zip(images, drawn, strict=True)
+        sampled.append(tuple(captions[place] for place in places))
+    pairs = zip(images, sampled, strict=True)
     fewer = [image for image, captions in pairs if len(captions) < count]
     what = f"fewer than {count} references"
-    return drawn, [f"{what}: {len(fewer):,} ({_some(fewer)})"] if fewer else []
+    return sampled, [f"{what}: {len(fewer):,} ({_some(fewer)})"] if fewer else []
 
 
 def _names(name: str) -> Iterator[str]:

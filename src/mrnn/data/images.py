@@ -90,7 +90,7 @@ def _photos_at(path: str) -> Iterator[str]:
     kinds = ", ".join(SUFFIXES)
     if os.path.isdir(path):
         found, problem = _walk(path), f"no photos in this folder; looked for {kinds}"
-    elif any(sign in path for sign in "*?[") and not os.path.lexists(path):
+    elif any(mark in path for mark in "*?[") and not os.path.lexists(path):
         found = filter(_is_photo, sorted(glob.glob(path, recursive=True)))
         problem = f"no photo matches; looked for {kinds}"
     else:
@@ -131,7 +131,7 @@ def _is_photo(name: str) -> bool:
 def printable(name: object) -> str:
     """A file name on one line, as valid UTF-8."""
     controls = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
-    return re.sub(controls, lambda sign: ascii(sign[0])[1:-1], str(name))
+    return re.sub(controls, lambda match: ascii(match[0])[1:-1], str(name))
 
 
 def _open(path: Path, name: str) -> OpenFile:
