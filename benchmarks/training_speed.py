@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from mrnn.data.dataset import Dataset
 from mrnn.model.config import ModelConfig
-from mrnn.training.events import StepDone
+from mrnn.training.events import RunStarted, StepDone
 from mrnn.training.network import IGNORED, MRNN, sentence_loss
 from mrnn.training.recipe import load_recipe
 from mrnn.training.train import train
@@ -41,9 +41,11 @@ PARTS = {
     "random numbers of dropout": {"random_", "ge_", "bernoulli_"},
 }
 """The names of PyTorch's operations."""
-OF_WORD = 3 * (512 * CONFIG.vocabulary_size + 128 * 256 + 256 * 256 + 2 * 256 * 512)
-"""Multiplications in products: the output layer, embeddings, U, V_w and V_r, and the gradients of
-each product's two sides."""
+OF_WORD = 3 * (128 * 256 + 256 * 256 + 2 * 256 * 512)
+"""Multiplications in the products of embeddings, U, V_w and V_r, and in the gradients of each
+product's two sides."""
+OF_OUTPUT = 3 * 512
+"""Likewise in the output layer, for each word of the vocabulary."""
 OF_IMAGE = 2 * 512 * CONFIG.image_size
 """Likewise for an image; a feature needs no gradient."""
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -136,9 +138,9 @@ def race(rivals: Sequence[Trained], steps: int, size: int, precision: torch.dtyp
     return Race(words, operations(words, steps * size), statistics.median(peaks))
 
 
-def operations(words: int, images: int) -> int:
+def operations(words: int, images: int, vocabulary_size: int = CONFIG.vocabulary_size) -> int:
     """In matrix products: a multiplication and a sum each."""
-    return 2 * (words * OF_WORD + images * OF_IMAGE)
+    return 2 * (words * (OF_WORD + vocabulary_size * OF_OUTPUT) + images * OF_IMAGE)
 
 
 def peak(precision: torch.dtype) -> float:
@@ -157,7 +159,10 @@ def of_training(data: Path, size: int, precision: torch.dtype) -> tuple[float, f
     with tempfile.TemporaryDirectory() as folder:
         events = train(load_recipe("paper", settings), Dataset.load(data), Path(folder) / "run")
         start = clock()
+        vocabulary_size = 0
         for event in events:
+            if isinstance(event, RunStarted):
+                vocabulary_size = event.vocabulary_size
             if isinstance(event, StepDone):
                 seconds.append(clock() - start)
                 counted.append(event.words)
@@ -167,7 +172,7 @@ def of_training(data: Path, size: int, precision: torch.dtype) -> tuple[float, f
             start = clock()
     first = len(counted) // 4
     words, steps, taken = sum(counted[first:]), len(counted) - first, sum(seconds[first:])
-    speed = operations(words, steps * size) / taken
+    speed = operations(words, steps * size, vocabulary_size) / taken
     return words / taken, speed, statistics.median(peaks[first:])
 
 

@@ -20,7 +20,7 @@ from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.config import ModelConfig
 from mrnn.model.familiarity import Familiarity
 from mrnn.model.heads import Heads, RetrievalWeights
-from mrnn.model.image_encoder import load_encoder
+from mrnn.model.image_encoder import SHIPPED, load_encoder
 from mrnn.model.joint_embedding import JointEmbedding
 from mrnn.model.quantization import dequantize, quantize, rounded
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
@@ -42,6 +42,8 @@ def colour_encoder(monkeypatch, tmp_path_factory):
     """The tiny encoder, as one that ships: the mean colour of a photo, and four numbers more."""
     folder = tmp_path_factory.mktemp("encoders")
     write_colour_encoder(folder / "colour.onnx")
+    for file in SHIPPED.glob("*.onnx"):
+        (folder / file.name).symlink_to(file)
     monkeypatch.setattr("mrnn.model.image_encoder.SHIPPED", folder)
     return load_encoder("colour")
 

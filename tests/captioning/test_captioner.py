@@ -147,6 +147,15 @@ def test_a_batch_of_bad_photos_alone(captioner, tmp_path):
     assert [bool(result.error) for result in results] == [True, True]
 
 
+def test_a_photo_whose_feature_is_not_finite_does_not_stop_the_others(captioner, photos, tmp_path):
+    black = tmp_path / "black\n.png"
+    Image.new("RGB", (9, 9)).save(black)
+    bad, good = captioner.caption([black, photos[0]])
+    problem = "its feature is not finite; check the encoder colour"
+    assert bad.error == f"{tmp_path}/black\\n.png: {problem}"
+    assert good == captioner.caption(photos[0])
+
+
 def test_a_single_bad_photo_raises(captioner, tmp_path):
     with pytest.raises(ImageError, match=r"none\.jpg: no such file$"):
         captioner.caption(tmp_path / "none.jpg")

@@ -17,7 +17,7 @@ from mrnn.captioning.consensus import (
 )
 from mrnn.data.dataset import CaptionedImage
 from mrnn.data.features import extract_features, load_features
-from mrnn.errors import CheckpointError, DataError
+from mrnn.errors import CheckpointError, DataError, OptionsError
 from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import DocumentFrequencies, cider_d
 from mrnn.metrics.sentence_similarity import Corpus
@@ -315,6 +315,16 @@ def test_load_takes_where_the_consensus_is(data, model, tmp_path):
     assert Captioner.load(model, data.folder).consensus.source == str(data.folder)
     with pytest.raises(DataError, match="not a dataset folder"):
         Captioner.load(model, tmp_path / "nowhere")
+
+
+def test_load_takes_how_consensus_is_found(model_with_heads, data):
+    options = ConsensusOptions(by="bleu", neighbours=3)
+    for source in ("self", data.folder):
+        found = Captioner.load(model_with_heads, source, consensus_options=options).consensus
+        assert (found.options.by, found.options.neighbours) == ("bleu", 3)
+    message = "^consensus_options without consensus; give 'self' or a folder$"
+    with pytest.raises(OptionsError, match=message):
+        Captioner.load(model_with_heads, consensus_options=options)
 
 
 def test_few_training_photos_are_noted(data, checkpoint):

@@ -128,7 +128,7 @@ def test_captions_without_spaces_from_a_source_to_a_caption(
         ("prepare flickr {tmp} --images {tmp}/y --out {tmp}/x", "y: no such folder of images"),
         (
             "extract {data} --encoder vgg",
-            "The package ships no encoder 'vgg', only colour; files can",
+            "The package ships no encoder 'vgg', only colour, efficient",
         ),
         (
             "extract {data} --encoder colour --resize-mode wide",

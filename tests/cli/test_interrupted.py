@@ -82,7 +82,7 @@ def test_ctrl_c_in_training_keeps_what_is_finished(mrnn, dataset, recipe, tmp_pa
 def test_ctrl_c_in_captioning_keeps_what_is_finished(mrnn, model, tmp_path):
     photos = tmp_path / "many"
     photos.mkdir()
-    Image.new("RGB", (9, 9)).save(photos / "0000.png")
+    Image.new("RGB", (9, 9), "red").save(photos / "0000.png")
     for index in range(1, 1000):
         os.link(photos / "0000.png", photos / f"{index:04}.png")
     out = tmp_path / "captions.jsonl"

@@ -1,4 +1,4 @@
-"""Tiny encoder files: a photo's mean colour in 0..1, its squares, and a one."""
+"""Tiny encoder files: a photo's mean colour in 0..1, its squares, and a one; of black, NaN."""
 
 import onnx
 from onnx import TensorProto, helper
@@ -24,12 +24,11 @@ def write_colour_encoder(
         helper.make_node("ReduceMean", ["scaled", "sides"], ["colour"], keepdims=0),
         helper.make_node("Mul", ["colour", "colour"], ["squares"]),
         helper.make_node("ReduceMax", ["colour", "channels"], ["brightest"]),
-        helper.make_node("Pow", ["brightest", "nothing"], ["one"]),
+        helper.make_node("Div", ["brightest", "brightest"], ["one"]),
         helper.make_node("Concat", ["colour", "squares", "one"], [features], axis=1),
     ]
     constants = [
         helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 255]),
-        helper.make_tensor("nothing", TensorProto.FLOAT, [], [0]),
         helper.make_tensor("sides", TensorProto.INT64, [2], [1, 2]),
         helper.make_tensor("channels", TensorProto.INT64, [1], [1]),
     ]

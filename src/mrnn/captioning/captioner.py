@@ -17,12 +17,12 @@ from mrnn.captioning.hypotheses import Hypothesis
 from mrnn.captioning.reranking import DECIMALS, best_first, reranking_scores
 from mrnn.captioning.rescoring import rescore
 from mrnn.captioning.results import Caption, ImageCaptions, Word
-from mrnn.data.images import ImageSource, load_image
-from mrnn.errors import CheckpointError, DataError, ImageError, MRNNError
+from mrnn.data.images import ImageSource, load_image, printable
+from mrnn.errors import CheckpointError, DataError, ImageError, MRNNError, OptionsError
 from mrnn.files import utf8
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.model.config import DecodingOptions, EncoderIdentity, RerankingOptions
-from mrnn.model.image_encoder import ImageEncoder
+from mrnn.model.image_encoder import ImageEncoder, Pixels
 from mrnn.model.network import Int8Search, searches_in_int8
 from mrnn.shapes import Float, Float32
 from mrnn.tokenizer import join_words
@@ -89,6 +89,8 @@ class Captioner:
         """As `load`, without the encoder: for features that you have already."""
         checkpoint = Checkpoint.load(Path(model))
         if consensus is None:
+            if consensus_options is not None:
+                raise OptionsError("consensus_options without consensus; give 'self' or a folder")
             return cls(checkpoint)
         from mrnn.captioning.consensus import Consensus  # datasets are for this alone
 
@@ -291,13 +293,14 @@ class Captioner:
         for place, source in enumerate(sources):
             try:
                 photo = load_image(source, least_side=encoder.identity.least_side)
+                pixels = encoder.preprocess(photo)
+                feature = _encode(encoder, pixels, source)
             except MRNNError as error:
                 results[place] = ImageCaptions(image=image_name(source), error=str(error))
                 continue
-            pixels = encoder.preprocess(photo)
             places.append(place)
             keys.append(crc32(b"".join(crops.tobytes() for crops in pixels)))
-            features.append(encoder.encode(pixels))
+            features.append(feature)
         if places:
             matrix = np.stack(features)
             familiarity = self.checkpoint.familiarity.score(matrix).tolist()
@@ -321,6 +324,18 @@ class Captioner:
                 Word(word=word, log_probability=round(value, DECIMALS)) for word, value in pairs
             ),
         )
+
+
+def _encode(
+    encoder: ImageEncoder, pixels: Pixels, source: ImageSource
+) -> Float32[np.ndarray, " F"]:
+    feature = encoder.encode(pixels)
+    if not np.isfinite(feature).all():
+        raise ImageError(
+            f"{printable(image_name(source))}: its feature is not finite; check the encoder "
+            f"{encoder.identity.name}"
+        )
+    return feature
 
 
 def _check_features(features: Float[np.ndarray, "N F"], encoder: EncoderIdentity) -> None:
