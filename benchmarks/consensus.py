@@ -1,8 +1,8 @@
-"""Consensus re-ranking on a split: the gain, the effect of k and m, and the best possible choice.
+"""Consensus reranking on a split: the gain, the effect of k and m, and the best possible choice.
 
 Run: python benchmarks/consensus.py DATA [--model RUN] [--split dev] [--limit N] [--nbest FILE]
 Prints tables in Markdown. The hypotheses, ten a photo, are kept in FILE for the next time.
-Re-ranking takes document frequencies from the train captions; scores take the references'.
+Reranking takes document frequencies from the train captions; scores take the references'.
 """
 
 import argparse

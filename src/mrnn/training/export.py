@@ -4,7 +4,7 @@
     words.onnx      words -> word, word_part                   w(t) and V_w w(t), once per word
     language.onnx   word, word_part, state -> language, next_state      V_w w(t) + V_r r(t)
     output.onnx     language, image -> log_probabilities       float32
-    search.onnx     language, image -> log_probabilities       int8, for approximate search
+    search.onnx     language, image -> log_probabilities       int8, for search
 
 A graph refers to weights by byte offset. The layout of model.safetensors depends on the sizes of a
 network alone, so the graphs stay valid when the weights are replaced.

@@ -65,7 +65,7 @@ def load_pretrained(name: str, weights: Path | None = None) -> HeadlessNetwork:
 def _torchvision(name: str) -> _Source:
     """fc7 of AlexNet and VGG, the second fully connected layer after its ReLU; pool5 of ResNets."""
     models = _import_torchvision().models
-    with torch.device("meta"):  # the weights come next, so none are drawn at random
+    with torch.device("meta"):  # the weights are loaded next, so none are sampled
         network = models.get_model(name, weights=None)
     whole = set(network.state_dict())
     if name.startswith("resnet"):
