@@ -153,11 +153,28 @@ def test_commands_parse(arguments):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_to_files(page):
+def test_links_lead_to_files_and_headings(page):
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))
-    targets = [link.partition("#")[0] for link in LINK.findall(text) if ":" not in link]
-    missing = [target for target in targets if target and not (page.parent / target).exists()]
-    assert not missing
+    for link in LINK.findall(text):
+        if ":" not in link:
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def anchors(page):
+    """What links to the headings of a page end with, as GitHub makes it."""
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings]
+
+
+@pytest.mark.parametrize(("line", "_", "code", "output"), list(blocks("json")))
+def test_json_blocks_are_json(line, _, code, output):
+    content = json.loads(code)
+    if "familiarity" in content:
+        assert ImageCaptions.model_validate(content).model_dump(mode="json") == content
 
 
 def test_reference_of_the_command_line_is_what_help_prints():
