@@ -14,6 +14,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from mrnn.cli import main
 from mrnn.data.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.data.features import extract_features
 from mrnn.model.checkpoint import Checkpoint
@@ -192,8 +193,6 @@ def model_with_heads(model, checkpoint, vocabulary):
 @pytest.fixture
 def mrnn(monkeypatch, capsys):
     """The command line in this process: exit code, stdout, stderr."""
-
-    from mrnn.cli import main
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["mrnn", *map(str, arguments)])
