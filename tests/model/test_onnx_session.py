@@ -13,9 +13,9 @@ def file(tmp_path):
     return write_colour_encoder(tmp_path / "colour.onnx")
 
 
-@pytest.mark.parametrize("keeps_buffers", [True, False])
-def test_a_graph(file, keeps_buffers):
-    session = open_session(file, "mend it", keeps_buffers=keeps_buffers)
+@pytest.mark.parametrize("convolutional", [True, False])
+def test_a_graph(file, convolutional):
+    session = open_session(file, "mend it", convolutional=convolutional)
     assert session.metadata == METADATA
     assert session.inputs == {"pixels": ("tensor(uint8)", ["B", "H", "W", 3])}
     assert session.outputs == {"features": ("tensor(float)", ["B", 7])}

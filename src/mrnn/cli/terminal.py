@@ -83,18 +83,25 @@ def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
 
     Gives what to call for each, or for a number of them.
     """
-    done, pace = 0, Pace()
+    if not sys.stderr.isatty():
+        yield _lines(what, total)
+        return
     with bar() as shown:
         task = shown.add_task(what, total=total)
+        yield lambda count=1: shown.update(task, advance=count)
 
-        def advance(count: int = 1) -> None:
-            nonlocal done
-            done += count
-            shown.update(task, advance=count)
-            if shown.disable and pace.is_due():
-                tell(f"{what}: {done:,} of {total:,}")
 
-        yield advance
+def _lines(what: str, total: int) -> Callable[..., None]:
+    """Progress as a line now and then; takes no time to import."""
+    done, pace = 0, Pace()
+
+    def advance(count: int = 1) -> None:
+        nonlocal done
+        done += count
+        if pace.is_due():
+            tell(f"{what}: {done:,} of {total:,}")
+
+    return advance
 
 
 def show(

@@ -185,7 +185,7 @@ def open_encoder(file: Path, resize_mode: ResizeMode, mend: str = "") -> OnnxEnc
     Raises CheckpointError, which ends with `mend`, for a file that is missing or no encoder.
     """
     mend = mend or "make it with: mrnn export-encoder NAME --out FILE.onnx"
-    session = open_session(file, mend, keeps_buffers=False)
+    session = open_session(file, mend, convolutional=True)
     try:
         metadata = EncoderMetadata.model_validate(session.metadata)
     except ValidationError as error:

@@ -37,11 +37,11 @@ class Session:
         return outputs
 
 
-def open_session(file: Path, mend: str, *, keeps_buffers: bool = True) -> Session:
+def open_session(file: Path, mend: str, *, convolutional: bool = False) -> Session:
     """Raises CheckpointError, which ends with `mend`, for a file that is missing or no graph.
 
-    A session that does not keep its buffers between runs takes less memory, but short runs take
-    longer.
+    A convolutional graph gets the layout of weights that makes convolutions fast, which others
+    would only wait for; and its runs are long, so that it need not keep their large buffers.
     """
     if not file.is_file():
         raise CheckpointError(f"{file} is missing; {mend}")
@@ -50,8 +50,10 @@ def open_session(file: Path, mend: str, *, keeps_buffers: bool = True) -> Sessio
     options.log_severity_level = 4
     # Threads that wait for work by spinning take the processor from the graph that runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_cpu_mem_arena = keeps_buffers
+    options.enable_cpu_mem_arena = not convolutional
     options.enable_mem_pattern = False  # one is kept for each number of rows that ever came
+    if not convolutional:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     try:
         session = onnxruntime.InferenceSession(
             str(file), options, providers=["CPUExecutionProvider"]
