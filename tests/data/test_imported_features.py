@@ -277,7 +277,12 @@ def test_a_mat_file_of_matlab_7_3(walls, ids, tmp_path):
 def test_without_scipy(walls, ids, tmp_path, monkeypatch):
     savemat(tmp_path / "f.mat", {"feats": matrix_of(3, 5)})
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    refused(walls, tmp_path / "f.mat", ids, r"f\.mat: reading \.mat needs: pip install scipy; or")
+    refused(
+        walls,
+        tmp_path / "f.mat",
+        ids,
+        r"f\.mat: reading \.mat needs: pip install 'mrnn\[train\]'; or",
+    )
 
 
 @pytest.mark.parametrize("name", ["vgg16", "timm:x", "efficientnet-lite2", "a/b", "", "a b"])

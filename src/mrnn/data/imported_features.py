@@ -94,7 +94,9 @@ def _read_mat(file: Path) -> dict[str, np.ndarray]:
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise DataError(f"{file}: reading .mat needs: pip install scipy; or save a .npy") from None
+        raise DataError(
+            f"{file}: reading .mat needs: pip install 'mrnn[train]'; or save a .npy"
+        ) from None
     try:
         found: dict[str, np.ndarray] = loadmat(file)
     except NotImplementedError:
