@@ -7,13 +7,14 @@ import pytest
 from onnx import TensorProto
 from PIL import Image
 
-from mrnn.errors import CheckpointError, OptionsError
+from mrnn.errors import CheckpointError, ImageError, OptionsError
 from mrnn.model import image_encoder
 from mrnn.model.config import EncoderIdentity
 from mrnn.model.image_encoder import (
     DEFAULT_ENCODER,
     ImageEncoder,
     JoinedEncoder,
+    encode_finite,
     is_encoder,
     load_encoder,
     open_encoder,
@@ -277,3 +278,16 @@ def test_features_do_not_depend_on_the_number_of_threads(photo, monkeypatch):
         features.append(encode(load_encoder("efficientnet-lite0@97"), photo))
     np.testing.assert_array_equal(features[1], features[0])
     np.testing.assert_array_equal(features[2], features[0])
+
+
+def test_a_feature_that_is_not_finite_names_the_photo_and_the_encoder(colour):
+    encoder = open_encoder(colour, "pad")
+    pixels = encoder.preprocess(Image.new("RGB", (8, 8)))
+    with pytest.raises(ImageError, match=r"^dog\.jpg: its feature is not finite.* colour$"):
+        encode_finite(encoder, pixels, "dog.jpg")
+
+
+def test_a_finite_feature_is_the_encoders_own(colour, photo):
+    encoder = open_encoder(colour, "pad")
+    pixels = encoder.preprocess(photo)
+    np.testing.assert_array_equal(encode_finite(encoder, pixels, "dog.jpg"), encoder.encode(pixels))

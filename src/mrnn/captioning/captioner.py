@@ -22,7 +22,7 @@ from mrnn.errors import CheckpointError, DataError, ImageError, MRNNError, Optio
 from mrnn.files import utf8
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.model.config import DecodingOptions, EncoderIdentity, RerankingOptions
-from mrnn.model.image_encoder import ImageEncoder, Pixels
+from mrnn.model.image_encoder import ImageEncoder, encode_finite
 from mrnn.model.network import Int8Search, searches_in_int8
 from mrnn.shapes import Float, Float32
 from mrnn.tokenizer import join_words
@@ -294,7 +294,7 @@ class Captioner:
             try:
                 photo = load_image(source, least_side=encoder.identity.least_side)
                 pixels = encoder.preprocess(photo)
-                feature = _encode(encoder, pixels, source)
+                feature = encode_finite(encoder, pixels, printable(image_name(source)))
             except MRNNError as error:
                 results[place] = ImageCaptions(image=image_name(source), error=str(error))
                 continue
@@ -324,18 +324,6 @@ class Captioner:
                 Word(word=word, log_probability=round(value, DECIMALS)) for word, value in pairs
             ),
         )
-
-
-def _encode(
-    encoder: ImageEncoder, pixels: Pixels, source: ImageSource
-) -> Float32[np.ndarray, " F"]:
-    feature = encoder.encode(pixels)
-    if not np.isfinite(feature).all():
-        raise ImageError(
-            f"{printable(image_name(source))}: its feature is not finite; check the encoder "
-            f"{encoder.identity.name}"
-        )
-    return feature
 
 
 def _check_features(features: Float[np.ndarray, "N F"], encoder: EncoderIdentity) -> None:

@@ -19,12 +19,12 @@ from mrnn.captioning.consensus import (
 from mrnn.captioning.results import RerankResult
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features
-from mrnn.data.images import load_image
+from mrnn.data.images import load_image, printable
 from mrnn.errors import DataError, ImageError
 from mrnn.files import first_problem, read_lines
 from mrnn.metrics.sentence_similarity import Measure
 from mrnn.model.config import EncoderIdentity
-from mrnn.model.image_encoder import ImageEncoder
+from mrnn.model.image_encoder import ImageEncoder, encode_finite
 from mrnn.retrieval.nearest import FeatureSpace, Neighbours
 from mrnn.tokenizer import tokenize
 
@@ -247,4 +247,4 @@ class PhotoFeatures:
                 f"{error}; and it is not in {self.dataset.folder}. Give its line a feature or "
                 "neighbours, or a path that leads to the photo"
             ) from error
-        return np.asarray(self._encoder.encode(self._encoder.preprocess(photo)))
+        return encode_finite(self._encoder, self._encoder.preprocess(photo), printable(each.image))

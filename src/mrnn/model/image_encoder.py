@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
-from mrnn.errors import CheckpointError, OptionsError
+from mrnn.errors import CheckpointError, ImageError, OptionsError
 from mrnn.files import first_problem
 from mrnn.model.config import EncoderIdentity, ResizeMode
 from mrnn.model.onnx_session import Session, open_session
@@ -130,6 +130,19 @@ class JoinedEncoder:
         """The feature of one preprocessed photo."""
         pairs = zip(self.parts, pixels, strict=True)
         return np.concatenate([part.encode((crops,)) for part, crops in pairs])
+
+
+def encode_finite(encoder: ImageEncoder, pixels: Pixels, photo: str) -> Float32[np.ndarray, " F"]:
+    """The feature of one preprocessed photo.
+
+    Raises ImageError, which begins with the name `photo`, for a value that is not finite.
+    """
+    feature = encoder.encode(pixels)
+    if not np.isfinite(feature).all():
+        raise ImageError(
+            f"{photo}: its feature is not finite; check the encoder {encoder.identity.name}"
+        )
+    return feature
 
 
 def encoder_file_name(name: str) -> str:

@@ -19,9 +19,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.data.feature_store import damaged
-from mrnn.data.images import ImageSource, load_image
+from mrnn.data.images import ImageSource, load_image, printable
 from mrnn.errors import CheckpointError, DataError, OptionsError
 from mrnn.model.checkpoint import DEFAULT_MODEL
+from mrnn.model.image_encoder import encode_finite
 from mrnn.retrieval.index import MEND, Index, IndexChanges, RetrievalModel, open_index
 from mrnn.retrieval.likelihood import log_likelihoods
 from mrnn.retrieval.nearest import largest
@@ -177,7 +178,8 @@ class PhotoIndex:
             return _Asked(heads.embed_text([words])[0], words, None)
         encoder = self._model.encoder
         photo = load_image(query, least_side=encoder.identity.least_side)
-        feature = encoder.encode(encoder.preprocess(photo))[None]
+        name = printable(query) if isinstance(query, Path) else "the photo"
+        feature = encode_finite(encoder, encoder.preprocess(photo), name)[None]
         return _Asked(heads.embed_image(feature)[0], None, feature)
 
     def _known_words(self, query: str) -> list[int]:

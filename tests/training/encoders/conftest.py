@@ -5,6 +5,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.library import Library
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +21,11 @@ def torchvision():
     except RuntimeError:
         for module in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[module]  # half imported
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        operators = Library("torchvision", "FRAGMENT")
         for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            operators.define(
+                f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
         yield import_module("torchvision")
 
 
