@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch.library import Library
+from torch import library
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def torchvision():
     except RuntimeError:
         for module in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[module]  # half imported
-        operators = Library("torchvision", "FRAGMENT")
+        operators = library.Library("torchvision", "FRAGMENT")
         for operator in ("nms", "qnms"):
             operators.define(
                 f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
