@@ -1,6 +1,8 @@
 """Files: atomic writes, and text and JSON with the number of the line that is wrong."""
 
+import gzip
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -71,9 +73,13 @@ Form = TypeVar("Form", bound=BaseModel)
 
 
 def read_text(file: Path) -> str:
-    r"""The text, its lines ended by \n. Raises DataError."""
+    r"""The text, its lines ended by \n; that of a .gz file is unpacked. Raises DataError."""
+    opened = gzip.open if file.suffix.lower() == ".gz" else open
     try:
-        return file.read_text(encoding="utf-8-sig")
+        with opened(file, "rt", encoding="utf-8-sig") as text:
+            return text.read()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{file}: not a whole .gz file ({error}); copy or pack it again") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

@@ -36,7 +36,8 @@ def test_epochs_go_to_stdout_and_all_else_to_stderr(train, dataset, tmp_path):
     assert re.fullmatch(rf"{run}: the model of epoch \d, dev perplexity {number}", last)
     first, *warnings, last = err.splitlines()
     assert first == (
-        f"1,014 weights, 10 words, float32. Writing to {run}; stop with Ctrl-C, go on with --resume"
+        "1,014 weights, 10 words, float32 on cpu. "
+        f"Writing to {run}; stop with Ctrl-C, go on with --resume"
     )
     assert all(warning.startswith("Warning: ") for warning in warnings)
     assert last == (
@@ -51,7 +52,7 @@ def test_a_recipe_may_have_heads(train, recipe, tmp_path):
     code, out, err = train()
     assert code == 0
     assert out.splitlines()[-1].startswith(f"{tmp_path}/run/heads.safetensors: retrieval weights ")
-    assert "Training heads: 2 x 3 steps\n" in err
+    assert "Training heads: 2 x 3 steps on cpu\n" in err
     assert Checkpoint.load(tmp_path / "run").heads.joint_embedding.parts == 2
 
 

@@ -12,7 +12,7 @@ def test_heads_are_trained_beside_the_network(mrnn, model, dataset):
     code, out, err = mrnn(*arguments)
     assert code == 0
     assert err.splitlines() == [
-        "Training heads: 3 x 5 steps",
+        "Training heads: 3 x 5 steps on cpu",
         f"Next: mrnn evaluate {model} --data {dataset} --split dev",
     ]
     told = (

@@ -12,11 +12,11 @@ from mrnn.errors import DataError, TrainingError
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.epochs import EpochDone
 from mrnn.tokenizer import EncodedCaptions
-from mrnn.training import train as training
 from mrnn.training.batches import batches
 from mrnn.training.events import RunFinished, RunStarted, StepDone
+from mrnn.training.optimization import Optimization, learning_rate
 from mrnn.training.recipe import Recipe, TrainingOptions
-from mrnn.training.train import learning_rate, train
+from mrnn.training.train import train
 from mrnn.training.validation import dev_perplexity
 from tests.conftest import COLOURS
 from tests.torch_network import log_probabilities, torch_network
@@ -214,14 +214,14 @@ def first_gradients(dataset, out, monkeypatch, **options):
         caught["gradients"] = [p.grad.clone() for g in self.param_groups for p in g["params"]]
         raise Stop
 
-    original = training._Run._step
+    original = Optimization._step
 
     def remember(self, batch):
         caught["batch"], caught["network"] = batch, self.network
         return original(self, batch)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    monkeypatch.setattr(training._Run, "_step", remember)
+    monkeypatch.setattr(Optimization, "_step", remember)
     with pytest.raises(Stop):
         run(dataset, out, **options)
     return caught["gradients"], caught["batch"], caught["network"]

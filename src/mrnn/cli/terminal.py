@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +34,20 @@ ConsensusSource = Annotated[
         metavar="self|none|DATA",
         help="Rerank by consensus: with each other, or with captions of similar photos in DATA",
     ),
+]
+
+
+class Device(StrEnum):
+    """Where training runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+TrainingDevice = Annotated[
+    Device, typer.Option(help="Where to train; auto is cuda if there, else mps, else cpu")
 ]
 SECONDS_A_LINE = 30.0
 """Between two lines of progress."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import Pace, bar, needs_torch, tell
+from mrnn.cli.terminal import Device, Pace, TrainingDevice, bar, needs_torch, tell
 from mrnn.cli.train_heads import save_heads
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
     from mrnn.model.epochs import EpochDone
-    from mrnn.training.events import Event, RunStarted
+    from mrnn.training.events import Event, RunStarted, TextEpochDone, TextStarted
 
 
 def train(
@@ -26,6 +26,14 @@ def train(
             "--set", metavar="KEY=VALUE", help="Change the recipe: --set training.epochs=3"
         ),
     ] = None,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Learn first from captions without photos: .txt, .tsv, .csv, or these and .gz",
+        ),
+    ] = None,
+    device: TrainingDevice = Device.cpu,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run")] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write the figures for TensorBoard too")
@@ -40,7 +48,7 @@ def train(
     if resume and not out.exists():
         raise OptionsError(f"{out} does not exist, so no run can go on there; leave out --resume")
     loaded, dataset = load_recipe(recipe, settings or ()), Dataset.load(data)
-    events = train_model(loaded, dataset, out, resume=resume)
+    events = train_model(loaded, dataset, out, text=text or (), device=device, resume=resume)
     if tensorboard:
         from mrnn.training.tensorboard import log_to_tensorboard
 
@@ -49,7 +57,7 @@ def train(
         tell(f"Figures go to {folder}; look at them with: tensorboard --logdir {folder}")
     _show_training(events)
     if loaded.joint_embedding:
-        save_heads(out, dataset, loaded.joint_embedding, loaded.cider_predictor)
+        save_heads(out, dataset, loaded.joint_embedding, loaded.cider_predictor, device)
     captioning = _captioning(loaded.encoder.name, out)
     tell(f"Next: mrnn evaluate {out} --data {data} --split dev{captioning}")
 
@@ -59,7 +67,7 @@ def _show_training(events: Iterable["Event"]) -> None:
     from rich.progress import TaskID, TextColumn
 
     from mrnn.model.epochs import EpochDone
-    from mrnn.training.events import RunFinished, RunStarted, StepDone
+    from mrnn.training.events import RunFinished, RunStarted, StepDone, TextEpochDone
 
     started, pace = time.monotonic(), Pace()
     words, done, total, task = 0, 0, 0, TaskID(0)
@@ -68,8 +76,9 @@ def _show_training(events: Iterable["Event"]) -> None:
             match event:
                 case RunStarted():
                     tell(_start_line(event))
-                    total = event.epochs * event.steps_per_epoch
-                    done = event.done_epochs * event.steps_per_epoch
+                    if event.text:
+                        tell(_text_line(event.text))
+                    total, done = event.steps, event.done_steps
                     task = shown.add_task("Training", total=total, completed=done, speed="")
                     started = time.monotonic()
                 case StepDone():
@@ -79,6 +88,8 @@ def _show_training(events: Iterable["Event"]) -> None:
                     shown.update(task, advance=1, speed=text)
                     if shown.disable and pace.is_due():
                         tell(f"Training: step {done:,} of {total:,}, {text}")
+                case TextEpochDone():
+                    print(_text_epoch_line(event), flush=True)
                 case EpochDone():
                     print(_epoch_line(event), flush=True)
                     for warning in event.warnings:
@@ -93,8 +104,16 @@ def _show_training(events: Iterable["Event"]) -> None:
 
 def _start_line(run: "RunStarted") -> str:
     return (
-        f"{run.parameters:,} weights, {run.vocabulary_size:,} words, {run.precision}. "
+        f"{run.parameters:,} weights, {run.vocabulary_size:,} words, {run.precision} on "
+        f"{run.device}. "
         f"Writing to {run.folder}; stop with Ctrl-C, go on with --resume"
+    )
+
+
+def _text_line(text: "TextStarted") -> str:
+    left_out = f"; left out: {text.left_out:,} of photos that are not trained on"
+    return f"Text first: {text.captions:,} captions without photos, {text.epochs} epochs" + (
+        left_out if text.left_out else ""
     )
 
 
@@ -106,6 +125,13 @@ def _captioning(encoder: str, out: Path) -> str:
         return ""
     ships = {part.partition(AT)[0] for part in encoder.split(JOINT)} <= set(shipped_encoders())
     return f"; mrnn caption PHOTO --model {out}" + ("" if ships else " --encoder-file FILE")
+
+
+def _text_epoch_line(epoch: "TextEpochDone") -> str:
+    return (
+        f"text {epoch.epoch}/{epoch.epochs}  perplexity: text {epoch.train_perplexity:.2f}, "
+        f"dev without photos {epoch.dev_perplexity:.2f}  {epoch.words_per_second:,.0f} words/s"
+    )
 
 
 def _epoch_line(epoch: "EpochDone") -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import needs_torch, progress, tell
+from mrnn.cli.terminal import Device, TrainingDevice, needs_torch, progress, tell
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import Dataset
@@ -20,6 +20,7 @@ def train_heads(
         typer.Option(min=1, help="Steps for each part of the joint embedding [default: 1000]"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
+    device: TrainingDevice = Device.cpu,
 ) -> None:
     """Train a model's heads: joint embedding and CIDEr predictor."""
     needs_torch()
@@ -27,7 +28,8 @@ def train_heads(
     from mrnn.training.recipe import JointEmbeddingOptions
 
     asked = {"seed": seed} | ({"steps": steps} if steps else {})
-    save_heads(run, Dataset.load(data), JointEmbeddingOptions.model_validate(asked))
+    options = JointEmbeddingOptions.model_validate(asked)
+    save_heads(run, Dataset.load(data), options, device=device)
     tell(f"Next: mrnn evaluate {run} --data {data} --split dev")
 
 
@@ -36,16 +38,19 @@ def save_heads(
     dataset: "Dataset",
     joint_embedding: "JointEmbeddingOptions",
     cider_predictor: "CiderPredictorOptions | None" = None,
+    device: Device = Device.cpu,
 ) -> None:
     """Train the heads and write them to the run's folder, with progress on stderr."""
     from mrnn.model.checkpoint import Checkpoint
     from mrnn.model.heads import HEADS
+    from mrnn.training.devices import describe, find_device
     from mrnn.training.heads import train_heads as train
 
+    there = describe(find_device(device))
     checkpoint = Checkpoint.load(run)
-    tell(f"Training heads: {joint_embedding.parts} x {joint_embedding.steps:,} steps")
+    tell(f"Training heads: {joint_embedding.parts} x {joint_embedding.steps:,} steps on {there}")
     with progress("Training heads", joint_embedding.parts * joint_embedding.steps) as advance:
-        heads = train(checkpoint, dataset, joint_embedding, cider_predictor, advance)
+        heads = train(checkpoint, dataset, joint_embedding, cider_predictor, advance, device)
     heads.save(run, checkpoint.fingerprint)
     print(
         f"{run / HEADS}: retrieval weights {heads.weights.sentence_to_image:g} (sentence to image) "

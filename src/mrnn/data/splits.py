@@ -135,5 +135,21 @@ def split_at_random(
     return sorted(divided, key=lambda image: SPLITS.index(image.split))
 
 
+def hold_out(
+    images: Sequence[CaptionedImage], count: int
+) -> tuple[list[CaptionedImage], list[CaptionedImage]]:
+    """The images that are trained on, and `count` that are not, evenly spaced in their order.
+
+    Raises OptionsError where none is left to train on.
+    """
+    if count and count >= len(images):
+        raise OptionsError(
+            f"training.held_out = {count} leaves no photo to train on of {len(images):,}; lower it"
+        )
+    places = {(2 * place + 1) * len(images) // (2 * count) for place in range(count)}
+    kept = [image for place, image in enumerate(images) if place not in places]
+    return kept, [images[place] for place in sorted(places)]
+
+
 def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode(errors="backslashreplace")).digest()

@@ -221,3 +221,5 @@ class CheckpointConfig(BaseModel):
     reranking: RerankingOptions
     familiarity_median: FiniteFloat
     familiarity_edge: FiniteFloat
+    held_out: int = Field(default=0, ge=0)
+    """Photos of the train split that the model was not trained on, evenly spaced in its order."""

@@ -1,6 +1,6 @@
 """Seeded batches of captions of nearly one length, with the features of their images.
 
-Letters: B batch, T words, F image feature.
+Letters: B batch, T words, N images, F image feature; F is 0 for captions without photos.
 """
 
 from collections.abc import Iterator
@@ -13,10 +13,14 @@ from torch import Tensor
 from mrnn.data.features import Features
 from mrnn.shapes import Float, Int
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
-from mrnn.training.network import IGNORED
+from mrnn.training.devices import CPU, move
+from mrnn.training.loss import IGNORED
 
 POOL_BATCHES = 50
 """Captions are shuffled, then sorted by length within pools of this many batches."""
+MOST_BYTES = 4 * 2**30
+"""Features of at most this size are kept on a device other than the CPU."""
+ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -30,23 +34,22 @@ class Batch:
     features: Float[Tensor, "B F"]
     rows: Int[np.ndarray, " B"]
     """The captions' places among all."""
-
-    @property
-    def word_count(self) -> int:
-        """Words that are predicted, `<eos>` included."""
-        return int((self.targets != IGNORED).sum())
+    word_count: int
+    """Words that are predicted, `<eos>` included."""
 
 
 def batches(
     captions: EncodedCaptions,
-    features: np.ndarray | Features,
+    features: np.ndarray | Features | Tensor | None,
     batch_size: int,
     generator: torch.Generator | None = None,
+    device: torch.device = CPU,
 ) -> Iterator[Batch]:
     """All captions once, in batches of nearly one length.
 
     With a generator, the captions of a batch and the order of the batches are random; without, the
-    order is by length. Only the rows of a batch are read from `features`.
+    order is by length. Only the rows of a batch are read from `features`; a tensor is on the
+    device already. Without features the captions have no photos, and no image rows are looked at.
     """
     lengths = captions.lengths
     if generator is None:
@@ -60,11 +63,14 @@ def batches(
         starts = np.arange(0, len(order), batch_size)
         starts = starts[torch.randperm(len(starts), generator=generator).numpy()]
     for start in starts:
-        yield _batch(captions, features, order[start : start + batch_size])
+        yield _batch(captions, features, order[start : start + batch_size], device)
 
 
 def _batch(
-    captions: EncodedCaptions, features: np.ndarray | Features, rows: Int[np.ndarray, " B"]
+    captions: EncodedCaptions,
+    features: np.ndarray | Features | Tensor | None,
+    rows: Int[np.ndarray, " B"],
+    device: torch.device,
 ) -> Batch:
     sentences = [captions.sentences[row] for row in rows]
     lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
@@ -74,5 +80,38 @@ def _batch(
     inside = np.arange(lengths.max()) < lengths[:, None]
     words[:, 1:][inside] = targets[:, :-1][inside] = np.concatenate(sentences)
     targets[np.arange(len(rows)), lengths] = Vocabulary.EOS
-    own = torch.from_numpy(features[captions.image_rows[rows]]).float()
-    return Batch(torch.from_numpy(words), torch.from_numpy(targets), own, rows)
+    return Batch(
+        move(torch.from_numpy(words), device),
+        move(torch.from_numpy(targets), device),
+        _features_of(captions, features, rows, device),
+        rows,
+        int(lengths.sum()) + len(rows),
+    )
+
+
+def _features_of(
+    captions: EncodedCaptions,
+    features: np.ndarray | Features | Tensor | None,
+    rows: Int[np.ndarray, " B"],
+    device: torch.device,
+) -> Float[Tensor, "B F"]:
+    if features is None:
+        return torch.zeros(len(rows), 0, device=device)
+    images = captions.image_rows[rows]
+    if isinstance(features, Tensor):
+        return features[move(torch.from_numpy(images), device)].float()
+    return move(torch.from_numpy(features[images]), device).float()
+
+
+def keep_on(
+    device: torch.device, features: Features, rows: Int[np.ndarray, " _"]
+) -> Features | Float[Tensor, "N F"]:
+    """Features on the device if they fit there, else as they are; only `rows` will be used."""
+    size = features.encoder.feature_size
+    if device.type == "cpu" or 2 * len(features) * size > MOST_BYTES:
+        return features
+    kept, wanted = torch.empty(len(features), size, dtype=torch.float16), np.unique(rows)
+    for start in range(0, len(wanted), ROWS_AT_ONCE):
+        block = wanted[start : start + ROWS_AT_ONCE]
+        kept[torch.from_numpy(block)] = torch.from_numpy(features[block])
+    return kept.to(device)

@@ -3,17 +3,20 @@
 import gc
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import Features
+from mrnn.data.splits import hold_out
 from mrnn.errors import DataError
 from mrnn.evaluation.evaluate import references_of
 from mrnn.tokenizer import SPECIAL_TOKENS, EncodedCaptions, Vocabulary
+from mrnn.training.text import TrainingText, read_training_text
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,31 @@ class TrainingData:
     dev_features: np.ndarray
     dev_references: list[list[list[str]]]
     vocabulary: Vocabulary
-    """The words of the train split."""
+    """The words of the train split, then those of the text alone."""
     hash: str
     """SHA-256 of the captions of both splits."""
     folder: str
     """The name of the dataset folder."""
     sizes: dict[str, tuple[int, int]]
     """Numbers of images and of captions, by split."""
+    text: TrainingText | None = None
 
 
-def read_training_data(dataset: Dataset, features: Features, min_count: int) -> TrainingData:
-    """Raises DataError where a split, a caption or all words are missing."""
-    train, dev = dataset.split("train"), dataset.split("dev")
+def read_training_data(
+    dataset: Dataset,
+    features: Features,
+    min_count: int,
+    held_out: int = 0,
+    text: Sequence[Path] = (),
+    text_min_count: int = 1,
+) -> TrainingData:
+    """Of the train split but for images that are held out, and of files of text.
+
+    A word of the vocabulary occurs `min_count` times in the train split, or `text_min_count` times
+    in the text. Raises DataError where a split, a caption or all words are missing, and for bad
+    text; OptionsError where all images are held out.
+    """
+    (train, spare), dev = hold_out(dataset.split("train"), held_out), dataset.split("dev")
     with _no_garbage_collection():
         references, dev_references = references_of(train), references_of(dev)
     vocabulary = Vocabulary.build(
@@ -55,6 +71,13 @@ def read_training_data(dataset: Dataset, features: Features, min_count: int) -> 
         )
     if len(train) < 2:
         raise DataError(f"{dataset.folder} has fewer than two training images")
+    without_photos = None
+    if text:
+        unseen = [*spare, *(image for image in dataset.images if image.split != "train")]
+        with _no_garbage_collection():
+            without_photos, vocabulary = read_training_text(
+                text, unseen, vocabulary, text_min_count
+            )
     return TrainingData(
         EncodedCaptions.of(references, vocabulary, features.rows_of(train)),
         features,
@@ -69,6 +92,7 @@ def read_training_data(dataset: Dataset, features: Features, min_count: int) -> 
             split: (len(captions), sum(map(len, captions)))
             for split, captions in (("train", references), ("dev", dev_references))
         },
+        without_photos,
     )
 
 

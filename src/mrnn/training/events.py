@@ -7,6 +7,18 @@ from mrnn.model.epochs import EpochDone
 
 
 @dataclass(frozen=True)
+class TextStarted:
+    """What a run learns from captions without photos, before the pairs."""
+
+    captions: int
+    left_out: int
+    """Captions of photos that are not trained on, which the text has too."""
+    epochs: int
+    steps_per_epoch: int
+    done_epochs: int
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """A run starts, or continues."""
 
@@ -18,6 +30,20 @@ class RunStarted:
     precision: str
     done_epochs: int
     """Epochs that were done before the run was interrupted; 0 for a new run."""
+    device: str = "cpu"
+    text: TextStarted | None = None
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run, those of text included."""
+        text = self.text.epochs * self.text.steps_per_epoch if self.text else 0
+        return text + self.epochs * self.steps_per_epoch
+
+    @property
+    def done_steps(self) -> int:
+        """Steps that were done before the run was interrupted."""
+        text = self.text.done_epochs * self.text.steps_per_epoch if self.text else 0
+        return text + self.done_epochs * self.steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -28,6 +54,21 @@ class StepDone:
     bits: float
     """Mean bits a word, without the weight penalty."""
     words: int
+    text: bool = False
+    """Whether the epoch is one of captions without photos."""
+
+
+@dataclass(frozen=True)
+class TextEpochDone:
+    """One epoch of captions without photos."""
+
+    epoch: int
+    epochs: int
+    train_perplexity: float
+    """Over the epoch, with dropout."""
+    dev_perplexity: float
+    """Of dev's captions without their photos."""
+    words_per_second: float
 
 
 @dataclass(frozen=True)
@@ -39,4 +80,4 @@ class RunFinished:
     best_perplexity: float
 
 
-Event = RunStarted | StepDone | EpochDone | RunFinished
+Event = RunStarted | StepDone | TextEpochDone | EpochDone | RunFinished

@@ -3,14 +3,15 @@
 Letters: N images, F image feature, S sentences, Q queries, C candidates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from mrnn.data.dataset import Dataset
+from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.features import load_features
+from mrnn.data.splits import hold_out
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.heads import Heads, RetrievalWeights
 from mrnn.model.joint_embedding import JointEmbedding
@@ -21,6 +22,7 @@ from mrnn.retrieval.ranking import best_candidates, candidates_first, near_margi
 from mrnn.shapes import Bool, Float, Float32
 from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.cider_predictor import fit_cider_predictor
+from mrnn.training.devices import find_device
 from mrnn.training.joint_embedding import train_joint_embedding
 from mrnn.training.recipe import CiderPredictorOptions, JointEmbeddingOptions
 
@@ -38,16 +40,18 @@ def train_heads(
     joint_embedding: JointEmbeddingOptions | None = None,
     cider_predictor: CiderPredictorOptions | None = None,
     on_step: Callable[[], None] = lambda: None,
+    device: str = "cpu",
 ) -> Heads:
-    """Train on the train split, and choose retrieval weights on half of dev's photos.
+    """Train on the photos that the network was trained on; choose retrieval weights on dev's half.
 
-    The same seed gives the same heads, bit for bit. `on_step` is called for each step of each part
-    of the joint embedding. Raises DataError where a split or a feature is missing.
+    The joint embedding is trained on the device. On the CPU the same seed gives the same heads, bit
+    for bit. `on_step` is called for each step of each part of the joint embedding. Raises DataError
+    where a split or a feature is missing; OptionsError for a device that is not there.
     """
-    options = joint_embedding or JointEmbeddingOptions()
+    options, there = joint_embedding or JointEmbeddingOptions(), find_device(device)
     captions, features = _split(checkpoint, dataset, "train")
     words = len(checkpoint.vocabulary)
-    embedding = train_joint_embedding(features, captions, words, options, on_step)
+    embedding = train_joint_embedding(features, captions, words, options, on_step, there)
     random = torch.Generator().manual_seed(options.seed)
     sampled = torch.randperm(len(features), generator=random)[:SAMPLED_IMAGES].numpy()
     heads = Heads(
@@ -63,7 +67,9 @@ def train_heads(
 def _split(
     checkpoint: Checkpoint, dataset: Dataset, name: str
 ) -> tuple[EncodedCaptions, Float32[np.ndarray, "N F"]]:
-    images = dataset.split(name)
+    images: Sequence[CaptionedImage] = dataset.split(name)
+    if name == "train":
+        images, _ = hold_out(images, checkpoint.config.held_out)
     captions = EncodedCaptions.of([image.words for image in images], checkpoint.vocabulary)
     return captions, load_features(dataset, checkpoint.encoder).of(images).astype(np.float32)
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 from mrnn.model.joint_embedding import JointEmbedding
 from mrnn.shapes import Float
 from mrnn.tokenizer import EncodedCaptions
+from mrnn.training.devices import CPU, has_fused_optimizer
 from mrnn.training.power_normalization import power_normalize
 from mrnn.training.recipe import JointEmbeddingOptions
 
@@ -38,10 +39,11 @@ class _Part(nn.Module):
     def embed_text(
         self, sentences: Sequence[Sequence[int]], dropout: float
     ) -> Float[Tensor, "S D"]:
-        lengths = torch.tensor([0, *map(len, sentences)])
+        device = self.words.weight.device
+        starts = torch.tensor([0, *map(len, sentences)]).cumsum(0)[:-1].to(device)
         words = torch.tensor([word for words in sentences for word in words], dtype=torch.long)
-        kept = (torch.rand(len(words)) >= dropout).float() if dropout else None
-        total: Tensor = self.words(words, lengths.cumsum(0)[:-1], per_sample_weights=kept)
+        kept = (torch.rand(len(words), device=device) >= dropout).float() if dropout else None
+        total: Tensor = self.words(words.to(device), starts, per_sample_weights=kept)
         return functional.normalize(total)
 
     def embed_image(self, scaled: Float[Tensor, "N F"], dropout: float) -> Float[Tensor, "N D"]:
@@ -54,12 +56,14 @@ def train_joint_embedding(
     vocabulary_size: int,
     options: JointEmbeddingOptions,
     on_step: Callable[[], None] = lambda: None,
+    device: torch.device = CPU,
 ) -> JointEmbedding:
-    """For photos and their captions. The same seed gives the same, bit for bit.
+    """For photos and their captions. On the CPU the same seed gives the same, bit for bit.
 
     `on_step` is called `options.steps` times for each part.
     """
-    normalized = power_normalize(torch.from_numpy(np.asarray(features, dtype=np.float32)))
+    matrix = torch.from_numpy(np.asarray(features, dtype=np.float32)).to(device)
+    normalized = power_normalize(matrix)
     mean = normalized.mean(0)
     least = LEAST_DEVIATION / math.sqrt(len(mean))
     scale = 1 / (normalized.std(0, correction=0) + least)
@@ -67,10 +71,10 @@ def train_joint_embedding(
     seeds = range(options.seed * options.parts, (options.seed + 1) * options.parts)
     parts = [_train(scaled, captions, vocabulary_size, options, seed, on_step) for seed in seeds]
     return JointEmbedding(
-        words=torch.cat([part.words.weight.detach() for part in parts], dim=1).numpy(),
-        image_weight=torch.cat([part.image.weight.detach() for part in parts]).numpy(),
-        image_bias=torch.cat([part.image.bias.detach() for part in parts]).numpy(),
-        feature_mean=mean.numpy(), feature_scale=scale.numpy(), parts=options.parts,
+        words=torch.cat([part.words.weight.detach() for part in parts], dim=1).cpu().numpy(),
+        image_weight=torch.cat([part.image.weight.detach() for part in parts]).cpu().numpy(),
+        image_bias=torch.cat([part.image.bias.detach() for part in parts]).cpu().numpy(),
+        feature_mean=mean.cpu().numpy(), feature_scale=scale.cpu().numpy(), parts=options.parts,
     )  # fmt: skip
 
 
@@ -106,20 +110,20 @@ def _train(
     seed: int,
     on_step: Callable[[], None],
 ) -> _Part:
-    sampler = _Sampler(captions, len(scaled), options.batch_size, seed)
-    with torch.random.fork_rng(devices=[]):
+    sampler, device = _Sampler(captions, len(scaled), options.batch_size, seed), scaled.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        part = _Part(vocabulary_size, scaled.shape[1], options.size)
-        sharpness = nn.Parameter(torch.tensor(-math.log(options.temperature)))
+        part = _Part(vocabulary_size, scaled.shape[1], options.size).to(device)
+        sharpness = nn.Parameter(torch.tensor(-math.log(options.temperature), device=device))
         optimizer = torch.optim.AdamW(
             [*part.parameters(), sharpness],
             options.learning_rate,
             weight_decay=options.weight_decay,
-            fused=True,
+            fused=has_fused_optimizer(device),
         )
         for step in range(options.steps):
             chosen, sentences = sampler.draw()
-            images = part.embed_image(scaled[chosen], options.feature_dropout)
+            images = part.embed_image(scaled[chosen.to(device)], options.feature_dropout)
             similarity = part.embed_text(sentences, options.word_dropout) @ images.t()
             loss = _loss(similarity * sharpness.exp().clamp(max=1 / LEAST_TEMPERATURE))
             for group in optimizer.param_groups:
@@ -133,7 +137,7 @@ def _train(
 
 def _loss(logits: Float[Tensor, "B B"]) -> Tensor:
     """Of naming each sentence's photo and each photo's sentence, which are on the diagonal."""
-    truth = torch.arange(len(logits))
+    truth = torch.arange(len(logits), device=logits.device)
     return functional.cross_entropy(logits, truth) + functional.cross_entropy(logits.t(), truth)
 
 

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from mrnn.shapes import Float, Int
 
+IGNORED = -1
+"""The target at a place without a word."""
 ROWS_AT_ONCE = 1024
 """Rows of logits in memory at a time."""
 ROWS_IN_STEP = 64
@@ -21,7 +23,14 @@ which takes as long as some hundred rows, and keeps megabytes for each."""
 def negative_log_likelihood(
     output: nn.Linear, hidden: Float[Tensor, "W D"], targets: Int[Tensor, " W"]
 ) -> Float[Tensor, ""]:
-    """Nats, summed over all words, under softmax(output(hidden))."""
+    """Nats, summed over all words that are not `IGNORED`, under softmax(output(hidden)).
+
+    On the CPU no word may be ignored.
+    """
+    if hidden.device.type != "cpu":
+        return functional.cross_entropy(
+            output(hidden), targets, ignore_index=IGNORED, reduction="sum"
+        )
     loss: Tensor = _OutputLoss.apply(  # type: ignore[no-untyped-call]
         hidden, output.weight, output.bias, targets, torch.is_grad_enabled()
     )

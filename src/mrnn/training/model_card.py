@@ -27,10 +27,12 @@ def write_model_card(
     rows = "\n".join(
         f"| {name} | {value:.3f} |" for name, value in vars(figures).items() if value is not None
     )
+    source = "train and this text" if data.text else "train alone"
+    tables = ("model", "training", "text") if data.text else ("model", "training")
     options = "\n".join(
         f"- {table}: " + ", ".join(f"{key} {value}" for key, value in values.items())
         for table, values in recipe.model_dump(mode="json").items()
-        if table in ("model", "training")
+        if table in tables
     )
     text = f"""# {recipe.name}: a model trained by mrnn
 
@@ -41,8 +43,8 @@ A multimodal recurrent network (m-RNN, Mao et al., ICLR 2015) that captions phot
 The dataset folder `{data.folder}`:
 
 {splits}
-
-The vocabulary comes from train alone: {len(data.vocabulary):,} words and special tokens. The best
+{_text_of(data)}
+The vocabulary comes from {source}: {len(data.vocabulary):,} words and special tokens. The best
 epoch was chosen on dev.
 
 ## Terms
@@ -68,3 +70,11 @@ mrnn evaluate RUN --data {data.folder} --split dev --beam-size 1
 ```
 """
     write_whole(folder / MODEL_CARD, text)
+
+
+def _text_of(data: TrainingData) -> str:
+    """Lines on captions without photos, with an empty line after; empty without them."""
+    if not data.text:
+        return ""
+    files = "\n".join(f"- {name}: {captions:,} captions" for name, captions in data.text.sizes)
+    return f"\nText without photos, learned before the pairs:\n\n{files}\n"

@@ -16,17 +16,15 @@ from torch.nn import functional
 
 from mrnn.model.config import ModelConfig
 from mrnn.shapes import Float, Int
-from mrnn.training.loss import negative_log_likelihood
+from mrnn.training.loss import IGNORED, negative_log_likelihood
 from mrnn.training.recurrent_layers import recurrence_of
-
-IGNORED = -1
-"""The target at a place without a word."""
 
 
 class Dropout(nn.Module):
-    """Dropout with one random byte a value, several times faster than PyTorch's.
+    """Dropout with one random byte a value: on the CPU several times faster than PyTorch's.
 
-    PyTorch's global generator seeds NumPy's at each call, so its state is all there is to save.
+    PyTorch's global generator seeds NumPy's at each call, so its state is all there is to save. On
+    other devices PyTorch's own dropout is faster; the probability is the same.
     """
 
     def __init__(self, probability: float) -> None:
@@ -37,6 +35,8 @@ class Dropout(nn.Module):
         """In training, zero some values and scale up the others, so that the mean stays."""
         if not self.training or self.threshold == 0:
             return x
+        if x.device.type != "cpu":
+            return functional.dropout(x, self.threshold / 256)
         seed = int(torch.randint(2**63 - 1, ()))
         draws = np.random.SFC64(seed).random_raw(x.numel() // 8 + 1).view(np.uint8)
         kept = torch.from_numpy(draws[: x.numel()]).view(x.shape).ge_(self.threshold)  # 0 or 1
@@ -85,8 +85,11 @@ class MRNN(nn.Module):
         return self.word_to_multimodal(w) + self.recurrent_to_multimodal(self.drop(r)), state
 
     def encode_image(self, features: Float[Tensor, "*B F"]) -> Float[Tensor, "*B M"]:
-        """The image's part of the multimodal layer, V_I I: once per image."""
-        if not self.config.sees_image:
+        """The image's part of the multimodal layer, V_I I: once per image.
+
+        It is zero for a network that sees no image, and where there is no photo (F = 0).
+        """
+        if not self.config.sees_image or features.shape[-1] == 0:
             return features.new_zeros(*features.shape[:-1], self.config.multimodal_size)
         if self.config.image_length:
             features = self.config.image_length * functional.normalize(features, dim=-1)
@@ -183,28 +186,33 @@ def sentence_loss(
     """Minus the log-likelihood (nats) of all `targets` that are not `IGNORED`."""
     language, _ = network.encode_words(words, network.initial_state(len(words)))
     hidden = network.join(language, network.encode_image(features)[:, None])
-    counted = (targets.flatten() != IGNORED).nonzero()[:, 0]
-    # The gradient of index_select is several times faster than that of a mask.
-    hidden = hidden.flatten(0, 1).index_select(0, counted)
-    return negative_log_likelihood(network.output, hidden, targets.flatten()[counted])
+    hidden, targets = hidden.flatten(0, 1), targets.flatten()
+    if hidden.device.type == "cpu":  # elsewhere it would be waited for
+        counted = (targets != IGNORED).nonzero()[:, 0]
+        # The gradient of index_select is several times faster than that of a mask.
+        hidden, targets = hidden.index_select(0, counted), targets[counted]
+    return negative_log_likelihood(network.output, hidden, targets)
 
 
 class TorchLanguageModel:
-    """A PyTorch network with the interface of `mrnn.model.network.Network`: arrays in and out."""
+    """A PyTorch network with the interface of `mrnn.model.network.Network`: arrays in and out.
+
+    The network may be on any device.
+    """
 
     def __init__(self, network: Network) -> None:
         self._network = network
+        self._device = network.output.weight.device
 
     @torch.inference_mode()
     def encode_image(self, features: Float[np.ndarray, "N F"]) -> Float[np.ndarray, "N M"]:
         """The image's part of the multimodal layer."""
-        image: np.ndarray = self._network.encode_image(torch.from_numpy(features)).numpy()
-        return image
+        image = self._network.encode_image(torch.from_numpy(features).to(self._device))
+        return _array(image)
 
     def initial_state(self, count: int) -> Float[np.ndarray, "X S"]:
         """The states of `count` sentences before their first word."""
-        state: np.ndarray = self._network.initial_state(count).numpy()
-        return state
+        return _array(self._network.initial_state(count))
 
     @torch.inference_mode()
     def step(
@@ -214,6 +222,13 @@ class TorchLanguageModel:
         image: Float[np.ndarray, "X M"],
     ) -> tuple[Float[np.ndarray, "X V"], Float[np.ndarray, "X S"]]:
         """Log-probabilities (nats) of the word after `words`, and the new states."""
-        known, before, joined = map(torch.from_numpy, (words, state, image))
+        known, before, joined = (
+            torch.from_numpy(x).to(self._device) for x in (words, state, image)
+        )
         language, after = self._network.encode_words(known[:, None], before)
-        return self._network.fuse(language[:, 0], joined).numpy(), after.numpy()
+        return _array(self._network.fuse(language[:, 0], joined)), _array(after)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.cpu().numpy()
+    return array

@@ -50,6 +50,22 @@ class TrainingOptions(BaseModel):
     """Epochs without a better dev perplexity, after which training stops."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products; bfloat16 is faster on processors that support it."""
+    held_out: int = Field(default=0, ge=0)
+    """Photos of train, evenly spaced, that neither the network nor its heads are trained on."""
+
+
+class TextOptions(BaseModel):
+    """How the network learns from captions without photos, before it learns from pairs.
+
+    Without such captions, no option counts. All that is not here is as in `TrainingOptions`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=3, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    min_count: int = Field(default=15, ge=1)
+    """Least occurrences in the text of a word of the vocabulary that is rare in train."""
 
 
 class JointEmbeddingOptions(BaseModel):
@@ -96,6 +112,7 @@ class Recipe(BaseModel):
     encoder: EncoderChoice = EncoderChoice()
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
+    text: TextOptions = TextOptions()
     decoding: DecodingOptions = DecodingOptions()
     reranking: RerankingOptions = RerankingOptions()
     joint_embedding: JointEmbeddingOptions | None = None

@@ -27,6 +27,8 @@ STATE = Path("resume", "state.safetensors")
 class Progress:
     """How far a run is."""
 
+    text_epoch: int = 0
+    """Epochs of captions without photos, which come first."""
     epoch: int = 0
     best_epoch: int = 0
     best_perplexity: float = math.inf
@@ -38,13 +40,13 @@ class TrainingState:
 
     progress: Progress
     fingerprint: str
-    """JSON of the recipe, the encoder and a hash of the captions."""
+    """JSON of the recipe, the encoder, hashes of captions and text, and the device."""
     weights: dict[str, Tensor]
     average: dict[str, Tensor]
     optimizer: dict[int, dict[str, Tensor]]
     """The optimizer's state of each weight, by the weight's index."""
     dropout_rng: Tensor
-    """State of PyTorch's global generator, as uint8."""
+    """State of PyTorch's global generator for the device, as uint8."""
     batch_rng: Tensor
     """State of the generator that orders the batches."""
 

@@ -5,17 +5,18 @@ from pathlib import Path
 
 from mrnn.errors import MissingExtraError
 from mrnn.model.epochs import EpochDone
-from mrnn.training.events import Event, RunStarted, StepDone
+from mrnn.training.events import Event, RunStarted, StepDone, TextEpochDone
 
 FIGURES = (
     *("train_perplexity", "dev_perplexity", "shuffled_perplexity"),
     *("bleu_4", "cider", "distinct", "words_per_second"),
 )
+TEXT_FIGURES = ("train_perplexity", "dev_perplexity")
 STEPS_A_POINT = 10
 
 
 def log_to_tensorboard(events: Iterable[Event], folder: Path) -> Iterator[Event]:
-    """Yield the events, and write their figures to `folder`, by step.
+    """Yield the events, and write their figures to `folder`, by step; those of text come first.
 
     A resumed run removes the figures of the epoch that was interrupted. Raises MissingExtraError
     where TensorBoard is not installed.
@@ -26,23 +27,26 @@ def log_to_tensorboard(events: Iterable[Event], folder: Path) -> Iterator[Event]
         raise MissingExtraError(
             "TensorBoard is not installed. Run: pip install 'mrnn[tensorboard]'"
         ) from None
-    step, steps_per_epoch, writer = 0, 0, None
+    step, writer = 0, None
     try:
         for event in events:
             match event:
                 case RunStarted():
-                    steps_per_epoch = event.steps_per_epoch
-                    step = event.done_epochs * steps_per_epoch
+                    step = event.done_steps
                     writer = SummaryWriter(folder, purge_step=step + 1)
                 case StepDone():
                     step += 1
                     if writer and step % STEPS_A_POINT == 0:
                         writer.add_scalar("bits_a_word", event.bits, step)
+                case TextEpochDone():
+                    for name in TEXT_FIGURES:
+                        if writer:
+                            writer.add_scalar(f"text/{name}", getattr(event, name), step)
                 case EpochDone():
                     for name in FIGURES:
                         value = getattr(event, name)
                         if writer and value is not None:
-                            writer.add_scalar(name, value, event.epoch * steps_per_epoch)
+                            writer.add_scalar(name, value, step)
                     if writer:
                         writer.flush()
             yield event

@@ -40,12 +40,8 @@ def validate(network: Network, data: TrainingData, max_length: int) -> DevFigure
 
     Raises TrainingError where the perplexity is not finite.
     """
-    perplexity = dev_perplexity(network, batches(data.dev, data.dev_features, BATCH_SIZE))
-    if not math.isfinite(perplexity):
-        raise TrainingError(
-            f"The dev perplexity is {perplexity}: the weights grew too large; lower "
-            "training.learning_rate"
-        )
+    perplexity = _perplexity(network, data.dev, data.dev_features)
+    _check_finite(perplexity, "training.learning_rate")
     captions = greedy_captions(network, data.vocabulary, data.dev_features, max_length)
     scores = score_generation(captions, data.dev_references)
     return DevFigures(
@@ -55,6 +51,27 @@ def validate(network: Network, data: TrainingData, max_length: int) -> DevFigure
         bleu_4=scores.bleu_4,
         cider=scores.cider,
     )
+
+
+def language_perplexity(network: Network, data: TrainingData) -> float:
+    """Dev perplexity without photos. Raises TrainingError where it is not finite."""
+    perplexity = _perplexity(network, data.dev, None)
+    _check_finite(perplexity, "text.learning_rate")
+    return perplexity
+
+
+def _check_finite(perplexity: float, option: str) -> None:
+    if not math.isfinite(perplexity):
+        raise TrainingError(
+            f"The dev perplexity is {perplexity}: the weights grew too large; lower {option}"
+        )
+
+
+def _perplexity(
+    network: Network, captions: EncodedCaptions, features: Float[np.ndarray, "N F"] | None
+) -> float:
+    device = network.output.weight.device
+    return dev_perplexity(network, batches(captions, features, BATCH_SIZE, device=device))
 
 
 @torch.inference_mode()
@@ -87,4 +104,4 @@ def _shuffled_perplexity(network: Network, data: TrainingData) -> float | None:
         return None
     next_rows = (captions.image_rows + 1) % len(features)
     shifted = EncodedCaptions(captions.sentences, next_rows)
-    return dev_perplexity(network, batches(shifted, features, BATCH_SIZE))
+    return _perplexity(network, shifted, features)

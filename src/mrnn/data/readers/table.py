@@ -4,7 +4,7 @@
 .tsv     likewise, a tab between cells; quotation marks are like other characters
 .jsonl   a JSON object a line; its caption may be a list of captions
 
-An image in several rows has the captions of all.
+An image in several rows has the captions of all. A table may be packed, as t.csv.gz.
 """
 
 import csv
@@ -54,9 +54,15 @@ def read_table(
         yield CaptionedImage(name, images / name, split, tuple(captions))
 
 
+def kind_of(file: Path) -> str:
+    """What the name ends with, in lower case and without .gz, as ".csv"."""
+    name = Path(file.name.lower())
+    return Path(name.stem).suffix if name.suffix == ".gz" else name.suffix
+
+
 def read_rows(file: Path) -> Iterator[tuple[int, Row]]:
     """The rows of a table, each with its line. Raises DataError."""
-    match file.suffix.lower():
+    match kind_of(file):
         case ".csv":
             return _name_cells(file, _read_csv(file))
         case ".tsv":

@@ -1,0 +1,78 @@
+"""Captions without photos, in a text file.
+
+.txt   a caption a line
+.tsv   a caption a line, in its last column, or in the column that a first line names
+.csv   a header, then a row a line
+
+A header names the column: caption, sentence or text. Any file may be packed, as captions.tsv.gz.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mrnn.data.readers.table import Row, kind_of, read_rows
+from mrnn.errors import DataError
+from mrnn.files import read_lines
+from mrnn.tokenizer import tokenize
+
+COLUMNS = ("caption", "sentence", "text")
+
+
+def read_text_captions(file: Path) -> Iterator[list[str]]:
+    """The words of each caption; captions without words are left out.
+
+    Raises DataError, with the line, and for a file without captions.
+    """
+    found = False
+    for caption in _captions(file):
+        if words := tokenize(caption):
+            found = True
+            yield words
+    if not found:
+        raise DataError(f"{file}: no caption is in it; give a file with a caption a line")
+
+
+def _captions(file: Path) -> Iterator[str]:
+    match kind_of(file):
+        case ".txt":
+            return (line for _, line in read_lines(file))
+        case ".tsv":
+            return _read_tsv(file)
+        case ".csv":
+            return _column(file, read_rows(file))
+    raise DataError(
+        f"{file}: not a text of captions; its name must end in .txt, .tsv or .csv, or in these "
+        "and .gz"
+    )
+
+
+def _read_tsv(file: Path) -> Iterator[str]:
+    for number, (line, text) in enumerate(read_lines(file)):
+        *before, caption = text.split("\t")
+        if number == 0 and _caption_column([*before, caption]):
+            yield from _column(file, read_rows(file))
+            return
+        if not before:
+            raise DataError(
+                f"{file}:{line}: no tab before a caption; write ID, a tab and the caption, or "
+                "name the file .txt"
+            )
+        yield caption
+
+
+def _column(file: Path, rows: Iterator[tuple[int, Row]]) -> Iterator[str]:
+    column = ""
+    for _, row in rows:
+        column = column or _caption_column(row)
+        if not column:
+            there = ", ".join(row)
+            raise DataError(
+                f"{file}:1: no column caption, sentence or text; rename the one with the captions, "
+                f"there are: {there:.100}"
+            )
+        yield row[column]
+
+
+def _caption_column(header: Iterable[str]) -> str:
+    """The name of the column with captions; empty if there is none."""
+    return next((name for name in header if name.strip().lower() in COLUMNS), "")

@@ -1,0 +1,140 @@
+"""The descent of a network's cost on one set of captions."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mrnn.data.features import Features
+from mrnn.shapes import Float, Int
+from mrnn.tokenizer import EncodedCaptions
+from mrnn.training.batches import Batch, batches
+from mrnn.training.devices import has_fused_optimizer
+from mrnn.training.network import Network, sentence_loss
+from mrnn.training.recipe import TrainingOptions
+
+STEPS_AT_ONCE = 50
+"""Steps between two readings of the cost on a device that would be waited for."""
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step."""
+
+    bits: float
+    """Mean bits a word, without the weight penalty; perhaps not finite."""
+    words: int
+    rows: Int[np.ndarray, " B"]
+    """The places of the batch's captions among all."""
+
+
+class Optimization:
+    """The optimizer, the schedule of its learning rate, and the running average of the weights."""
+
+    def __init__(
+        self,
+        network: Network,
+        options: TrainingOptions,
+        captions: EncodedCaptions,
+        features: Features | Tensor | None,
+    ) -> None:
+        self.network, self.options = network, options
+        self.captions, self.features = captions, features
+        self.device = network.output.weight.device
+        self.average = {name: weight.clone() for name, weight in weights_of(network).items()}
+        self.optimizer = torch.optim.AdamW(  # without decay the same as Adam
+            network.parameters(),
+            lr=options.learning_rate,
+            weight_decay=options.weight_decay,
+            fused=has_fused_optimizer(self.device),
+        )
+        self.steps_per_epoch = math.ceil(len(captions) / options.batch_size)
+
+    def epoch(self, number: int, generator: torch.Generator) -> Iterator[Step]:
+        """The steps of an epoch, counted from 1.
+
+        Steps on a device other than the CPU are told in groups, as each telling waits for it.
+        """
+        self.network.train()
+        steps = self.options.epochs * self.steps_per_epoch
+        done = (number - 1) * self.steps_per_epoch
+        at_once = 1 if self.device.type == "cpu" else STEPS_AT_ONCE
+        untold: list[tuple[Tensor, int, Int[np.ndarray, " _"]]] = []
+        for batch in batches(
+            self.captions, self.features, self.options.batch_size, generator, self.device
+        ):
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.options, done, steps)
+            untold.append((self._step(batch), batch.word_count, batch.rows))
+            done += 1
+            last = done % self.steps_per_epoch == 0
+            # Without averaging, only the last weights of an epoch are ever used.
+            if self.options.average or last:
+                self._average(done)
+            if last or len(untold) == at_once:
+                told = torch.stack([bits for bits, *_ in untold]).tolist()
+                for bits, (_, words, rows) in zip(told, untold, strict=True):
+                    yield Step(bits, words, rows)
+                untold = []
+
+    def _step(self, batch: Batch) -> Float[Tensor, ""]:
+        """One step down the paper's cost: mean bits a word + lambda ||theta||^2."""
+        low = self.options.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low):
+            nats = sentence_loss(self.network, batch.words, batch.targets, batch.features)
+        bits = nats / (batch.word_count * math.log(2))
+        self.optimizer.zero_grad(set_to_none=True)
+        bits.backward()  # type: ignore[no-untyped-call]
+        for weight in self.network.parameters():
+            if weight.grad is not None:  # the penalty's gradient is 2 lambda theta
+                weight.grad.add_(weight.detach(), alpha=2 * self.options.weight_penalty)
+        self._clip()
+        self.optimizer.step()
+        return bits.detach()
+
+    def _clip(self) -> None:
+        gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        # On the CPU a pass that does nothing is left out; elsewhere the norm would be waited for.
+        if self.device.type != "cpu" or norm > self.options.clip:
+            nn.utils.clip_grads_with_norm_(self.network.parameters(), self.options.clip, norm)
+
+    def _average(self, steps: int) -> None:
+        """Add the weights after so many steps to the average; early steps are soon forgotten."""
+        decay = min(self.options.average, steps / (steps + 10))
+        for name, parameter in self.network.named_parameters():
+            self.average[name].lerp_(parameter.detach(), 1 - decay)
+
+    def restore(
+        self, weights: Weights, average: Weights, optimizer: dict[int, dict[str, Tensor]]
+    ) -> None:
+        """Go on from a saved state, which may be on another device."""
+        set_weights(self.network, weights)
+        self.average = {name: weight.to(self.device) for name, weight in average.items()}
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": optimizer, "param_groups": groups})
+
+
+def weights_of(network: Network) -> Weights:
+    """The weights themselves, not copies."""
+    return {name: parameter.detach() for name, parameter in network.named_parameters()}
+
+
+def set_weights(network: Network, weights: Weights) -> None:
+    """Copy the weights into the network."""
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.copy_(weights[name])
+
+
+def learning_rate(options: TrainingOptions, step: int, steps: int) -> float:
+    """The rate at a step (from 0) of `steps`: a linear warm-up, then a cosine down to 0."""
+    warm = max(1, round(options.warm_up * steps))
+    if step < warm:
+        return options.learning_rate * (step + 1) / warm
+    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
