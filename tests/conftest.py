@@ -28,7 +28,7 @@ from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.cider_predictor import fit_cider_predictor
 from mrnn.training.network import network_of
 from mrnn.training.recipe import CiderPredictorOptions, Recipe
-from mrnn.training.train import TrainedModel
+from mrnn.training.trained_model import TrainedModel
 from tests.model.tiny_encoder import write_colour_encoder
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no fault

@@ -64,7 +64,7 @@ def save_state(out: Path, state: TrainingState) -> None:
     }
     file = out / STATE
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, save(tensors, metadata))
+    write_whole(file, save({name: tensor.cpu() for name, tensor in tensors.items()}, metadata))
 
 
 def load_state(out: Path, fingerprint: str) -> TrainingState:

@@ -8,7 +8,6 @@ import json
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,10 @@ from mrnn.data.features import load_features, recorded_encoder
 from mrnn.data.splits import hold_out
 from mrnn.errors import TrainingError
 from mrnn.evaluation.perplexity import perplexity_of
-from mrnn.files import write_whole
-from mrnn.model.checkpoint import CONFIG, FORMAT, VOCABULARY, save_weights
-from mrnn.model.config import CheckpointConfig, EncoderIdentity, ModelConfig
+from mrnn.model.config import ModelConfig
 from mrnn.model.epochs import EpochDone
 from mrnn.model.familiarity import Familiarity, evenly_spaced
-from mrnn.model.network import WEIGHTS
-from mrnn.tokenizer import Vocabulary, join_words
+from mrnn.tokenizer import join_words
 from mrnn.training.batches import keep_on
 from mrnn.training.data import TrainingData, read_training_data
 from mrnn.training.devices import describe, find_device, rng_state, set_rng_state
@@ -37,9 +33,8 @@ from mrnn.training.events import (
     TextEpochDone,
     TextStarted,
 )
-from mrnn.training.export import export_graphs
 from mrnn.training.model_card import write_model_card
-from mrnn.training.network import Network, network_of
+from mrnn.training.network import network_of
 from mrnn.training.optimization import Optimization, Step, set_weights, weights_of
 from mrnn.training.recipe import Recipe
 from mrnn.training.resume import (
@@ -52,6 +47,7 @@ from mrnn.training.resume import (
     load_state,
     save_state,
 )
+from mrnn.training.trained_model import TrainedModel
 from mrnn.training.validation import DevFigures, language_perplexity, validate
 
 HEADS = {"joint_embedding", "cider_predictor"}
@@ -96,40 +92,6 @@ def train(
     network = network_of(config).to(there)
     model = TrainedModel(recipe, network, data.vocabulary, encoder, familiarity)
     yield from _Run(model, data, out).events(resume)
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A network in training, and what else its folder holds."""
-
-    recipe: Recipe
-    network: Network
-    vocabulary: Vocabulary
-    encoder: EncoderIdentity
-    familiarity: Familiarity
-
-    def save(self, folder: Path) -> None:
-        """Write the model's folder; it is one as soon as config.json, the last file, is there.
-
-        Of a folder that this model was saved to before only the weights change, at once.
-        """
-        config = CheckpointConfig(
-            format=FORMAT,
-            recipe=self.recipe.name,
-            model=self.network.config,
-            encoder=self.encoder,
-            decoding=self.recipe.decoding,
-            reranking=self.recipe.reranking,
-            familiarity_median=self.familiarity.median,
-            familiarity_edge=self.familiarity.edge,
-            held_out=self.recipe.training.held_out,
-        )
-        weights = {name: w.cpu().numpy() for name, w in weights_of(self.network).items()}
-        folder.mkdir(parents=True, exist_ok=True)
-        self.vocabulary.save(folder / VOCABULARY)
-        save_weights(folder / WEIGHTS, weights, self.familiarity)
-        export_graphs(folder, config.model)
-        write_whole(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
 
 
 class _Run:
