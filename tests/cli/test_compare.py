@@ -17,6 +17,7 @@ def test_compare_says_who_is_better_and_where(mrnn):
     assert out.count("a red wall in the sun") == 2
     code, out, _ = mrnn("compare", "a.json", "a.json", "r.json", "--no-meteor")
     assert "CIDEr-D: no difference beyond chance, 95 % interval 0.000 to 0.000" in out
+    assert "person/dog: no difference beyond chance, 95 % interval 0 to 0" in out
     assert "most ahead" not in out
 
 

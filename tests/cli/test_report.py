@@ -29,7 +29,7 @@ def test_a_page_is_written(report, tmp_path):
     assert "Wrote page.html (0.0 MB)" in err
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert text.count("<article>") == 4
-    assert text.count("<td>neither</td>") == 7
+    assert text.count("<td>neither</td>") == 10
     assert "run holds no metrics.jsonl" in text
     assert {file.name for file in tmp_path.iterdir()} == {
         "data",

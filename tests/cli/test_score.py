@@ -18,15 +18,16 @@ def test_score_prints_each_measure_with_what_it_depends_on(mrnn):
     assert (code, err) == (0, "Note: meteor: not asked for\n")
     lines = out.splitlines()
     assert re.fullmatch(r" +c5   95 % interval    depends on", lines[1])
-    names = [line.split()[0] for line in lines[2:11]]
+    names = [line.split()[0] for line in lines[2:14]]
     assert names == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D",
-                     "CIDEr", "distinct"]  # fmt: skip
+                     "CIDEr", "invented", "person/dog", "things", "distinct"]  # fmt: skip
     figure = r"\d\.\d{3}   \d\.\d{3} to \d\.\d{3}"
     assert re.fullmatch(rf"BLEU-4 +{figure}   corpus, nearest reference length", lines[5])
     assert re.fullmatch(r"METEOR +n/a +corpus, METEOR 1\.5 for English", lines[6])
     assert re.search(r"document frequencies of these references$", lines[8])
-    assert lines[11].startswith("images: 8; references: 40 (c5); words: PTB, lower case")
-    assert lines[12].startswith("intervals: over images, 1,000 resamples, seed 0")
+    assert re.match(r"person/dog +\d+   \d+ to \d+ +captions that invent a person", lines[11])
+    assert lines[14].startswith("images: 8; references: 40 (c5); words: PTB, lower case")
+    assert lines[15].startswith("intervals: over images, 1,000 resamples, seed 0")
 
 
 def test_score_as_json_has_the_shape_of_evaluate(mrnn):

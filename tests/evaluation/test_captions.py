@@ -79,7 +79,24 @@ def test_intervals_hold_the_scores_and_repeat(statistics):
     assert intervals == statistics.intervals(500, seed=1) != statistics.intervals(500, seed=2)
     for key, value in statistics.of_corpus().items():
         low, high = intervals[key]
-        assert low < value < high
+        assert low < value < high or low == value == high == 0
+
+
+def test_inventions_are_those_of_the_images():
+    hypotheses = ["A dog on grass.", "A cat.", "A man with a kite."]
+    references = [["A puppy runs.", "A dog on grass.", "A field."], ["A kitten."], ["A wave."]]
+    report = score_captions(hypotheses, references, with_meteor=False, resamples=20)
+    figures = report.generation
+    assert figures.invented == 2 / 5
+    assert figures.invented_person_or_dog == 1
+    assert figures.things_recall == 3 / 4
+    assert {"invented", "invented_person_or_dog", "things_recall"} < report.intervals.keys()
+    words = [[tokenize(text) for text in texts] for texts in references]
+    statistics = CaptionStatistics.of([tokenize(text) for text in hypotheses], words)
+    images = statistics.of_images()
+    assert images["invented"].tolist() == [0, 0, 1]
+    assert images["invented_person_or_dog"].tolist() == [0, 0, 1]
+    assert images["things_recall"].tolist() == [1, 1, 0]
 
 
 def test_meteor_is_scored_with_the_rest(monkeypatch):

@@ -58,7 +58,7 @@ def compare(
 
 
 def _comparison(report: "ComparisonReport") -> str:
-    from mrnn.evaluation.captions import MEASURES
+    from mrnn.evaluation.captions import MEASURES, decimals_of
 
     head = f"{'':<10} {'A':>7} {'B':>7}   {'A - B':>7}   95 % interval      better on (images)"
     lines = [head]
@@ -67,13 +67,14 @@ def _comparison(report: "ComparisonReport") -> str:
         if found is None:
             lines.append(f"{name:<10}     n/a     n/a")
             continue
-        low, high = found.interval
+        (low, high), digits = found.interval, decimals_of(key)
         lines.append(
-            f"{name:<10} {found.a:7.3f} {found.b:7.3f}   {found.difference:+7.3f}   "
-            f"{low:+.3f} to {high:+.3f}   A {found.wins_a:,}, B {found.wins_b:,}"
+            f"{name:<10} {found.a:7.{digits}f} {found.b:7.{digits}f}   "
+            f"{found.difference:+7.{digits}f}   {low:+.{digits}f} to {high:+.{digits}f}   "
+            f"A {found.wins_a:,}, B {found.wins_b:,}"
         )
     lines += [basis_lines(report.settings, "paired over images"), ""]
-    lines += [_verdict(MEASURES[key], found) for key, found in report.differences.items() if found]
+    lines += [_verdict(key, found) for key, found in report.differences.items() if found]
     for label, wins in (("A", report.wins_a), ("B", report.wins_b)):
         if wins:
             lines += ["", f"{label} is most ahead, by CIDEr-D, on:"]
@@ -86,11 +87,13 @@ def _comparison(report: "ComparisonReport") -> str:
     return "\n".join(lines)
 
 
-def _verdict(name: str, found: "Difference") -> str:
-    low, high = found.interval
-    if low <= 0 <= high:
-        return f"{name}: no difference beyond chance, 95 % interval {low:.3f} to {high:.3f}"
-    better = "A" if found.difference > 0 else "B"
-    low, high = sorted((abs(low), abs(high)))
-    gap = abs(found.difference)
-    return f"{name}: {better} is better by {gap:.3f}, 95 % interval {low:.3f} to {high:.3f}"
+def _verdict(key: str, found: "Difference") -> str:
+    from mrnn.evaluation.captions import MEASURES, decimals_of
+    from mrnn.evaluation.comparison import better_of
+
+    (low, high), digits, better = found.interval, decimals_of(key), better_of(key, found)
+    verdict = "no difference beyond chance"
+    if better:
+        verdict = f"{better} is better by {abs(found.difference):.{digits}f}"
+        low, high = sorted((abs(low), abs(high)))
+    return f"{MEASURES[key]}: {verdict}, 95 % interval {low:.{digits}f} to {high:.{digits}f}"

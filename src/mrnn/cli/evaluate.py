@@ -77,7 +77,7 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a model: perplexity, BLEU, METEOR, ROUGE-L, CIDEr, R@K."""
+    """Measure a model: perplexity, BLEU, METEOR, ROUGE-L, CIDEr, inventions, R@K."""
     from mrnn.captioning.caption_writer import coco_ids, write_coco_results
     from mrnn.captioning.captioner import Captioner
     from mrnn.data.dataset import Dataset

@@ -56,7 +56,7 @@ def score(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score any system's captions: BLEU, METEOR, ROUGE-L, CIDEr."""
+    """Score any system's captions: BLEU, METEOR, ROUGE-L, CIDEr, inventions."""
     from mrnn.evaluation.captions import score as score_captions
     from mrnn.metrics.cider import DocumentFrequencies
     from mrnn.tokenizer import tokenize
@@ -121,7 +121,7 @@ def _write_per_image(file: Path, matched: "Matched", statistics: "CaptionStatist
 
 def score_table(report: "ScoreReport | EvaluationReport") -> str:
     """The scores of captions, each with its interval and what it depends on."""
-    from mrnn.evaluation.captions import MEASURES, depends_on
+    from mrnn.evaluation.captions import MEASURES, decimals_of, depends_on
 
     assert report.generation is not None
     settings = report.settings
@@ -130,9 +130,10 @@ def score_table(report: "ScoreReport | EvaluationReport") -> str:
         value = getattr(report.generation, key)
         if key == "novel" and value is None:
             continue
-        figure = "    n/a" if value is None else f"{value:7.3f}"
+        digits = decimals_of(key)
+        figure = "    n/a" if value is None else f"{value:7.{digits}f}"
         low, high = report.intervals.get(key, (None, None))
-        interval = f"{low:.3f} to {high:.3f}" if low is not None else ""
+        interval = f"{low:.{digits}f} to {high:.{digits}f}" if low is not None else ""
         lines.append(f"{name:<10} {figure}   {interval:<16} {depends_on(key, settings)}".rstrip())
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ from mrnn.errors import DataError, MeasureError
 from mrnn.metrics.bleu import bleu, ngram_match_counts
 from mrnn.metrics.bootstrap import bootstrap, percentile_intervals
 from mrnn.metrics.cider import DocumentFrequencies, ngram_ciders
+from mrnn.metrics.inventions import invention_counts, invention_figures
 from mrnn.metrics.meteor import Meteor, meteor
 from mrnn.metrics.ngrams import NGrams, Words, check_pairs
 from mrnn.metrics.rouge import rouge_l
@@ -30,8 +31,12 @@ MEASURES = {
     "rouge_l": "ROUGE-L",
     "cider": "CIDEr-D",
     "cider_plain": "CIDEr",
+    "invented": "invented",
+    "invented_person_or_dog": "person/dog",
+    "things_recall": "things",
 }
 """The measures by their keys in JSON, and what people call them."""
+LOWER_IS_BETTER = frozenset({"invented", "invented_person_or_dog"})
 
 Interval = tuple[float, float]
 """The middle 95 % of what a figure is on resampled images."""
@@ -56,6 +61,12 @@ class GenerationScores(BaseModel):
     """CIDEr-D."""
     cider_plain: float
     """CIDEr without clipping and without a penalty on length."""
+    invented: float
+    """Of the things that captions name, the fraction that no reference of the image names."""
+    invented_person_or_dog: int
+    """Captions that name a person or a dog that no reference names."""
+    things_recall: float
+    """Of the things that two references name, or the only one, the fraction that captions name."""
     distinct: float
     """Fraction of different captions: near 0 where every photo gets the same."""
     novel: float | None = None
@@ -83,6 +94,7 @@ class CaptionStatistics:
     rouge_l: Float[np.ndarray, " N"]
     cider: Float[np.ndarray, " N"]
     cider_plain: Float[np.ndarray, " N"]
+    inventions: Int[np.ndarray, "N 5"]
     meteor: Float[np.ndarray, "N 23"] | None = None
 
     @classmethod
@@ -97,7 +109,9 @@ class CaptionStatistics:
         """`frequencies` are for CIDEr, by default those of these references."""
         ngrams = NGrams.of(hypotheses, references)
         ciders = ngram_ciders(ngrams, frequencies)
-        return cls(ngram_match_counts(ngrams), rouge_l(hypotheses, references), *ciders, meteor)
+        inventions = invention_counts(hypotheses, references)
+        rouges = rouge_l(hypotheses, references)
+        return cls(ngram_match_counts(ngrams), rouges, *ciders, inventions, meteor)
 
     @property
     def measures(self) -> list[str]:
@@ -111,6 +125,7 @@ class CaptionStatistics:
         if self.meteor is not None:
             parts.append(meteor(weights @ self.meteor)[:, None])
         parts.append(weights @ means / weights.sum(axis=1, keepdims=True))
+        parts.append(invention_figures(weights @ self.inventions))
         return np.concatenate(parts, axis=1)
 
     def of_corpus(self) -> dict[str, float]:
@@ -123,7 +138,8 @@ class CaptionStatistics:
         columns = [*bleu(self.bleu).T]
         if self.meteor is not None:
             columns.append(meteor(self.meteor))
-        columns += [self.rouge_l, self.cider, self.cider_plain]
+        inventions = invention_figures(self.inventions).T
+        columns += [self.rouge_l, self.cider, self.cider_plain, *inventions]
         return dict(zip(self.measures, columns, strict=True))
 
     def intervals(self, resamples: int, seed: int) -> dict[str, Interval]:
@@ -221,7 +237,7 @@ def score_captions(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> ScoreReport:
-    """BLEU, METEOR, ROUGE-L and CIDEr of a caption an image against its references, all as text.
+    """BLEU, METEOR, ROUGE-L, CIDEr and inventions of captions, one an image, all as text.
 
     METEOR is None where there is no Java for it. Raises DataError for no captions, and where not
     each has a list of one reference or more.
@@ -257,6 +273,9 @@ def settings_of(
         "rouge_l": "mean, beta 1.2",
         "cider": f"mean, document frequencies of {source}",
         "cider_plain": "as CIDEr-D, without clipping or length penalty",
+        "invented": "fraction of named things that no reference names",
+        "invented_person_or_dog": "captions that invent a person or a dog",
+        "things_recall": "fraction of things in two references that the caption names",
         "distinct": "fraction of different captions",
         "novel": "fraction of captions that are no training caption, word for word",
     }
@@ -281,6 +300,11 @@ def basis_of(
 def depends_on(key: str, settings: dict[str, Setting]) -> str:
     """What one measure, `distinct` or `novel` depends on beside the words."""
     return str(settings["bleu" if key.startswith("bleu") else key])
+
+
+def decimals_of(key: str) -> int:
+    """How many decimals of a measure to show; a count has none."""
+    return 0 if key == "invented_person_or_dog" else 3
 
 
 def intervals_of(measures: list[str], values: Float[np.ndarray, "R K"]) -> dict[str, Interval]:

@@ -4,11 +4,13 @@ Letters: R sets of images, N images, K measures.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.evaluation.captions import (
+    LOWER_IS_BETTER,
     RESAMPLES,
     CaptionStatistics,
     Interval,
@@ -37,7 +39,7 @@ class Difference(BaseModel):
     interval: Interval
     """Of the difference, where both are measured on the same resampled images."""
     wins_a: int
-    """Images on which a scores more; on the rest, b does, or they are equal."""
+    """Images on which a is better; on the rest, b is, or they are equal."""
     wins_b: int
 
 
@@ -103,7 +105,7 @@ def compare(
 def differences_of(
     a: CaptionStatistics, b: CaptionStatistics, resamples: int, seed: int
 ) -> dict[str, Difference]:
-    """By how much a is better than b in each measure."""
+    """By how much a is above b in each measure."""
 
     def differences(weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R K"]:
         return np.asarray(a.of_sets(weights) - b.of_sets(weights))
@@ -111,14 +113,26 @@ def differences_of(
     values = bootstrap(differences, len(a.bleu), resamples=resamples, seed=seed)
     intervals = intervals_of(a.measures, values)
     corpus, images = (a.of_corpus(), b.of_corpus()), (a.of_images(), b.of_images())
+    ahead = {
+        key: (images[1][key] - images[0][key]) * (1 if key in LOWER_IS_BETTER else -1)
+        for key in a.measures
+    }
     return {
         key: Difference(
             a=corpus[0][key],
             b=corpus[1][key],
             difference=corpus[0][key] - corpus[1][key],
             interval=intervals[key],
-            wins_a=int((images[0][key] > images[1][key]).sum()),
-            wins_b=int((images[0][key] < images[1][key]).sum()),
+            wins_a=int((ahead[key] > 0).sum()),
+            wins_b=int((ahead[key] < 0).sum()),
         )
         for key in a.measures
     }
+
+
+def better_of(key: str, found: Difference) -> Literal["A", "B"] | None:
+    """Which system is better in a measure; None where the images do not show it."""
+    low, high = found.interval
+    if low <= 0 <= high:
+        return None
+    return "A" if (found.difference > 0) != (key in LOWER_IS_BETTER) else "B"

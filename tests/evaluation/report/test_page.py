@@ -77,7 +77,7 @@ def caption(words, probability=-0.5, cider=1.0):
     said = tuple(Word(word=word, log_probability=probability * n) for n, word in enumerate(words))
     total = sum(word.log_probability for word in said)
     one = Caption(text=" ".join(words), log_probability=total, words=said)
-    return ScoredCaption(caption=one, cider=cider, bleu_4=0.25)
+    return ScoredCaption(caption=one, cider=cider, bleu_4=0.25, invented=("dog", "<cat>"))
 
 
 def run_report(said, epochs=(), name="run", vocabulary_words=1234):
@@ -168,7 +168,8 @@ def test_each_order_is_of_something_that_the_photos_have(runs):
 
 def test_captions_have_their_scores_and_words_their_probability():
     page = Page(report_page(make()))
-    assert "a red wall log P -1.50, P a word 0.69, CIDEr-D 2.00, BLEU-4 0.25" in page.text
+    scores = "log P -1.50, P a word 0.69, CIDEr-D 2.00, BLEU-4 0.25, invented: dog, <cat>"
+    assert f"a red wall {scores}" in page.text
     assert {"class": "p0", "title": "P = 0.607"} in page.all("span")
     assert {"class": "p1", "title": "P = 0.368"} in page.all("span")
     assert "the wall is red" in page.text

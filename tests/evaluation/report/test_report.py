@@ -18,6 +18,7 @@ from mrnn.evaluation.report.report import (
 )
 from mrnn.evaluation.retrieval import evaluate_retrieval
 from mrnn.metrics.cider import cider_d
+from mrnn.metrics.inventions import invented_things
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.tokenizer import EncodedCaptions
 
@@ -61,6 +62,8 @@ def test_photos_have_the_captions_of_their_features(run, images):
         assert len(found) == run.decoding.beam_size
         assert found[0].caption.text == report.runs[0].figures.captions[row]
         assert found[0].cider == pytest.approx(report.runs[0].figures.ciders[row])
+        words = found[0].caption.text.split()
+        assert found[0].invented == tuple(invented_things(words, images[row].words))
 
 
 def test_two_runs_are_compared_on_all_photos(run, images):

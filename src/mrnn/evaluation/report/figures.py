@@ -3,12 +3,13 @@
 import html
 from collections.abc import Iterator, Sequence
 
-from mrnn.evaluation.captions import MEASURES, depends_on
-from mrnn.evaluation.comparison import Difference
+from mrnn.evaluation.captions import MEASURES, decimals_of, depends_on
+from mrnn.evaluation.comparison import Difference, better_of
 from mrnn.evaluation.report.report import Report
 from mrnn.files import utf8
 
 LETTERS = "AB"
+NO_DIFFERENCE = "<td></td>" * 3
 PERPLEXITIES = {"perplexity": "perplexity", "perplexity_without_eos": "without &lt;eos&gt;"}
 DIRECTIONS = {
     "image_to_sentence": "percent of photos; {candidate_sentences:,} sentences compete",
@@ -77,11 +78,12 @@ def _measure_rows(report: Report) -> Iterator[str]:
         if key == "novel" and None in values:
             continue
         cells = [
-            _figure(value, run.figures.intervals.get(key))
+            _figure(value, run.figures.intervals.get(key), digits=decimals_of(key))
             for run, value in zip(report.runs, values, strict=True)
         ]
         differences = report.comparison.differences if report.comparison else {}
-        yield _row(report, name, cells, depends_on(key, settings), differences.get(key))
+        between = _difference(key, differences.get(key))
+        yield _row(report, name, cells, depends_on(key, settings), between)
 
 
 def _retrieval_rows(report: Report) -> Iterator[str]:
@@ -118,17 +120,19 @@ def _row(
     name: str,
     cells: Sequence[str],
     what: str,
-    difference: Difference | None = None,
+    between: str = NO_DIFFERENCE,
 ) -> str:
-    between = _difference(difference) if report.comparison else ""
     return (
-        f'<tr><th scope="row">{name}</th>{"".join(cells)}{between}'
+        f'<tr><th scope="row">{name}</th>{"".join(cells)}{between if report.comparison else ""}'
         f'<td class="soft">{escaped(what)}</td></tr>'
     )
 
 
 def _figure(
-    value: float | None, interval: tuple[float, float] | None, sign: str = "", digits: int = 3
+    value: float | int | None,
+    interval: tuple[float, float] | None,
+    sign: str = "",
+    digits: int = 3,
 ) -> str:
     """A cell: the figure, and beneath it its interval."""
     beneath = ""
@@ -139,13 +143,12 @@ def _figure(
     return f'<td class="number">{figure}{beneath}</td>'
 
 
-def _difference(found: Difference | None) -> str:
+def _difference(key: str, found: Difference | None) -> str:
     if found is None:
-        return "<td></td>" * 3
-    low, high = found.interval
-    better = "neither" if low <= 0 <= high else "AB"[found.difference < 0]
+        return NO_DIFFERENCE
+    figure = _figure(found.difference, found.interval, "+", decimals_of(key))
     return (
-        f"{_figure(found.difference, found.interval, '+')}<td>{better}</td>"
+        f"{figure}<td>{better_of(key, found) or 'neither'}</td>"
         f"<td>A {found.wins_a:,}, B {found.wins_b:,}</td>"
     )
 

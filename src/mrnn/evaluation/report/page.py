@@ -147,7 +147,8 @@ def _legend(order: str) -> str:
     return (
         f'<p>Order: {escaped(order)}; <a href="#end">to the other end</a>. Under each caption: '
         "log P of the sentence in nats, P a word (the geometric mean), CIDEr-D and BLEU-4 of this "
-        f"photo alone. The probability of each word: {marks}.</p>"
+        "photo alone, and the things that it names and no reference does. The probability of each "
+        f"word: {marks}.</p>"
     )
 
 
@@ -207,10 +208,11 @@ def _captions_of(image: ShownImage, run: int, winner: str) -> str:
 
 def _caption(scored: ScoredCaption) -> str:
     caption = scored.caption
+    invented = f", invented: {', '.join(scored.invented)}" if scored.invented else ""
     return (
         f'<li><span class="text">{"".join(_words(caption))}</span> <span class="scores">'
         f"log P {caption.log_probability:.2f}, P a word {math.exp(_surety(caption)):.2f}, "
-        f"CIDEr-D {scored.cider:.2f}, BLEU-4 {scored.bleu_4:.2f}</span></li>"
+        f"CIDEr-D {scored.cider:.2f}, BLEU-4 {scored.bleu_4:.2f}{escaped(invented)}</span></li>"
     )
 
 

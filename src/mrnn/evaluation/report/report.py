@@ -22,6 +22,7 @@ from mrnn.evaluation.evaluate import IMAGES_AT_ONCE, EvaluationReport, evaluate,
 from mrnn.evaluation.report.ranks import PhotoRanks, photo_ranks
 from mrnn.evaluation.retrieval import RetrievalReport
 from mrnn.metrics.cider import DocumentFrequencies
+from mrnn.metrics.inventions import invented_things
 from mrnn.metrics.ngrams import Words
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.model.epochs import EpochDone
@@ -44,6 +45,8 @@ class ScoredCaption(BaseModel):
     cider: float
     """CIDEr-D; document frequencies of the whole split."""
     bleu_4: float
+    invented: tuple[str, ...]
+    """Things that it names and no reference does."""
 
 
 class Thumbnail(BaseModel):
@@ -228,11 +231,12 @@ def _captions(
         for caption in found
     ]
     scores = CaptionStatistics.of(*zip(*pairs, strict=True), frequencies=frequencies).of_images()
-    each = zip(scores["cider"].tolist(), scores["bleu_4"].tolist(), strict=True)
+    invented = [tuple(invented_things(words, sentences)) for words, sentences in pairs]
+    each = zip(scores["cider"].tolist(), scores["bleu_4"].tolist(), invented, strict=True)
     return [
         tuple(
-            ScoredCaption(caption=caption, cider=cider, bleu_4=bleu)
-            for caption, (cider, bleu) in zip(found, each, strict=False)
+            ScoredCaption(caption=caption, cider=cider, bleu_4=bleu, invented=things)
+            for caption, (cider, bleu, things) in zip(found, each, strict=False)
         )
         for found in captions
     ]
