@@ -7,7 +7,8 @@ from torch import nn
 
 from mrnn.model.image_encoder import FEATURES, PIXELS
 from mrnn.training.encoders.efficientnet_lite import ConvolutionNorm, InvertedResidual
-from mrnn.training.encoders.headless import RGB, HeadlessNetwork
+from mrnn.training.encoders.encoder_file import RGB
+from mrnn.training.encoders.headless import HeadlessNetwork
 
 OPSET = 18
 

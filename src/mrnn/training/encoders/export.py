@@ -1,28 +1,21 @@
 """Headless networks as encoder files: ONNX that takes uint8 pixels and says what it is.
 
-Normalisation is part of the graph. Matrices and kernels are stored as int16 with a scale a row,
-which onnxruntime turns into float32 when it opens the file: half the size of float32, and 13 times
-as exact as float16.
+Normalisation is part of the graph.
 
-Letters: B batch, H height, W width, F image feature, R rows.
+Letters: B batch, H height, W width, F image feature.
 """
 
-import json
 import logging
-import tempfile
 import warnings
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from mrnn.errors import MissingExtraError, OptionsError
-from mrnn.files import SIBLING, naming
 from mrnn.model.image_encoder import (
     AT,
     FEATURES,
@@ -33,16 +26,18 @@ from mrnn.model.image_encoder import (
     OnnxEncoder,
     open_encoder,
 )
-from mrnn.shapes import Float, Float32, Int16, UInt8
+from mrnn.shapes import Float, UInt8
 from mrnn.training.encoders.efficientnet_lite import WIDTH_DEPTH_SIZE, load_efficientnet_lite
 from mrnn.training.encoders.efficientnet_lite_graph import OPSET, efficientnet_lite_graph
+from mrnn.training.encoders.encoder_file import (
+    describe,
+    quantize_initializers,
+    strip,
+    write_encoder,
+)
 from mrnn.training.encoders.headless import HeadlessNetwork
 from mrnn.training.encoders.pretrained import LAYERS, load_pretrained
 
-IR_VERSION = 8
-QUANTIZED_FROM = 1024
-"""Values of a tensor; smaller ones stay float32."""
-INT16_MAX = 32767
 TOLERANCE = 0.01
 """Largest difference from PyTorch, relative to the length of the feature."""
 EFFICIENTNET_LITE = "efficientnet-lite"
@@ -63,14 +58,9 @@ def export_encoder(name: str, file: Path, weights: Path | None = None) -> OnnxEn
     strip(model)
     quantize_initializers(model)
     pixels = torch.from_numpy(_smooth_pixels(headless.size))
-    describe(model, headless, feature_size=_Normalized(headless)(pixels).shape[1])
-    with naming(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent, suffix=SIBLING) as folder:
-            written = Path(folder, file.name)
-            written.write_bytes(model.SerializeToString(deterministic=True))
-            _compare(open_encoder(written, "squash"), headless)
-            written.replace(file)
+    length = _Normalized(headless)(pixels).shape[1]
+    describe(model, headless.name, headless.layer, headless.size, length, headless.mean)
+    write_encoder(model, file, lambda encoder: _compare(encoder, headless))
     return open_encoder(file, "squash")
 
 
@@ -150,71 +140,6 @@ def traced_graph(headless: HeadlessNetwork) -> onnx.ModelProto:
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     return model
-
-
-# What every file gets
-
-
-def strip(model: onnx.ModelProto) -> None:
-    """Remove what tells of the computer that made it: equal networks give equal files."""
-    graph = model.graph
-    model.ir_version = IR_VERSION
-    for field in ("producer_name", "producer_version", "doc_string", "domain", "metadata_props"):
-        model.ClearField(field)
-    for field in ("doc_string", "value_info", "metadata_props"):
-        graph.ClearField(field)
-    for node in graph.node:
-        node.ClearField("doc_string")
-        node.ClearField("metadata_props")
-    for value in (*graph.input, *graph.output, *graph.initializer):
-        value.ClearField("doc_string")
-        value.ClearField("metadata_props")
-
-
-def quantize_initializers(model: onnx.ModelProto) -> None:
-    """Store matrices and kernels as int16 with a scale a row; the graph makes float32 of them."""
-    kept, nodes = [], []
-    for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.ndim < 2 or values.size < QUANTIZED_FROM:
-            kept.append(tensor)
-            continue
-        name = tensor.name
-        integers, scale = _int16(values.reshape(len(values), -1))
-        column = scale.reshape(-1, *[1] * (values.ndim - 1))
-        kept.append(numpy_helper.from_array(integers.reshape(values.shape), f"{name}.int16"))
-        kept.append(numpy_helper.from_array(column, f"{name}.row_scale"))
-        nodes += [
-            helper.make_node("Cast", [f"{name}.int16"], [f"{name}.cast"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", [f"{name}.cast", f"{name}.row_scale"], [name]),
-        ]
-    nodes += model.graph.node
-    model.graph.ClearField("initializer")
-    model.graph.initializer.extend(kept)
-    model.graph.ClearField("node")
-    model.graph.node.extend(nodes)
-
-
-def _int16(
-    rows: Float32[np.ndarray, "R _"],
-) -> tuple[Int16[np.ndarray, "R _"], Float32[np.ndarray, " R"]]:
-    """Rows as whole numbers, and what a row's are to be multiplied with."""
-    scale = np.maximum(np.abs(rows).max(axis=1) / INT16_MAX, np.finfo(np.float32).tiny)
-    return np.rint(rows / scale[:, None]).astype(np.int16), scale
-
-
-def describe(model: onnx.ModelProto, headless: HeadlessNetwork, feature_size: int) -> None:
-    """Put in what `EncoderMetadata` reads."""
-    metadata: Mapping[str, str] = {
-        "format": "1",
-        "name": headless.name,
-        "layer": headless.layer,
-        "size": str(headless.size),
-        "feature_size": str(feature_size),
-        "mean": json.dumps(headless.mean),
-    }
-    helper.set_model_props(model, dict(metadata))
-    onnx.checker.check_model(model)
 
 
 def _smooth_pixels(size: int) -> UInt8[np.ndarray, "B H W 3"]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-RGB = tuple[float, float, float]
+from mrnn.training.encoders.encoder_file import RGB
 
 
 @dataclass(frozen=True)

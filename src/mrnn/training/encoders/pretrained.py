@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from mrnn.errors import MissingExtraError, OptionsError
-from mrnn.training.encoders.headless import RGB, HeadlessNetwork
+from mrnn.training.encoders.encoder_file import RGB
+from mrnn.training.encoders.headless import HeadlessNetwork
 from mrnn.training.encoders.weights import download_weights, fill, read_weights
 
 LAYERS = {
