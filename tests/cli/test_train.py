@@ -79,6 +79,46 @@ def test_a_run_is_resumed_and_never_overwritten(train, tmp_path):
     assert not typo.exists()
 
 
+def test_text_is_learned_first(train, tmp_path):
+    files = [tmp_path / "a.tsv", tmp_path / "b.txt"]
+    files[0].write_text("x\tA red wall .\nx\tA red wall here .\n")
+    files[1].write_text("the wall is here\n")
+    given = ["--text", files[0], "--text", files[1], "--set", "text.epochs=2"]
+    code, out, err = train(*given)
+    assert code == 0
+    number = r"\d+\.\d\d"
+    line = rf"text {{}}/2  perplexity: text {number}, dev without photos {number}  [\d,]+ words/s"
+    first, second, third, *_ = out.splitlines()
+    assert re.fullmatch(line.format(1), first)
+    assert re.fullmatch(line.format(2), second)
+    assert third.startswith("epoch  1")
+    assert err.splitlines()[1] == (
+        "Text first: 2 captions without photos, 2 epochs; left out: 1 of photos that are not "
+        "trained on"
+    )
+    files[1].write_text("ein Haus\n")
+    assert train(*given, out=tmp_path / "other")[::2] == (
+        1,
+        f"mrnn: {files[1]}: no word of the training captions is in it; is it text in another "
+        "language?\n",
+    )
+
+
+def test_a_device_that_is_not_there(train, mrnn, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    refused = (
+        1,
+        "mrnn: --device mps: PyTorch finds no such device here; give auto, or one of cpu\n",
+    )
+    assert train("--device", "mps")[::2] == refused
+    code, _, err = train("--device", "auto")
+    assert code == 0
+    assert "float32 on cpu. " in err
+    heads = ("train-heads", tmp_path / "run", "--data", dataset, "--device", "mps")
+    assert mrnn(*heads)[::2] == refused
+
+
 def test_a_line_is_told_now_and_then(train, monkeypatch):
     monkeypatch.setattr(terminal, "SECONDS_A_LINE", 0)
     told = [line for line in train()[2].splitlines() if line.startswith("Training: ")]

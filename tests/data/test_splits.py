@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrnn.data.dataset import CaptionedImage
-from mrnn.data.splits import divide, split_at_random, split_by_lists, split_name
+from mrnn.data.splits import divide, hold_out, split_at_random, split_by_lists, split_name
 from mrnn.errors import DataError, OptionsError
 
 
@@ -196,3 +197,25 @@ def test_an_unknown_image_to_leave_out():
 def test_nothing_is_divided_into_nothing():
     assert divide([]) == ([], [])
     assert divide([captioned("a", captions=())]) == ([], ["1 images without captions are left out"])
+
+
+# Held out
+
+
+@given(st.integers(1, 60), st.integers(0, 59))
+def test_images_that_are_held_out_are_evenly_spaced(total, count):
+    images = named(*(f"{number:02}.jpg" for number in range(total)))
+    if count >= total:
+        with pytest.raises(OptionsError, match=rf"^training\.held_out = {count} leaves no photo"):
+            hold_out(images, count)
+        return
+    kept, held_out = hold_out(images, count)
+    assert len(held_out) == count
+    assert sorted([*kept, *held_out], key=lambda image: image.name) == images
+    assert kept == [image for image in images if image not in held_out]
+    places = [-1, *(images.index(image) for image in held_out), total]
+    gaps = {b - a for a, b in pairwise(places[1:-1])}
+    assert all(abs(gap - total / count) < 1 for gap in gaps)
+    if count:
+        assert places[1] <= total / count
+        assert total - places[-2] <= total / count + 1

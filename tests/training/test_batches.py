@@ -1,11 +1,17 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrnn.data.dataset import Dataset
+from mrnn.data.features import load_features
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
-from mrnn.training.batches import batches
-from mrnn.training.network import IGNORED
+from mrnn.training import batches as batching
+from mrnn.training.batches import batches, keep_on
+from mrnn.training.devices import find_device
+from mrnn.training.loss import IGNORED
+from tests.training.test_devices import DEVICES
 
 VOCABULARY = Vocabulary(["a", "red", "wall"])
 images = st.lists(
@@ -93,3 +99,44 @@ def test_features_may_be_a_memory_map(tmp_path):
     for batch in batches(captions, mapped, 7):
         assert batch.features.dtype == torch.float32
         assert batch.features[:, 0].tolist() == captions.image_rows[batch.rows].tolist()
+
+
+def test_captions_without_photos_have_features_of_no_values():
+    captions, features = many_captions(30)
+    plain = batches(captions, features, 7, torch.Generator().manual_seed(0))
+    bare = batches(captions, None, 7, torch.Generator().manual_seed(0))
+    for batch, other in zip(plain, bare, strict=True):
+        assert other.features.shape == (len(batch.rows), 0)
+        assert torch.equal(other.words, batch.words)
+        assert torch.equal(other.targets, batch.targets)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_batches_are_the_same_on_every_device(name):
+    captions, features = many_captions(30)
+    device = find_device(name)
+    there = torch.from_numpy(features).to(device)
+    for form in (features, there):
+        made = batches(captions, form, 7, device=device)
+        for batch, other in zip(batches(captions, features, 7), made, strict=True):
+            for key in ("words", "targets", "features"):
+                moved = getattr(other, key)
+                assert moved.device.type == name
+                assert torch.equal(moved.cpu(), getattr(batch, key))
+
+
+@pytest.mark.parametrize("name", [*DEVICES, "meta"])
+def test_features_stay_on_the_disk_or_go_to_another_device(
+    dataset, colour_encoder, name, monkeypatch
+):
+    features = load_features(Dataset.load(dataset), colour_encoder.identity)
+    rows = np.array([5, 2, 5])
+    kept = keep_on(torch.device(name), features, rows)
+    if name == "cpu":
+        assert kept is features
+        return
+    assert (kept.device.type, kept.shape) == (name, (30, colour_encoder.identity.feature_size))
+    if name != "meta":
+        np.testing.assert_array_equal(kept.cpu().numpy()[rows], features[rows])
+    monkeypatch.setattr(batching, "MOST_BYTES", 9)
+    assert keep_on(torch.device(name), features, rows) is features

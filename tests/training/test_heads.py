@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import extract_features, load_features
-from mrnn.errors import DataError
+from mrnn.data.splits import hold_out
+from mrnn.errors import DataError, OptionsError
 from mrnn.model.quantization import rounded
 from mrnn.retrieval.likelihood import log_likelihoods
 from mrnn.retrieval.ranking import near_marginals
@@ -39,6 +42,25 @@ def test_heads_of_colours(checkpoint, data):
     assert nearest.tolist() == [0, 1, 2, 0, 1, 2]
     best = [scores.argmax() for scores in heads.predicted_cider([sentences] * 6, dev)]
     assert best == [0, 1, 2, 0, 1, 2]
+
+
+def test_photos_that_are_held_out_have_no_part(checkpoint, data):
+    """Training is as if they were in another split."""
+    _, held_out = hold_out(data.split("train"), 4)
+    images = [replace(i, split="spare") if i in held_out else i for i in data.images]
+    config = checkpoint.config.model_copy(update={"held_out": 4})
+    one = train_heads(replace(checkpoint, config=config), data, OPTIONS)
+    other = train_heads(checkpoint, Dataset(data.folder, tuple(images)), OPTIONS)
+    assert one.fingerprint == other.fingerprint
+    assert one.fingerprint != train_heads(checkpoint, data, OPTIONS).fingerprint
+    arrays = one.cider_predictor.arrays, other.cider_predictor.arrays
+    assert all((arrays[0][name] == arrays[1][name]).all() for name in arrays[0])
+
+
+def test_a_device_that_is_not_there(checkpoint, data, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(OptionsError, match=r"^--device cuda: PyTorch finds no such device here"):
+        train_heads(checkpoint, data, OPTIONS, device="cuda")
 
 
 def test_what_is_trained_is_rounded_as_stored(checkpoint, data):

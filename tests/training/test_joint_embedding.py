@@ -4,8 +4,10 @@ import torch
 from pydantic import ValidationError
 
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
+from mrnn.training.devices import find_device
 from mrnn.training.joint_embedding import train_joint_embedding
 from mrnn.training.recipe import JointEmbeddingOptions
+from tests.training.test_devices import DEVICES
 
 OPTIONS = JointEmbeddingOptions(size=8, steps=60, batch_size=9, learning_rate=0.02)
 WORDS = ("red", "green", "blue")
@@ -22,11 +24,12 @@ def walls():
     return vocabulary, features, EncodedCaptions.of(captions, vocabulary), kinds
 
 
-def test_what_belongs_together_comes_to_lie_together(walls):
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_belongs_together_comes_to_lie_together(walls, device):
     vocabulary, features, captions, kinds = walls
     steps = []
     embedding = train_joint_embedding(
-        features, captions, len(vocabulary), OPTIONS, on_step=lambda: steps.append(1)
+        features, captions, len(vocabulary), OPTIONS, lambda: steps.append(1), find_device(device)
     )
     assert len(steps) == OPTIONS.parts * OPTIONS.steps
     sentences = embedding.embed_text([vocabulary.encode([word]) for word in WORDS])

@@ -4,7 +4,8 @@ from torch import nn
 from torch.nn import functional
 
 from mrnn.training import loss as likelihood
-from mrnn.training.loss import negative_log_likelihood
+from mrnn.training.loss import IGNORED, negative_log_likelihood
+from tests.training.test_devices import DEVICES
 
 TARGETS = torch.tensor([4, 5, 8, 1, 6, 1, 1])
 
@@ -59,3 +60,14 @@ def test_bfloat16_is_close_to_float32():
     for expected, found in zip(*gradients, strict=True):
         assert found.dtype == torch.float32
         assert (found - expected).norm() < 0.01 * expected.norm()
+
+
+@pytest.mark.parametrize("device", DEVICES[1:])
+def test_another_device_gives_the_same_and_may_ignore_words(device):
+    torch.manual_seed(0)
+    output, hidden = nn.Linear(6, 9), torch.randn(7, 6)
+    expected = functional.cross_entropy(output(hidden), TARGETS, reduction="sum").detach()
+    more = torch.cat([hidden, torch.randn(2, 6)]).to(device)
+    targets = torch.cat([TARGETS, torch.full((2,), IGNORED)]).to(device)
+    found = negative_log_likelihood(output.to(device), more, targets)
+    torch.testing.assert_close(found.cpu(), expected)

@@ -4,9 +4,11 @@ import pytest
 
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features
+from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.data import read_training_data
 from mrnn.training.model_card import write_model_card
 from mrnn.training.recipe import Recipe
+from mrnn.training.text import TrainingText
 from mrnn.training.validation import DevFigures
 
 FIGURES = DevFigures(
@@ -24,7 +26,7 @@ def data(dataset, colour_encoder):
 
 def card(tmp_path, encoder, data, figures=FIGURES):
     folder, recipe = tmp_path / "run", {"name": "tiny", "training": {"epochs": 7}}
-    folder.mkdir()
+    folder.mkdir(parents=True)
     recipe = Recipe.model_validate(recipe)
     write_model_card(folder, recipe, encoder.identity, data, 3, figures)
     (file,) = folder.iterdir()
@@ -52,3 +54,17 @@ def test_the_card_says_what_the_model_is(colour_encoder, data, tmp_path):
 def test_a_figure_that_was_not_measured_is_left_out(colour_encoder, data, tmp_path):
     text = card(tmp_path, colour_encoder, data, replace(FIGURES, shuffled_perplexity=None))
     assert "| dev_perplexity | 17.500 |\n| distinct" in text
+
+
+def test_the_card_names_the_text(colour_encoder, data, tmp_path):
+    assert "Text without photos" not in card(tmp_path / "without", colour_encoder, data)
+    captions = EncodedCaptions.of([[["a", "wall"]]], data.vocabulary)
+    text = TrainingText(captions, (("a.tsv.gz", 289_414), ("b.txt", 7)), 0, "")
+    found = card(tmp_path / "with", colour_encoder, replace(data, text=text))
+    for fact in (
+        "dev: 10 photos, 20 captions\n\nText without photos, learned before the pairs:\n\n"
+        "- a.tsv.gz: 289,414 captions\n- b.txt: 7 captions\n\nThe vocabulary comes from train",
+        "from train and this text: 10 words",
+        "- text: epochs 3, learning_rate 0.001, min_count 15",
+    ):
+        assert fact in found

@@ -16,6 +16,7 @@ from mrnn.training.network import (
     sentence_loss,
 )
 from tests.torch_network import log_probabilities
+from tests.training.test_devices import DEVICES
 
 SIZES = {
     "vocabulary_size": 9,
@@ -156,6 +157,36 @@ def test_loss_is_minus_the_log_likelihood_of_the_targets(model, images):
     assert sentence_loss(model, WORDS, TARGETS, images).item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_without_a_photo_the_images_part_is_zero(model, images):
+    model.train()  # without dropout
+    bare = sentence_loss(model, WORDS, TARGETS, images[:, :0])
+    language, _ = model.encode_words(WORDS, model.initial_state(2))
+    nothing = torch.zeros_like(language[..., : model.encode_image(images).shape[-1]])
+    found = model.fuse(language, nothing)
+    counted = TARGETS != IGNORED
+    expected = -found[counted].gather(1, TARGETS[counted][:, None]).sum()
+    torch.testing.assert_close(bare, expected)
+    bare.backward()
+    if model.config.sees_image:
+        assert model.image_to_multimodal.weight.grad is None
+
+
+@pytest.mark.parametrize("device", DEVICES[1:])
+def test_another_device_gives_the_same(model, images, device):
+    model, images = model.float(), images.float()
+    expected = sentence_loss(model, WORDS, TARGETS, images)
+    step = TorchLanguageModel(model)
+    start, image = step.initial_state(2), step.encode_image(images.numpy())
+    words = WORDS[:, 1].numpy()
+    before = step.step(words, start, image)
+    model.to(device)
+    found = sentence_loss(model, WORDS.to(device), TARGETS.to(device), images.to(device))
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
+    after = TorchLanguageModel(model).step(words, start, image)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
 def test_gradients_are_those_of_finite_differences(model, images):
     names, values = zip(*model.named_parameters(), strict=True)
 
@@ -197,10 +228,11 @@ def test_steps_of_the_language_model_are_those_of_the_network(model, images):
         np.testing.assert_allclose(found, expected[:, t], rtol=1e-5, atol=1e-6)
 
 
-def test_dropout_drops_its_fraction_and_keeps_the_mean():
+@pytest.mark.parametrize("device", DEVICES)
+def test_dropout_drops_its_fraction_and_keeps_the_mean(device):
     torch.manual_seed(0)
     drop = Dropout(0.25)
-    dropped = drop(torch.ones(1000, 1003))
+    dropped = drop(torch.ones(1000, 1003, device=device)).cpu()
     values, counts = dropped.unique(return_counts=True)
     torch.testing.assert_close(values, torch.tensor([0, 4 / 3]))
     assert counts[0] / dropped.numel() == pytest.approx(0.25, abs=0.002)

@@ -16,6 +16,7 @@ from mrnn.training.network import TorchLanguageModel
 from mrnn.training.resume import add_metrics, cut_metrics
 from mrnn.training.train import train
 from tests.torch_network import torch_network
+from tests.training.test_devices import DEVICES
 from tests.training.test_train import epochs_of, metrics, recipe, run, weights
 
 
@@ -131,6 +132,40 @@ def test_every_network_learns_and_resumes(dataset, tmp_path, sizes):
     run(dataset, left, sizes | {"dropout": 0.1}, resume=True, **options)
     assert weights(left) == weights(whole)
     assert metrics(left) == metrics(whole)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_run_with_text_is_resumed_in_either_phase(dataset, text, tmp_path, device):
+    left, whole, sizes = tmp_path / "left", tmp_path / "whole", {"dropout": 0.3}
+    options = {"text": {"epochs": 3}, "epochs": 3, "average": 0.9}
+    run(dataset, whole, sizes, files=[text], device=device, **options)
+    done = []
+    for stop in (4, 8, 1, 7, 6, 2, 12, 5):  # events; 5 are an epoch of text, 7 one of pairs
+        events = train(
+            recipe(sizes, **options), dataset, left, text=[text], device=device, resume=True
+        )
+        started, *_ = [event for _, event in zip(range(stop), events, strict=False)]
+        events.close()
+        done.append((started.text.done_epochs, started.done_epochs))
+        torch.rand(3)  # what others do with the global generator meanwhile
+    assert done == [(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (3, 0), (3, 0), (3, 1)]
+    run(dataset, left, sizes, resume=True, files=[text], device=device, **options)
+    if device == "cpu":  # elsewhere sums have no fixed order
+        assert weights(left) == weights(whole)
+        assert metrics(left) == metrics(whole)
+
+
+@pytest.mark.parametrize("changed", ["text", "--text", "text.epochs"])
+def test_other_text_is_not_resumed(dataset, text, tmp_path, changed):
+    out, more = tmp_path / "run", tmp_path / "more.txt"
+    more.write_text("a red wall there\n")
+    run(dataset, out, files=[text], epochs=1)
+    files = {"text": [], "--text": [text, more], "text.epochs": [text]}[changed]
+    options = {"text": {"epochs": 3}} if changed == "text.epochs" else {}
+    with pytest.raises(
+        TrainingError, match=rf"another recipe or other data \(changed: (.*, )?{changed}[,)]"
+    ):
+        run(dataset, out, files=files, epochs=1, resume=True, **options)
 
 
 def train_until_killed(data, out, at_operation):

@@ -5,7 +5,7 @@ import pytest
 from mrnn.data.features import extract_features
 from mrnn.errors import MissingExtraError
 from mrnn.training.events import RunFinished, StepDone
-from mrnn.training.tensorboard import FIGURES, log_to_tensorboard
+from mrnn.training.tensorboard import FIGURES, TEXT_FIGURES, log_to_tensorboard
 from mrnn.training.train import train
 from tests.training.test_train import epochs_of, recipe
 
@@ -45,6 +45,21 @@ def test_the_viewer_shows_each_epoch_once_though_the_run_was_interrupted(dataset
         values = [pytest.approx(getattr(epoch, name), rel=1e-5) for epoch in epochs]
         assert [value for _, value in shown[name]] == values
     assert [step for step, _ in shown["bits_a_word"]] == [10, 20, 30]
+
+
+def test_text_comes_before_the_pairs(dataset, text, tmp_path):
+    pytest.importorskip("tensorboard", reason="needs mrnn[tensorboard]")
+    out, folder = tmp_path / "run", tmp_path / "log"
+    for stop in (8, 14, 10_000):  # events; 5 are an epoch of text, 7 one of pairs
+        run = train(recipe(epochs=2), dataset, out, text=[text], resume=True)
+        events = log_to_tensorboard(run, folder)
+        for _ in zip(range(stop), events, strict=False):
+            pass
+        events.close()
+    shown = curves(folder)
+    for name in TEXT_FIGURES:
+        assert [step for step, _ in shown[f"text/{name}"]] == [4, 8]
+    assert [step for step, _ in shown["dev_perplexity"]] == [14, 20]
 
 
 def test_events_are_passed_on_and_what_is_not_measured_is_not_written(dataset, tmp_path):

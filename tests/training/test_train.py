@@ -1,25 +1,37 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from mrnn.captioning.captioner import Captioner
+from mrnn.data.dataset import Dataset
 from mrnn.data.features import extract_features, load_features
-from mrnn.errors import DataError, TrainingError
+from mrnn.data.splits import hold_out
+from mrnn.errors import DataError, OptionsError, TrainingError
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.epochs import EpochDone
 from mrnn.tokenizer import EncodedCaptions
+from mrnn.training import optimization
 from mrnn.training.batches import batches
-from mrnn.training.events import RunFinished, RunStarted, StepDone
-from mrnn.training.optimization import Optimization, learning_rate
-from mrnn.training.recipe import Recipe, TrainingOptions
+from mrnn.training.events import (
+    RunFinished,
+    RunStarted,
+    StepDone,
+    TextEpochDone,
+    TextStarted,
+)
+from mrnn.training.optimization import Optimization
+from mrnn.training.recipe import Recipe
 from mrnn.training.train import train
 from mrnn.training.validation import dev_perplexity
 from tests.conftest import COLOURS
 from tests.torch_network import log_probabilities, torch_network
+from tests.training.test_devices import DEVICES
 
 SIZES = {"embedding_size": 8, "recurrent_size": 12, "multimodal_size": 16}
 OPTIONS = {
@@ -30,7 +42,7 @@ OPTIONS = {
 }
 
 
-def recipe(sizes=None, **options):
+def recipe(sizes=None, text=None, **options):
     return Recipe.model_validate(
         {
             "name": "colours",
@@ -38,6 +50,7 @@ def recipe(sizes=None, **options):
             "model": SIZES | (sizes or {}),
             "training": OPTIONS | options,
             "decoding": {"max_length": 6},
+            "text": {"epochs": 2, "learning_rate": 0.02, "min_count": 2} | (text or {}),
         }
     )
 
@@ -48,8 +61,9 @@ def dataset(colours, colour_encoder):
     return colours
 
 
-def run(dataset, out, sizes=None, resume=False, **options):
-    return list(train(recipe(sizes, **options), dataset, out, resume=resume))
+def run(dataset, out, sizes=None, resume=False, files=(), device="cpu", **options):
+    chosen = recipe(sizes, **options)
+    return list(train(chosen, dataset, out, text=files, device=device, resume=resume))
 
 
 def epochs_of(events):
@@ -200,6 +214,129 @@ def test_patience_ends_a_run_that_does_not_improve(dataset, tmp_path):
     assert [type(event) for event in again] == [RunStarted, RunFinished]
 
 
+# Captions without photos
+
+
+def saved_state(out):
+    return load_file(out / "resume" / "state.safetensors")
+
+
+@pytest.mark.parametrize("sees_image", [True, False])
+def test_it_learns_the_language_from_text_first(dataset, text, tmp_path, sees_image):
+    out, states, text_epochs = tmp_path / "run", [], []
+    sizes = {"sees_image": sees_image, "dropout": 0.1}
+    events = train(recipe(sizes, {"epochs": 3}, average=0.5), dataset, out, text=[text])
+    for event in events:
+        if isinstance(event, RunStarted | TextEpochDone):
+            states.append(saved_state(out))
+        if isinstance(event, TextEpochDone):
+            text_epochs.append(event)
+        if isinstance(event, EpochDone):
+            break
+    assert [(e.epoch, e.epochs) for e in text_epochs] == [(1, 3), (2, 3), (3, 3)]
+    perplexities = [epoch.dev_perplexity for epoch in text_epochs]
+    assert perplexities[-1] < 0.8 * perplexities[0]
+    assert text_epochs[-1].train_perplexity < text_epochs[0].train_perplexity
+    alone, *_ = epochs_of(run(dataset, tmp_path / "alone", sizes, epochs=12, average=0.5))
+    assert event.dev_perplexity < 0.8 * alone.dev_perplexity
+    changed = {name for name in states[0] if name.startswith("model.")}
+    changed = {name for name in changed if not torch.equal(states[0][name], states[-1][name])}
+    names = {name for name, _ in torch_network(Checkpoint.load(out)).named_parameters()}
+    assert changed == {f"model.{name}" for name in names - {"image_to_multimodal.weight"}}
+    assert not [name for name in states[-1] if name.startswith("optimizer.")]  # a fresh one
+    for name in names:
+        assert torch.equal(states[-1][f"model.{name}"], states[-1][f"average.{name}"])
+
+
+def test_events_tell_of_the_text(dataset, text, tmp_path):
+    started, *middle = run(dataset, tmp_path / "run", files=[text], epochs=1)
+    assert started.text == TextStarted(
+        captions=27, left_out=9, epochs=2, steps_per_epoch=4, done_epochs=0
+    )
+    assert (started.steps, started.done_steps) == (2 * 4 + 6, 0)
+    assert started.vocabulary_size == 3 + 7 + 2
+    kinds = [*2 * [*4 * [StepDone], TextEpochDone], *6 * [StepDone], EpochDone, RunFinished]
+    assert [type(event) for event in middle] == kinds
+    steps = [event for event in middle if isinstance(event, StepDone)]
+    assert [step.text for step in steps] == 8 * [True] + 6 * [False]
+    assert [step.epoch for step in steps] == [1, 1, 1, 1, 2, 2, 2, 2, *6 * [1]]
+    assert sum(step.words for step in steps[:4]) == 9 * (5 + 6 + 4)
+    assert [line["epoch"] for line in metrics(tmp_path / "run")] == [1]
+    assert "- text.txt: 27 captions" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
+    assert Checkpoint.load(tmp_path / "run").vocabulary.words[-2:] == ("here", "house")
+
+
+def test_the_simple_rnn_learns_from_text(dataset, text, tmp_path):
+    sizes = {"network": "simple-rnn", "recurrence": "sigmoid", "embedding_layers": 1,
+             "embedding_size": 12, "multimodal_size": 512, "sees_image": False}  # fmt: skip
+    events = run(dataset, tmp_path / "run", sizes, files=[text], text={"epochs": 6}, epochs=1)
+    first, *_, last = [event for event in events if isinstance(event, TextEpochDone)]
+    assert last.dev_perplexity < first.dev_perplexity
+
+
+def test_without_text_its_options_have_no_effect(dataset, tmp_path):
+    for name, text in (("a", {}), ("b", {"epochs": 7, "min_count": 1})):
+        run(dataset, tmp_path / name, {"dropout": 0.3}, text=text, epochs=2)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+
+
+# Held out
+
+
+def test_photos_that_are_held_out_have_no_part(dataset, text, tmp_path):
+    """Training is as if they were in another split."""
+    _, held_out = hold_out(dataset.split("train"), 4)
+    images = [replace(i, split="spare") if i in held_out else i for i in dataset.images]
+    without = Dataset(dataset.folder, tuple(images))
+    events = run(dataset, tmp_path / "a", files=[text], epochs=2, held_out=4)
+    run(without, tmp_path / "b", files=[text], epochs=2)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert events[0].steps_per_epoch == 5
+    assert Checkpoint.load(tmp_path / "a").config.held_out == 4
+    assert "- train: 20 photos, 40 captions" in (tmp_path / "a" / "MODEL_CARD.md").read_text()
+
+
+def test_all_photos_cannot_be_held_out(dataset, tmp_path):
+    with pytest.raises(OptionsError, match=r"^training\.held_out = 24 leaves no photo to train on"):
+        run(dataset, tmp_path / "run", held_out=24)
+
+
+# Devices
+
+
+@pytest.mark.parametrize("device", DEVICES[1:])
+def test_it_learns_on_every_device(dataset, text, tmp_path, device):
+    sizes = {"dropout": 0.1, "recurrence": "gru"}
+    events = run(dataset, tmp_path / "run", sizes, files=[text], device=device)
+    assert events[0].device.startswith(device)
+    assert epochs_of(events)[-1].dev_perplexity < 1.6
+    checkpoint = Checkpoint.load(tmp_path / "run")
+    assert epochs_of(run(dataset, tmp_path / "run", sizes, True, [text], device)) == []
+    with pytest.raises(TrainingError, match=r"\(changed: --device\)"):
+        run(dataset, tmp_path / "run", sizes, True, [text])
+    assert np.isfinite(checkpoint.network.encode_image(np.ones((1, 7), np.float32))).all()
+
+
+def test_a_device_that_is_not_there(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(OptionsError, match=r"^--device cuda: PyTorch finds no such device here"):
+        run(dataset, tmp_path / "run", device="cuda")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 50])
+def test_steps_that_are_told_in_groups_are_the_same_steps(dataset, tmp_path, monkeypatch, at_once):
+    """As on a device that would be waited for."""
+    with monkeypatch.context() as patched:
+        patched.setattr(optimization, "steps_at_once", lambda device: at_once)
+        told = run(dataset, tmp_path / "a", epochs=2)
+    expected = run(dataset, tmp_path / "b", epochs=2)
+    steps = [[e for e in events if isinstance(e, StepDone)] for events in (told, expected)]
+    assert steps[0] == steps[1]
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
 # The cost
 
 
@@ -261,25 +398,6 @@ def test_penalty_and_decay_make_the_weights_smaller(dataset, tmp_path, option, v
     assert norms[1] < 0.8 * norms[0]
 
 
-def test_learning_rate_rises_linearly_then_falls_along_a_cosine():
-    options = TrainingOptions(learning_rate=2.0, warm_up=0.1)
-    rates = [learning_rate(options, step, 1000) for step in range(1000)]
-    assert rates[0] == pytest.approx(2 / 100)
-    np.testing.assert_allclose(np.diff(rates[:100]), 2 / 100)
-    assert max(rates) == rates[99] == rates[100] == 2
-    assert rates[100 + 450] == pytest.approx(1)
-    assert rates[100 + 225] == pytest.approx(2 * math.cos(math.pi / 8) ** 2)
-    assert (np.diff(rates[100:]) < 0).all()
-    assert 0 < rates[-1] < 1e-4
-
-
-@pytest.mark.parametrize("warm_up", [0.0, 0.5, 0.999])
-@pytest.mark.parametrize("steps", [1, 2, 7])
-def test_learning_rate_of_a_short_run_stays_in_bounds(steps, warm_up):
-    options = TrainingOptions(learning_rate=1.0, warm_up=warm_up)
-    assert all(0 < learning_rate(options, step, steps) <= 1 for step in range(steps))
-
-
 # What is refused
 
 
@@ -291,6 +409,22 @@ def test_a_cost_that_is_not_finite_names_the_batch(dataset, tmp_path):
     )
     with pytest.raises(TrainingError, match=message):
         run(dataset, tmp_path / "run", learning_rate=1e38)
+
+
+def test_a_cost_of_text_that_is_not_finite_names_the_batch(dataset, text, tmp_path):
+    message = (
+        r"^The cost is (nan|inf) in text epoch \d, in the batch of \d captions that begins with "
+        r"'[a-z ]+'\. Lower text\.learning_rate$"
+    )
+    with pytest.raises(TrainingError, match=message):
+        run(dataset, tmp_path / "run", files=[text], text={"learning_rate": 1e38})
+
+
+def test_a_dev_perplexity_of_text_that_is_not_finite_ends_the_run(dataset, text, tmp_path):
+    with pytest.raises(
+        TrainingError, match=r"^The dev perplexity is (inf|nan): .*; lower text\.learning_rate$"
+    ):
+        run(dataset, tmp_path / "run", files=[text], text={"learning_rate": 3e3})
 
 
 def test_a_dev_perplexity_that_is_not_finite_ends_the_run(dataset, tmp_path):

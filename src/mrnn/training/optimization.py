@@ -16,9 +16,6 @@ from mrnn.training.devices import has_fused_optimizer
 from mrnn.training.network import Network, sentence_loss
 from mrnn.training.recipe import TrainingOptions
 
-STEPS_AT_ONCE = 50
-"""Steps between two readings of the cost on a device that would be waited for."""
-
 Weights = dict[str, Tensor]
 
 
@@ -63,7 +60,7 @@ class Optimization:
         self.network.train()
         steps = self.options.epochs * self.steps_per_epoch
         done = (number - 1) * self.steps_per_epoch
-        at_once = 1 if self.device.type == "cpu" else STEPS_AT_ONCE
+        at_once = steps_at_once(self.device)
         untold: list[tuple[Tensor, int, Int[np.ndarray, " _"]]] = []
         for batch in batches(
             self.captions, self.features, self.options.batch_size, generator, self.device
@@ -118,6 +115,11 @@ class Optimization:
         self.average = {name: weight.to(self.device) for name, weight in average.items()}
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": optimizer, "param_groups": groups})
+
+
+def steps_at_once(device: torch.device) -> int:
+    """Steps between two readings of the cost: a device other than the CPU is waited for."""
+    return 1 if device.type == "cpu" else 50
 
 
 def weights_of(network: Network) -> Weights:

@@ -1,4 +1,5 @@
 import csv
+import gzip
 import io
 import json
 import time
@@ -40,6 +41,7 @@ def test_an_image_has_the_captions_of_all_its_rows(tmp_path, name, end, mark):
     text = mark + TABLES[name].encode().replace(b"\n", end)
     assert read(tmp_path, name, text) == IMAGES
     assert read(tmp_path, name.upper(), text.rstrip()) == IMAGES
+    assert read(tmp_path, f"{name}.gz", gzip.compress(text)) == IMAGES
 
 
 @pytest.mark.parametrize("name", TABLES)
