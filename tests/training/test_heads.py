@@ -13,9 +13,10 @@ from mrnn.retrieval.ranking import near_marginals
 from mrnn.tokenizer import EncodedCaptions
 from mrnn.training import heads as training
 from mrnn.training.heads import WEIGHTS, train_heads
-from mrnn.training.recipe import CiderPredictorOptions, JointEmbeddingOptions
+from mrnn.training.recipe import CiderPredictorOptions, HeadOptions, JointEmbeddingOptions
 
-OPTIONS = JointEmbeddingOptions(size=6, steps=40, batch_size=12, learning_rate=0.02)
+JOINT = JointEmbeddingOptions(size=6, steps=40, batch_size=12, learning_rate=0.02)
+OPTIONS = HeadOptions(joint_embedding=JOINT)
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def features_of(checkpoint, data, split):
 def test_heads_of_colours(checkpoint, data):
     steps = []
     heads = train_heads(checkpoint, data, OPTIONS, on_step=lambda: steps.append(1))
-    assert len(steps) == OPTIONS.steps * OPTIONS.parts
+    assert len(steps) == JOINT.steps * JOINT.parts
     assert {heads.weights.sentence_to_image, heads.weights.image_to_sentence} <= set(WEIGHTS)
     train = features_of(checkpoint, data, "train")
     sampled = heads.sampled_features
@@ -77,13 +78,16 @@ def test_the_same_seed_gives_the_same(checkpoint, data):
     assert one.fingerprint == other.fingerprint
     arrays = one.cider_predictor.arrays, other.cider_predictor.arrays
     assert all((arrays[0][name] == arrays[1][name]).all() for name in arrays[0])
-    third = train_heads(checkpoint, data, OPTIONS.model_copy(update={"seed": 1}))
+    third = train_heads(
+        checkpoint, data, HeadOptions(joint_embedding=JOINT.model_copy(update={"seed": 1}))
+    )
     assert third.fingerprint != one.fingerprint
 
 
 def test_options_of_the_cider_predictor_count(checkpoint, data):
-    options = CiderPredictorOptions(ngrams=3, directions=2)
-    heads = train_heads(checkpoint, data, OPTIONS, options)
+    predictor = CiderPredictorOptions(ngrams=3, directions=2)
+    options = HeadOptions(joint_embedding=JOINT, cider_predictor=predictor)
+    heads = train_heads(checkpoint, data, options)
     assert heads.cider_predictor.ngram_weight.shape == (3, 2)
 
 

@@ -1,4 +1,4 @@
-"""The score that orders the hypotheses of a photo: log-likelihood, similarity, predicted CIDEr-D.
+"""The score that orders the hypotheses of a photo: a weighted sum of what speaks for each.
 
 To add a term: a function here, its line in `TERMS`, and its weight in `RerankingOptions`.
 
@@ -36,9 +36,17 @@ def predicted_cider(
     return heads.predicted_cider(sentences, features)
 
 
+def expected_inventions(
+    heads: Heads, sentences: Sentences, features: Float[np.ndarray, "N F"]
+) -> Scores:
+    """Minus the number of things in a sentence that people would not name, 0 or less."""
+    return [-each for each in heads.expected_inventions(sentences, features)]
+
+
 TERMS: dict[str, Term] = {
     "similarity_weight": similarity,
     "predicted_cider_weight": predicted_cider,
+    "invention_weight": expected_inventions,
 }
 
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.decoding_flags import BeamSize, PredictedCiderWeight, SimilarityWeight, options_of
+from mrnn.cli.decoding_flags import (
+    BeamSize,
+    InventionWeight,
+    PredictedCiderWeight,
+    SimilarityWeight,
+    options_of,
+)
 from mrnn.cli.retrieval import (
     Exhaustive,
     Folds,
@@ -62,6 +68,7 @@ def evaluate(
     beam_size: BeamSize = None,
     similarity_weight: SimilarityWeight = None,
     predicted_cider_weight: PredictedCiderWeight = None,
+    invention_weight: InventionWeight = None,
     consensus: ConsensusSource = None,
     exhaustive: Exhaustive = False,
     marginal_images: MarginalImages = None,
@@ -106,6 +113,7 @@ def evaluate(
         "beam_size": beam_size,
         "similarity_weight": similarity_weight,
         "predicted_cider_weight": predicted_cider_weight,
+        "invention_weight": invention_weight,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
     decoding, reranking = options_of(checkpoint.config, asked)

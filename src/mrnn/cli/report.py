@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.decoding_flags import BeamSize, PredictedCiderWeight, SimilarityWeight, options_of
+from mrnn.cli.decoding_flags import (
+    BeamSize,
+    InventionWeight,
+    PredictedCiderWeight,
+    SimilarityWeight,
+    options_of,
+)
 from mrnn.cli.score import Meteor
 from mrnn.cli.terminal import (
     ConsensusSource,
@@ -36,6 +42,7 @@ def report(
     beam_size: BeamSize = None,
     similarity_weight: SimilarityWeight = None,
     predicted_cider_weight: PredictedCiderWeight = None,
+    invention_weight: InventionWeight = None,
     consensus: ConsensusSource = None,
     meteor: Meteor = True,
 ) -> None:
@@ -55,6 +62,7 @@ def report(
         "beam_size": beam_size,
         "similarity_weight": similarity_weight,
         "predicted_cider_weight": predicted_cider_weight,
+        "invention_weight": invention_weight,
     }
     asked = {name: value for name, value in flags.items() if value is not None}
     folders = [run or DEFAULT_MODEL] + ([run_b] if run_b else [])

@@ -56,8 +56,8 @@ def train(
         events = log_to_tensorboard(events, folder)
         tell(f"Figures go to {folder}; look at them with: tensorboard --logdir {folder}")
     _show_training(events)
-    if loaded.joint_embedding:
-        save_heads(out, dataset, loaded.joint_embedding, loaded.cider_predictor, device)
+    if loaded.heads:
+        save_heads(out, dataset, loaded.heads, device)
     captioning = _captioning(loaded.encoder.name, out)
     tell(f"Next: mrnn evaluate {out} --data {data} --split dev{captioning}")
 

@@ -9,7 +9,7 @@ from mrnn.cli.terminal import Device, TrainingDevice, needs_torch, progress, tel
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import Dataset
-    from mrnn.training.recipe import CiderPredictorOptions, JointEmbeddingOptions
+    from mrnn.training.recipe import HeadOptions
 
 
 def train_heads(
@@ -22,13 +22,13 @@ def train_heads(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
     device: TrainingDevice = Device.cpu,
 ) -> None:
-    """Train a model's heads: joint embedding and CIDEr predictor."""
+    """Train a model's heads: joint embedding, CIDEr predictor and thing predictor."""
     needs_torch()
     from mrnn.data.dataset import Dataset
-    from mrnn.training.recipe import JointEmbeddingOptions
+    from mrnn.training.recipe import HeadOptions, JointEmbeddingOptions
 
     asked = {"seed": seed} | ({"steps": steps} if steps else {})
-    options = JointEmbeddingOptions.model_validate(asked)
+    options = HeadOptions(joint_embedding=JointEmbeddingOptions.model_validate(asked))
     save_heads(run, Dataset.load(data), options, device=device)
     tell(f"Next: mrnn evaluate {run} --data {data} --split dev")
 
@@ -36,8 +36,7 @@ def train_heads(
 def save_heads(
     run: Path,
     dataset: "Dataset",
-    joint_embedding: "JointEmbeddingOptions",
-    cider_predictor: "CiderPredictorOptions | None" = None,
+    options: "HeadOptions",
     device: Device = Device.cpu,
 ) -> None:
     """Train the heads and write them to the run's folder, with progress on stderr."""
@@ -48,9 +47,10 @@ def save_heads(
 
     there = describe(find_device(device))
     checkpoint = Checkpoint.load(run)
+    joint_embedding = options.joint_embedding
     tell(f"Training heads: {joint_embedding.parts} x {joint_embedding.steps:,} steps on {there}")
     with progress("Training heads", joint_embedding.parts * joint_embedding.steps) as advance:
-        heads = train(checkpoint, dataset, joint_embedding, cider_predictor, advance, device)
+        heads = train(checkpoint, dataset, options, advance, device)
     heads.save(run, checkpoint.fingerprint)
     print(
         f"{run / HEADS}: retrieval weights {heads.weights.sentence_to_image:g} (sentence to image) "

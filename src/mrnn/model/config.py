@@ -191,7 +191,7 @@ class DecodingOptions(BaseModel):
 class RerankingOptions(BaseModel):
     """Weights of the terms that rerank the hypotheses of a beam search.
 
-    Both terms need a model with heads (`mrnn train-heads`). A weight of 0 ignores its term.
+    All terms need a model with heads (`mrnn train-heads`). A weight of 0 ignores its term.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -200,6 +200,8 @@ class RerankingOptions(BaseModel):
     """Weight of the cosine, -1 to 1, of photo and sentence in the joint embedding."""
     predicted_cider_weight: float = Field(default=0.0, ge=0, le=1000)
     """Weight of the predicted CIDEr-D, about 0 to 10."""
+    invention_weight: float = Field(default=0.0, ge=0, le=1000)
+    """What a thing costs that people would not name, times the probability that they would not."""
 
     @property
     def weights(self) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """RUN/heads.safetensors: the retrieval and reranking heads of a trained model.
 
 The joint embedding finds candidates, which are ordered by similarity and the network's likelihood.
-Joint embedding and CIDEr predictor rerank captions. Heads are trained after the network.
+All but the sampled features rerank captions. Heads are trained after the network.
 
 Letters: S sentences, N images, F image feature, D joint embedding, K sampled images.
 """
@@ -26,11 +26,14 @@ from mrnn.model.cider_predictor import PADDING, CiderPredictor
 from mrnn.model.config import ModelConfig
 from mrnn.model.joint_embedding import JointEmbedding, TokenIds
 from mrnn.model.quantization import dequantize, quantize
+from mrnn.model.thing_predictor import NOTHING, ThingPredictor
 from mrnn.shapes import Float, Float32, Float64, Int
 
 FORMAT = 1
 HEADS = "heads.safetensors"
 JOINT, SAMPLED, CIDER = "joint_embedding.", "sampled_features", "cider_predictor."
+THINGS = "thing_predictor."
+INTEGERS = (CIDER + "token_ids", THINGS + "phrase_ids", THINGS + "phrase_thing")
 STORED = ("I8", "I32", "F16", "F32")
 """Types of numbers that the file holds, as safetensors calls them."""
 HUBNESS_TEMPERATURE, HUBNESS_WEIGHT = 0.05, 0.5
@@ -68,6 +71,8 @@ class Heads:
     """Features of training photos, over which P(sentence) is taken."""
     weights: RetrievalWeights
     cider_predictor: CiderPredictor
+    thing_predictor: ThingPredictor | None = None
+    """None where the captions of train name no thing often enough."""
 
     def embed_text(self, sentences: Sequence[TokenIds]) -> Float32[np.ndarray, "S D"]:
         """Of sentences, in the joint embedding."""
@@ -89,6 +94,14 @@ class Heads:
     ) -> list[Float64[np.ndarray, " _"]]:
         """The predicted CIDEr-D, near 0..10, of each photo's own sentences."""
         return self.cider_predictor.score(sentences, features)
+
+    def expected_inventions(
+        self, sentences: Sequence[Sequence[TokenIds]], features: Float[np.ndarray, "N F"]
+    ) -> list[Float64[np.ndarray, " _"]]:
+        """How many things each photo's own sentences name that people would not; 0 if unknown."""
+        if self.thing_predictor is None:
+            return [np.zeros(len(own)) for own in sentences]
+        return self.thing_predictor.expected_inventions(sentences, features)
 
     def hubness_correction(self, vectors: Float[np.ndarray, "S D"]) -> Float32[np.ndarray, " S"]:
         """The hubness correction: to be subtracted from the similarity of embedded sentences.
@@ -112,17 +125,19 @@ class Heads:
         digest = hashlib.sha256(self.weights.model_dump_json().encode())
         digest.update(str(self.joint_embedding.parts).encode())
         for name, array in sorted(self._arrays.items()):
-            if not name.startswith(CIDER):
+            if not name.startswith((CIDER, THINGS)):
                 digest.update(name.encode() + array.astype(np.float16).tobytes())
         return digest.hexdigest()[:16]
 
     @property
     def _arrays(self) -> dict[str, np.ndarray]:
         """All arrays, by their names in the file."""
+        things = self.thing_predictor.arrays if self.thing_predictor else {}
         return {
             **{JOINT + name: array for name, array in self.joint_embedding.arrays.items()},
             SAMPLED: self.sampled_features,
             **{CIDER + name: array for name, array in self.cider_predictor.arrays.items()},
+            **{THINGS + name: array for name, array in things.items()},
         }
 
     def save(self, folder: Path, model: str) -> None:
@@ -168,17 +183,22 @@ def _read(file: Path, config: ModelConfig, model: str) -> Heads:
                 raise _UnfitError(f": {name!r:.60} holds {stored}")
         tensors = dequantize({name: opened.get_tensor(name) for name in names})
     _check(tensors, _shapes(tensors, config))
-    _check_token_ids(tensors[CIDER + "token_ids"], config.vocabulary_size)
-    joint, cider = (
+    _check_token_ids(tensors, CIDER + "token_ids", config.vocabulary_size)
+    joint, cider, things = (
         {name.removeprefix(head): t for name, t in tensors.items() if name.startswith(head)}
-        for head in (JOINT, CIDER)
+        for head in (JOINT, CIDER, THINGS)
     )
+    if things:
+        _check_token_ids(tensors, THINGS + "phrase_ids", config.vocabulary_size)
+        rows = things["phrase_thing"]
+        if ((rows < NOTHING) | (rows >= len(things["bias"]))).any():
+            raise _UnfitError(f": {THINGS}phrase_thing holds rows that {THINGS}weight lacks")
     width = len(joint["image_bias"])
     if width % header.parts:
         raise _UnfitError(f": {header.parts} parts cannot share {width} dimensions")
     return Heads(
         JointEmbedding(**joint, parts=header.parts), tensors[SAMPLED], header.weights,
-        CiderPredictor(**cider),
+        CiderPredictor(**cider), ThingPredictor(**things) if things else None,
     )  # fmt: skip
 
 
@@ -217,10 +237,18 @@ def _shapes(tensors: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str,
         "image_weight": (directions, features), "feature_mean": (features,),
         "length_penalty": (count(CIDER + "length_penalty"),),
     }  # fmt: skip
+    known, phrases = count(THINGS + "bias"), count(THINGS + "phrase_thing")
+    things = {
+        "weight": (known, features), "bias": (known,), "feature_mean": (features,),
+        "phrase_ids": (phrases, count(THINGS + "phrase_ids", 1)), "phrase_thing": (phrases,),
+    }  # fmt: skip
+    if not any(name.startswith(THINGS) for name in tensors):
+        things = {}
     return {
         **{JOINT + name: shape for name, shape in joint.items()},
         SAMPLED: (count(SAMPLED), features),
         **{CIDER + name: shape for name, shape in cider.items()},
+        **{THINGS + name: shape for name, shape in things.items()},
     }
 
 
@@ -232,16 +260,17 @@ def _check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ..
             raise _UnfitError(f" has an unknown tensor {name!r:.60}")
         if (shape := tensors[name].shape) != shapes[name]:
             raise _UnfitError(f": {name} has shape {shape}, not {shapes[name]}")
-        integers = name == CIDER + "token_ids"
+        integers = name in INTEGERS
         if (tensors[name].dtype == np.int32) != integers:
             raise _UnfitError(f": {name} holds {tensors[name].dtype}")
         if not integers and not np.isfinite(tensors[name]).all():
             raise _UnfitError(f": {name} holds values that are not finite")
 
 
-def _check_token_ids(ids: Int[np.ndarray, "G 4"], vocabulary_size: int) -> None:
-    """One to four words of the vocabulary, then padding."""
+def _check_token_ids(tensors: Mapping[str, np.ndarray], name: str, vocabulary_size: int) -> None:
+    """One or more words of the vocabulary, then padding."""
+    ids: Int[np.ndarray, "G _"] = tensors[name]
     words = (ids >= 0) & (ids < vocabulary_size)
     whole = words[:, 0].all() and (words | (ids == PADDING)).all()
     if not whole or (words[:, 1:] & ~words[:, :-1]).any():
-        raise _UnfitError(f": {CIDER}token_ids holds no n-grams of the vocabulary")
+        raise _UnfitError(f": {name} holds no n-grams of the vocabulary")

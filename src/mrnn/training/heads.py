@@ -24,7 +24,8 @@ from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.cider_predictor import fit_cider_predictor
 from mrnn.training.devices import find_device
 from mrnn.training.joint_embedding import train_joint_embedding
-from mrnn.training.recipe import CiderPredictorOptions, JointEmbeddingOptions
+from mrnn.training.recipe import HeadOptions
+from mrnn.training.thing_predictor import fit_thing_predictor
 
 SAMPLED_IMAGES = 200
 QUERIES, CANDIDATES = 200, 20
@@ -37,8 +38,7 @@ UNWEIGHTED = RetrievalWeights(sentence_to_image=0.0, image_to_sentence=0.0)
 def train_heads(
     checkpoint: Checkpoint,
     dataset: Dataset,
-    joint_embedding: JointEmbeddingOptions | None = None,
-    cider_predictor: CiderPredictorOptions | None = None,
+    options: HeadOptions | None = None,
     on_step: Callable[[], None] = lambda: None,
     device: str = "cpu",
 ) -> Heads:
@@ -48,28 +48,35 @@ def train_heads(
     for bit. `on_step` is called for each step of each part of the joint embedding. Raises DataError
     where a split or a feature is missing; OptionsError for a device that is not there.
     """
-    options, there = joint_embedding or JointEmbeddingOptions(), find_device(device)
-    captions, features = _split(checkpoint, dataset, "train")
+    options, there = options or HeadOptions(), find_device(device)
+    images, _ = hold_out(dataset.split("train"), checkpoint.config.held_out)
+    captions, features = _encoded(checkpoint, dataset, images)
     words = len(checkpoint.vocabulary)
-    embedding = train_joint_embedding(features, captions, words, options, on_step, there)
-    random = torch.Generator().manual_seed(options.seed)
+    embedding = train_joint_embedding(
+        features, captions, words, options.joint_embedding, on_step, there
+    )
+    random = torch.Generator().manual_seed(options.joint_embedding.seed)
     sampled = torch.randperm(len(features), generator=random)[:SAMPLED_IMAGES].numpy()
     heads = Heads(
         JointEmbedding(**dequantize(quantize(embedding.arrays)), parts=embedding.parts),
         rounded(features[sampled]),
         UNWEIGHTED,
-        fit_cider_predictor(features, captions, cider_predictor or CiderPredictorOptions()),
+        fit_cider_predictor(features, captions, options.cider_predictor),
+        fit_thing_predictor(
+            features,
+            [image.words for image in images],
+            checkpoint.vocabulary,
+            options.thing_predictor,
+            there,
+        ),
     )
-    captions, features = _split(checkpoint, dataset, "dev")
+    captions, features = _encoded(checkpoint, dataset, dataset.split("dev"))
     return replace(heads, weights=_choose_weights(checkpoint.network, heads, captions, features))
 
 
-def _split(
-    checkpoint: Checkpoint, dataset: Dataset, name: str
+def _encoded(
+    checkpoint: Checkpoint, dataset: Dataset, images: Sequence[CaptionedImage]
 ) -> tuple[EncodedCaptions, Float32[np.ndarray, "N F"]]:
-    images: Sequence[CaptionedImage] = dataset.split(name)
-    if name == "train":
-        images, _ = hold_out(images, checkpoint.config.held_out)
     captions = EncodedCaptions.of([image.words for image in images], checkpoint.vocabulary)
     return captions, load_features(dataset, checkpoint.encoder).of(images).astype(np.float32)
 

@@ -103,6 +103,29 @@ class CiderPredictorOptions(BaseModel):
     """Ridge penalty, in units of the mean square of a centred, power-normalized feature."""
 
 
+class ThingPredictorOptions(BaseModel):
+    """How the regressions of a thing predictor are fitted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_count: int = Field(default=20, ge=1)
+    """Train photos whose captions name a thing that is predicted, at least."""
+    penalty: float = Field(default=0.01, gt=0)
+    """L2 penalty, in nats a photo, on weights for features of unit deviation."""
+    steps: int = Field(default=60, ge=1)
+    """Iterations of L-BFGS."""
+
+
+class HeadOptions(BaseModel):
+    """How the heads of a model are trained: tables of a recipe that do not change the network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    joint_embedding: JointEmbeddingOptions = JointEmbeddingOptions()
+    cider_predictor: CiderPredictorOptions = CiderPredictorOptions()
+    thing_predictor: ThingPredictorOptions = ThingPredictorOptions()
+
+
 class Recipe(BaseModel):
     """A complete recipe."""
 
@@ -116,8 +139,16 @@ class Recipe(BaseModel):
     decoding: DecodingOptions = DecodingOptions()
     reranking: RerankingOptions = RerankingOptions()
     joint_embedding: JointEmbeddingOptions | None = None
-    """Trained after the network, with the CIDEr predictor; None for a model without heads."""
+    """Trained after the network, with the other heads; None for a model without heads."""
     cider_predictor: CiderPredictorOptions = CiderPredictorOptions()
+    thing_predictor: ThingPredictorOptions = ThingPredictorOptions()
+
+    @property
+    def heads(self) -> HeadOptions | None:
+        """The tables of the heads; None for a model without heads."""
+        if self.joint_embedding is None:
+            return None
+        return HeadOptions(**{name: getattr(self, name) for name in HeadOptions.model_fields})
 
 
 def load_recipe(file: str | Path, settings: Sequence[str] = ()) -> Recipe:

@@ -36,7 +36,7 @@ from mrnn.training.events import (
 from mrnn.training.model_card import write_model_card
 from mrnn.training.network import network_of
 from mrnn.training.optimization import Optimization, Step, set_weights, weights_of
-from mrnn.training.recipe import Recipe
+from mrnn.training.recipe import HeadOptions, Recipe
 from mrnn.training.resume import (
     STATE,
     Progress,
@@ -50,7 +50,7 @@ from mrnn.training.resume import (
 from mrnn.training.trained_model import TrainedModel
 from mrnn.training.validation import DevFigures, language_perplexity, validate
 
-HEADS = {"joint_embedding", "cider_predictor"}
+HEADS = set(HeadOptions.model_fields)
 """Tables of a recipe that do not change the network, so they may differ in a resumed run."""
 
 

@@ -1,0 +1,83 @@
+"""Predicted things: how likely the captions that people give a photo name a dog, a boat, a person.
+
+One logistic regression a thing on the photo's feature. A caption that names things that people are
+unlikely to name invents them: `expected_inventions` counts them before any reference is seen.
+
+Letters: N images, F image feature, T things, P phrases, S sentences.
+Source: visual words detected before the language model, as in Fang et al., "From Captions to Visual
+Concepts and Back", CVPR 2015; things and inventions as in `mrnn.metrics.inventions`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+
+from mrnn.model.joint_embedding import TokenIds
+from mrnn.model.power_normalization import power_normalize
+from mrnn.shapes import Float, Float32, Float64, Int32
+
+PADDING = -1
+"""Fills up the token ids of phrases that are shorter than the longest."""
+NOTHING = -1
+"""The thing of phrases that name none, as "couple of"; they hide the words in them."""
+
+
+@dataclass(frozen=True)
+class ThingPredictor:
+    """Fitted regressions; see `mrnn.training.thing_predictor`."""
+
+    weight: Float32[np.ndarray, "T F"]
+    """On power-normalized features."""
+    bias: Float32[np.ndarray, " T"]
+    feature_mean: Float32[np.ndarray, " F"]
+    phrase_ids: Int32[np.ndarray, "P _"]
+    """Token ids of the words that name things, filled up with `PADDING`."""
+    phrase_thing: Int32[np.ndarray, " P"]
+    """The thing of each, or `NOTHING`."""
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All fields by their names."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def probabilities(self, features: Float[np.ndarray, "N F"]) -> Float64[np.ndarray, "N T"]:
+        """That people name each thing."""
+        normalized = power_normalize(features.astype(np.float32)) - self.feature_mean
+        logits = (normalized @ self.weight.T + self.bias).astype(np.float64)
+        return np.asarray(np.exp(-np.logaddexp(0, -logits)))
+
+    def named(self, sentence: TokenIds) -> frozenset[int]:
+        """The things that a sentence names, read from the left; the longest phrase wins."""
+        words, found, place = tuple(sentence), set(), 0
+        while place < len(words):
+            step = 1
+            for phrase, thing in self._phrases.get(words[place], ()):
+                if words[place : place + len(phrase)] == phrase:
+                    found.add(thing)
+                    step = len(phrase)
+                    break
+            place += step
+        return frozenset(found - {NOTHING})
+
+    def expected_inventions(
+        self, sentences: Sequence[Sequence[TokenIds]], features: Float[np.ndarray, "N F"]
+    ) -> list[Float64[np.ndarray, " S"]]:
+        """Of each photo's own sentences: how many things they name that people would not."""
+        found = []
+        for own, probabilities in zip(sentences, self.probabilities(features), strict=True):
+            missing = 1 - probabilities
+            found.append(np.array([missing[list(self.named(each))].sum() for each in own]))
+        return found
+
+    @cached_property
+    def _phrases(self) -> dict[int, list[tuple[tuple[int, ...], int]]]:
+        """By their first word: phrases, the longest first, each with its thing."""
+        found: dict[int, list[tuple[tuple[int, ...], int]]] = {}
+        for ids, thing in zip(self.phrase_ids.tolist(), self.phrase_thing.tolist(), strict=True):
+            phrase = tuple(word for word in ids if word != PADDING)
+            found.setdefault(phrase[0], []).append((phrase, thing))
+        for phrases in found.values():
+            phrases.sort(key=lambda pair: -len(pair[0]))
+        return found
