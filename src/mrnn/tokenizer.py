@@ -154,15 +154,18 @@ class Vocabulary:
         return cls([word for word in ordered if counts[word] >= min_count])
 
     @classmethod
-    def load(cls, path: Path | str) -> "Vocabulary":
-        """The vocabulary in a file; CheckpointError names the file and the line that is wrong."""
+    def load(cls, path: Path | str, mend: str = MEND) -> "Vocabulary":
+        """The vocabulary in a file; CheckpointError names the file and the line that is wrong.
+
+        `mend` says what to do then.
+        """
         try:
             lines = Path(path).read_bytes().decode().removesuffix("\n").split("\n")
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}; {MEND}") from None
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}; {mend}") from None
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
-            raise CheckpointError(f"{path}, line {line}: not UTF-8 text; {MEND}") from None
+            raise CheckpointError(f"{path}, line {line}: not UTF-8 text; {mend}") from None
         first: dict[str, int] = {}
         for line, word in enumerate(lines, start=1):
             problem = ""
@@ -173,11 +176,11 @@ class Vocabulary:
             elif first.setdefault(word, line) != line:
                 problem = f"is on line {first[word]} too"
             if problem:
-                raise CheckpointError(f"{path}, line {line}: {word!r:.60} {problem}; {MEND}")
+                raise CheckpointError(f"{path}, line {line}: {word!r:.60} {problem}; {mend}")
         if len(lines) < len(SPECIAL_TOKENS):
             token = SPECIAL_TOKENS[len(lines)]
             raise CheckpointError(
-                f"{path}, line {len(lines) + 1}: the file ends before {token}; {MEND}"
+                f"{path}, line {len(lines) + 1}: the file ends before {token}; {mend}"
             )
         return cls(lines[len(SPECIAL_TOKENS) :])
 

@@ -69,6 +69,33 @@ def test_perplexity_alone_depends_on_no_captions_of_the_model(evaluate):
     assert not re.search("beam_size|document frequencies|candidates", out)
 
 
+@pytest.mark.parametrize("given", ["model", "model/vocabulary.txt"])
+def test_over_its_own_vocabulary_perplexity_is_the_same(evaluate, given):
+    arguments = ("--task", "perplexity", "--vocabulary", given)
+    report = json.loads(evaluate(*arguments, "--json")[1])
+    assert report["perplexity_over_vocabulary"] == pytest.approx(report["perplexity"])
+    assert report["settings"]["vocabulary"] == given
+    code, out, _ = evaluate(*arguments)
+    assert code == 0
+    assert re.search(r"^ {10} +\d.* words shared with that vocabulary, all others", out, re.M)
+    assert f"vocabulary: {given}; it shares 7 words with the model; 0 words of the" in out
+
+
+def test_a_model_that_ships_lends_its_vocabulary_by_name(evaluate):
+    arguments = ("--task", "perplexity", "--vocabulary", "flickr8k", "--json")
+    report = json.loads(evaluate(*arguments)[1])
+    assert report["settings"]["shared_words"] == 7
+    assert report["perplexity_over_vocabulary"] == pytest.approx(report["perplexity"])
+
+
+def test_without_a_vocabulary_there_is_no_perplexity_over_one(evaluate):
+    code, out, _ = evaluate("--task", "perplexity", "--json")
+    report = json.loads(out)
+    assert (code, report["perplexity_over_vocabulary"]) == (0, None)
+    assert "vocabulary" not in report["settings"]
+    assert "perplexity_over_vocabulary" not in report["intervals"]
+
+
 def test_images_that_fill_no_fold_are_told(evaluate):
     code, out, err = evaluate("--task", "retrieval", "--folds", "4")
     assert (code, err) == (0, "Note: retrieval: 4 folds of 1; the last 2 are in none\n")
@@ -86,6 +113,10 @@ def test_images_that_fill_no_fold_are_told(evaluate):
         ("--coco-results no/x.json", "--coco-results no/x.json: there is no folder no; make it"),
         ("--coco-results . --task perplexity", "--coco-results needs captions; give --task gen"),
         ("--consensus none.d", "none.d: not a dataset folder"),
+        ("--vocabulary none", "none cannot be read: No such file or directory; give the voc"),
+        ("--vocabulary data", "data/vocabulary.txt cannot be read: No such file or directory; g"),
+        ("--vocabulary data/captions.jsonl", 'data/captions.jsonl, line 1: \'{"name": '),
+        ("--vocabulary model --task retrieval", "--vocabulary needs perplexity; give --task p"),
         ("--predicted-cider-weight -1", "--predicted-cider-weight: Input should be greater than"),
         ("--similarity-weight -1", "--similarity-weight: Input should be greater than or equal"),
     ],

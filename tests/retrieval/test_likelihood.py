@@ -54,6 +54,28 @@ def test_captions_with_their_own_images_equal_one_forward_pass_each(
     assert found == pytest.approx(expected[np.arange(len(rows)), rows], abs=1e-4)
 
 
+@pytest.mark.parametrize("captions_at_once", [1, 100])
+def test_words_that_count_as_one_cost_the_sum_of_their_probabilities(
+    world, captions_at_once, monkeypatch
+):
+    monkeypatch.setattr("mrnn.retrieval.likelihood.CAPTIONS_AT_ONCE", captions_at_once)
+    network, sentences, features = world
+    rows = np.array([149, 3, 3, 3, 0, 70, 3])
+    unknown = np.zeros(10, dtype=bool)
+    unknown[[2, 4, 7, 8]] = True
+    plain = caption_log_likelihoods(*world, rows)
+    found = caption_log_likelihoods(*world, rows, unknown=unknown)
+    assert (found[:, :2] == plain).all()
+    for sentence, row, pooled in zip(sentences, rows, found[:, 2], strict=True):
+        state, image = network.initial_state(1), network.encode_image(features[[row]])
+        nats = 0.0
+        for before, word in zip([0, *sentence], sentence, strict=False):
+            each, state = network.step(np.array([before]), state, image)
+            p = np.exp(each[0].astype(np.float64))
+            nats += math.log(p[unknown].sum() if unknown[word] else p[word])
+        assert pooled == pytest.approx(nats, abs=1e-5)
+
+
 def test_no_sentences_and_no_images(world):
     network, sentences, features = world
     assert log_likelihoods(network, [], features).shape == (0, 150)

@@ -48,6 +48,13 @@ if TYPE_CHECKING:
     from mrnn.data.dataset import CaptionedImage
     from mrnn.evaluation.captions import Setting
     from mrnn.evaluation.evaluate import EvaluationReport
+    from mrnn.tokenizer import Vocabulary
+
+
+PERPLEXITIES = {
+    "perplexity": "perplexity", "perplexity_without_eos": "", "perplexity_over_vocabulary": ""
+}  # fmt: skip
+"""What each is called in the text; nothing beneath the first."""
 
 
 class Task(StrEnum):
@@ -77,6 +84,13 @@ def evaluate(
     references: SampledReferences = None,
     seed: Seed = 0,
     meteor: Meteor = True,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|MODEL",
+            help="Also perplexity over this vocabulary: a vocabulary.txt, or that of a model",
+        ),
+    ] = None,
     frequencies: Frequencies = None,
     coco_results: Annotated[
         Path | None,
@@ -96,6 +110,7 @@ def evaluate(
     model = run or DEFAULT_MODEL
     tasks = [Task.perplexity, Task.generation, Task.retrieval] if task is Task.all else [task]
     given = DocumentFrequencies.load(frequencies) if frequencies else None
+    other = _vocabulary(vocabulary, tasks) if vocabulary else None
     dataset = Dataset.load(data)
     images, notes, sampling = _sampled(dataset.split(split)[:limit], references, seed)
     if Task.retrieval in tasks:
@@ -121,12 +136,13 @@ def evaluate(
         report = evaluate_model(
             captioner, images, features,
             tasks=tasks, decoding=decoding, reranking=reranking, training=training,
-            frequencies=given, with_meteor=meteor, seed=seed, on_image=advance,
+            vocabulary=other, frequencies=given, with_meteor=meteor, seed=seed, on_image=advance,
         )  # fmt: skip
     if results:
         write_coco_results(results, ids, report.captions)
         tell(f"Wrote {results}")
     named = {"model": run_name(model), "data": str(data), "split": split}
+    named |= {"vocabulary": str(vocabulary)} if vocabulary else {}
     changes = {"settings": named | report.settings | sampling, "notes": notes + report.notes}
     report = report.model_copy(update=changes)
     if Task.retrieval in tasks:
@@ -159,6 +175,20 @@ def _sampled(
     return sampled_images, notes, sampling_settings(count, seed)
 
 
+def _vocabulary(given: Path, tasks: "Sequence[Task]") -> "Vocabulary":
+    """The vocabulary in a file, or that of a model in a folder or in the package."""
+    from mrnn.model.checkpoint import DEFAULT_MODEL, VOCABULARY
+    from mrnn.tokenizer import Vocabulary
+
+    if Task.perplexity not in tasks:
+        raise OptionsError("--vocabulary needs perplexity; give --task perplexity, or all")
+    shipped = DEFAULT_MODEL.parent / given / VOCABULARY
+    file = given / VOCABULARY if given.is_dir() else given
+    if not given.exists() and len(given.parts) == 1 and shipped.is_file():
+        file = shipped
+    return Vocabulary.load(file, "give the vocabulary.txt of a model, or its folder")
+
+
 def _folded(images: int, count: int) -> list[str]:
     """A note on images that fill no fold. Refuses more folds than images."""
     if count > images:
@@ -185,7 +215,9 @@ def _tables(report: "EvaluationReport") -> str:
     names = ("model", "recipe", "encoder")
     lines = ["; ".join(f"{name}: {settings[name]}" for name in names)]
     if report.perplexity is not None:
-        for key, name in (("perplexity", "perplexity"), ("perplexity_without_eos", "")):
+        for key, name in PERPLEXITIES.items():
+            if getattr(report, key) is None:
+                continue
             low, high = report.intervals[key]
             interval = f"{low:.2f} to {high:.2f}"
             lines.append(f"{name:<10} {getattr(report, key):7.2f}   {interval:<16} {settings[key]}")
@@ -193,6 +225,11 @@ def _tables(report: "EvaluationReport") -> str:
             f"captions of people: {settings['words']:,} words, of which "
             f"{settings['unknown_words']:,} are not among the model's "
             f"{settings['vocabulary_words']:,}"
+        )
+    if report.perplexity_over_vocabulary is not None:
+        lines.append(
+            f"vocabulary: {settings['vocabulary']}; it shares {settings['shared_words']:,} words "
+            f"with the model; {settings['words_not_shared']:,} words of the captions are no such"
         )
     if report.generation is not None:
         lines += [score_table(report), f"captions of the model: {describe_decoding(settings)}"]

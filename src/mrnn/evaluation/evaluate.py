@@ -22,12 +22,12 @@ from mrnn.evaluation.captions import (
     basis_of,
     score,
 )
-from mrnn.evaluation.perplexity import evaluate_perplexity
+from mrnn.evaluation.perplexity import evaluate_perplexity, unknown_words
 from mrnn.evaluation.retrieval import RetrievalScores
 from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.shapes import Float
-from mrnn.tokenizer import EncodedCaptions, join_words
+from mrnn.tokenizer import EncodedCaptions, Vocabulary, join_words
 
 IMAGES_AT_ONCE = 100
 
@@ -42,6 +42,8 @@ class EvaluationReport(BaseModel):
     generation: GenerationScores | None = None
     retrieval: RetrievalScores | None = None
     perplexity_without_eos: float | None = None
+    perplexity_over_vocabulary: float | None = None
+    """As `perplexity`, over the words shared with another vocabulary; None without one."""
     settings: dict[str, Setting]
     intervals: dict[str, Interval] = {}
     """The middle 95 % of what most figures are on resampled images; those of retrieval by
@@ -78,6 +80,7 @@ def evaluate(
     decoding: DecodingOptions | None = None,
     reranking: RerankingOptions | None = None,
     training: Sequence[CaptionedImage] = (),
+    vocabulary: Vocabulary | None = None,
     frequencies: DocumentFrequencies | None = None,
     with_meteor: bool = True,
     seed: int = 0,
@@ -86,8 +89,9 @@ def evaluate(
     """Figures on `images`, whose `features` come in the same order.
 
     Captions that `training` lacks are novel, and `frequencies` are those of CIDEr, by
-    default of the references. `seed` is for the intervals. Options default to the model's own.
-    `on_image` is called with how many images have just been captioned.
+    default of the references. With a `vocabulary`, there is a perplexity over it too. `seed` is for
+    the intervals. Options default to the model's own. `on_image` is called with how many images
+    have just been captioned.
     """
     references = references_of(images)
     checkpoint = captioner.checkpoint
@@ -97,10 +101,14 @@ def evaluate(
     report = EvaluationReport(settings=settings | basis_of(references, RESAMPLES, seed))
     if "perplexity" in tasks:
         captions = EncodedCaptions.of(references, checkpoint.vocabulary)
-        found = evaluate_perplexity(checkpoint.network, captions, features, seed=seed)
+        unknown = unknown_words(checkpoint.vocabulary, vocabulary) if vocabulary else None
+        found = evaluate_perplexity(
+            checkpoint.network, captions, features, unknown=unknown, seed=seed
+        )
         report = report.with_figures(
             found.settings, found.intervals,
             perplexity=found.perplexity, perplexity_without_eos=found.perplexity_without_eos,
+            perplexity_over_vocabulary=found.perplexity_over_vocabulary,
         )  # fmt: skip
     if "generation" in tasks:
         generated = generate(captioner, features, decoding, reranking, on_image)

@@ -1,6 +1,6 @@
 """Perplexity of people's captions under a model, with intervals over images.
 
-Letters: N images, F image feature, R sets of images.
+Letters: N images, F image feature, V vocabulary, R sets of images, P perplexities.
 """
 
 import math
@@ -13,7 +13,7 @@ from mrnn.evaluation.captions import RESAMPLES, Interval, Setting, intervals_of
 from mrnn.metrics.bootstrap import bootstrap
 from mrnn.model.network import Network
 from mrnn.retrieval.likelihood import caption_log_likelihoods
-from mrnn.shapes import Float
+from mrnn.shapes import Bool, Float
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 
 MOST_NATS = math.log(sys.float_info.max)
@@ -22,6 +22,7 @@ COUNTED: dict[str, Setting] = {
     "perplexity": "words, <unk> and <eos> counted",
     "perplexity_without_eos": "the same without <eos>",
 }
+OVER_VOCABULARY = "perplexity_over_vocabulary"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class PerplexityReport:
     intervals: dict[str, Interval]
     """Of both, by name."""
     settings: dict[str, Setting]
+    perplexity_over_vocabulary: float | None = None
+    """None where there is no other vocabulary."""
 
 
 def evaluate_perplexity(
@@ -40,25 +43,33 @@ def evaluate_perplexity(
     captions: EncodedCaptions,
     features: Float[np.ndarray, "N F"],
     *,
+    unknown: Bool[np.ndarray, " V"] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> PerplexityReport:
-    """Of captions whose image rows are those of `features`."""
-    nats = -caption_log_likelihoods(network, captions.sentences, features, captions.image_rows)
-    lengths = captions.lengths
-    costs = np.stack([nats.sum(axis=1), nats[:, 0], lengths + 1, lengths], axis=1)
-    of_images = np.zeros((len(features), 4))
-    np.add.at(of_images, captions.image_rows, costs)
+    """Of captions whose image rows are those of `features`.
 
-    def nats_per_word(weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R 2"]:
+    With `unknown`, from `unknown_words`, also over that other vocabulary.
+    """
+    nats = -caption_log_likelihoods(
+        network, captions.sentences, features, captions.image_rows, unknown=unknown
+    )
+    keys = [*COUNTED, *[OVER_VOCABULARY] * (unknown is not None)]
+    lengths, eos = captions.lengths, nats[:, 1]
+    costs = [nats[:, 0] + eos, nats[:, 0], *(pooled + eos for pooled in nats[:, 2:].T)]
+    counts = [lengths + 1, lengths, lengths + 1][: len(keys)]
+    of_images = np.zeros((len(features), 2 * len(keys)))
+    np.add.at(of_images, captions.image_rows, np.stack([*costs, *counts], axis=1))
+
+    def nats_per_word(weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R P"]:
         sums = weights @ of_images
-        return np.asarray(sums[:, :2] / np.maximum(sums[:, 2:], 1))
+        return np.asarray(sums[:, : len(keys)] / np.maximum(sums[:, len(keys) :], 1))
 
-    whole, words = (perplexity_of(x, 1) for x in nats_per_word(np.ones((1, len(features))))[0])
+    figures = [perplexity_of(x, 1) for x in nats_per_word(np.ones((1, len(features))))[0]]
     sampled = bootstrap(nats_per_word, len(features), resamples=resamples, seed=seed)
     intervals = {
         key: (perplexity_of(low, 1), perplexity_of(high, 1))
-        for key, (low, high) in intervals_of(list(COUNTED), sampled).items()
+        for key, (low, high) in intervals_of(keys, sampled).items()
     }
     all_words = np.concatenate(captions.sentences)
     settings: dict[str, Setting] = {
@@ -67,7 +78,28 @@ def evaluate_perplexity(
         "vocabulary_words": network.config.vocabulary_size,
         **COUNTED,
     }
-    return PerplexityReport(whole, words, intervals, settings)
+    if unknown is not None:
+        settings |= {
+            OVER_VOCABULARY: "words shared with that vocabulary, all others as one <unk>, <eos>",
+            "shared_words": int((~unknown).sum()) - 2,  # <bos>, <eos>
+            "words_not_shared": int(unknown[all_words].sum()),
+        }
+    found = dict(zip(keys, figures, strict=True))
+    return PerplexityReport(
+        found["perplexity"], found["perplexity_without_eos"], intervals, settings,
+        found.get(OVER_VOCABULARY),
+    )  # fmt: skip
+
+
+def unknown_words(vocabulary: Vocabulary, other: Vocabulary) -> Bool[np.ndarray, " V"]:
+    """Which words of a model's vocabulary count as `<unk>` over another: `<unk>` and what it lacks.
+
+    A word that the model lacks is its `<unk>` anyway, so what counts as itself is what both have.
+    Two models over each other's vocabulary are thus measured on the same words, and compare.
+    """
+    unknown = np.array([word not in other for word in vocabulary.words])
+    unknown[[Vocabulary.BOS, Vocabulary.EOS]] = False
+    return unknown
 
 
 def perplexity_of(nats: float, words: int) -> float:

@@ -4,7 +4,8 @@ The recurrent state does not depend on the image. So the network reads each pref
 many sentences begin with it, and only the multimodal and the output layer run for each pair of a
 prefix and an image.
 
-Letters: S sentences, N images, F image feature, M multimodal, W prefixes, K sampled images.
+Letters: S sentences, N images, F image feature, M multimodal, W prefixes, K sampled images,
+V vocabulary, B batch, C words that follow one of the batch.
 """
 
 import math
@@ -55,7 +56,7 @@ def log_likelihoods(
             if wanted is not None:
                 asked = wanted[chosen, part]
             words, eos = trie.score(network, language, images[part], asked, rows)
-            scores[chosen, part] = np.where(asked, words + eos, -np.inf)
+            scores[chosen, part] = np.where(asked, words[0] + eos, -np.inf)
             on_pairs(int(asked.sum()))
     return scores
 
@@ -65,21 +66,27 @@ def caption_log_likelihoods(
     sentences: Sequence[Words],
     features: Float[np.ndarray, "N F"],
     image_rows: Int[np.ndarray, " S"],
-) -> Float64[np.ndarray, "S 2"]:
+    *,
+    unknown: Bool[np.ndarray, " V"] | None = None,
+) -> Float64[np.ndarray, "S _"]:
     """Nats of log P(words | image) and of log P(`<eos>` | words, image), of each caption.
 
-    `image_rows` are the rows of the captions' images among the features.
+    `image_rows` are the rows of the captions' images among the features. With `unknown`, some of
+    the network's words, a third column: log P(words | image) where these words count as one, whose
+    probability is the sum of theirs. What the network reads stays the same.
     """
-    found = np.empty((len(sentences), 2))
+    found = np.empty((len(sentences), 2 if unknown is None else 3))
     order = np.argsort(image_rows, kind="stable")
     for start in range(0, len(order), CAPTIONS_AT_ONCE):
         chosen = _alphabetical(sentences, order[start : start + CAPTIONS_AT_ONCE].tolist())
-        own, columns = np.unique(image_rows[chosen], return_inverse=True)
+        rows, columns = np.unique(image_rows[chosen], return_inverse=True)
         trie = _Trie.of([sentences[i] for i in chosen])
-        asked = columns[:, None] == np.arange(len(own))
-        images = _encode_images(network, features[own])
-        words, eos = trie.score(network, trie.encode(network), images, asked, ROWS_AT_ONCE)
-        found[chosen] = np.stack([words[asked], eos[asked]], axis=1)
+        asked = columns[:, None] == np.arange(len(rows))
+        images = _encode_images(network, features[rows])
+        language = trie.encode(network)
+        words, eos = trie.score(network, language, images, asked, ROWS_AT_ONCE, unknown)
+        own, *pooled = (each[asked] for each in words)
+        found[chosen] = np.stack([own, eos[asked], *pooled], axis=1)
     return found
 
 
@@ -135,19 +142,30 @@ class _Trie:
         images: Float32[np.ndarray, "N M"],
         asked: Bool[np.ndarray, "S N"],
         rows_at_once: int,
-    ) -> tuple[Float32[np.ndarray, "S N"], Float32[np.ndarray, "S N"]]:
-        """Log P(words | image) and log P(`<eos>` | words, image); anything where not asked."""
+        unknown: Bool[np.ndarray, " V"] | None = None,
+    ) -> tuple[Float32[np.ndarray, "_ S N"], Float32[np.ndarray, "S N"]]:
+        """Log P(words | image) and log P(`<eos>` | words, image); anything where not asked.
+
+        With `unknown`, the former is there twice, the second time with these words as one.
+        """
         prefixes, columns = np.nonzero(self._needed(asked))
-        words, eos = np.zeros((2, len(self.words), len(images)), dtype=np.float32)
+        shape = (len(self.words), len(images))
+        words = np.zeros((1 if unknown is None else 2, *shape), dtype=np.float32)
+        eos = np.zeros(shape, dtype=np.float32)
         for start in range(0, len(prefixes), rows_at_once):
             prefix, column = (x[start : start + rows_at_once] for x in (prefixes, columns))
             log_probabilities = network.fuse(language[prefix], images[column])
             eos[prefix, column] = log_probabilities[:, Vocabulary.EOS]
             row, longer = self._longer(prefix)
-            words[longer, column[row]] = log_probabilities[row, self.words[longer]]
+            found = log_probabilities[row, self.words[longer]]
+            words[0, longer, column[row]] = found
+            if unknown is not None:
+                pooled = unknown[self.words[longer]]
+                found[pooled] = _log_sums(log_probabilities, row[pooled], unknown)
+                words[1, longer, column[row]] = found
         for level in self.levels[1:]:
-            words[level] += words[self.parents[level]]
-        return words[self.ends], eos[self.ends]
+            words[:, level] += words[:, self.parents[level]]
+        return words[:, self.ends], eos[self.ends]
 
     def _needed(self, asked: Bool[np.ndarray, "S N"]) -> Bool[np.ndarray, "W N"]:
         """Which prefixes begin a sentence that is asked for."""
@@ -167,6 +185,17 @@ class _Trie:
         counts = end - first
         row = np.repeat(np.arange(len(prefixes)), counts)
         return row, np.arange(len(row)) + (end - counts.cumsum())[row]
+
+
+def _log_sums(
+    log_probabilities: Float32[np.ndarray, "B V"],
+    rows: Int[np.ndarray, " C"],
+    words: Bool[np.ndarray, " V"],
+) -> Float64[np.ndarray, " C"]:
+    """Log of the probability of any of these words, of each of some rows."""
+    each, which = np.unique(rows, return_inverse=True)
+    sums = np.logaddexp.reduce(log_probabilities[each][:, words].astype(np.float64), axis=1)
+    return np.asarray(sums[which])
 
 
 def _alphabetical(sentences: Sequence[Words], chosen: Iterable[int]) -> list[int]:
