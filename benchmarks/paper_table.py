@@ -37,13 +37,13 @@ MODELS = {
 """The recipe of each; None for the one that ships."""
 MEASURES = {
     "perplexity": "PPL", "bleu_1": "B-1", "bleu_2": "B-2", "bleu_3": "B-3", "bleu_4": "B-4",
-    "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr-D", "distinct": "distinct",
-    "novel": "novel",
+    "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr-D", "invented": "invented",
+    "things_recall": "things", "distinct": "distinct", "novel": "novel",
 }  # fmt: skip
 DIRECTIONS = {"image_to_sentence": "i to s", "sentence_to_image": "s to i"}
 FIGURES = {"r@1": "R@1", "r@5": "R@5", "r@10": "R@10", "median_rank": "median"}
 PAPER = "*paper: m-RNN-AlexNet, test split*"
-PAPER_GENERATION = ["24.39 [R]", ".565 [R]", ".386 [R]", ".256 [R]", ".170 [R]", *["-"] * 5]
+PAPER_GENERATION = ["24.39 [R]", ".565 [R]", ".386 [R]", ".256 [R]", ".170 [R]", *["-"] * 7]
 PAPER_RETRIEVAL = [
     "14.5 [Q]", "37.2 [Q]", "48.5 [Q]", "(11) [M]", "11.5 [Q]", "31.0 [Q]", "42.4 [Q]", "(15) [M]",
 ]  # fmt: skip
