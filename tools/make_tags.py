@@ -34,18 +34,18 @@ from tag_photos import read_photos, report
 
 from mrnn.files import write_whole
 from mrnn.model.config import EncoderIdentity
-from mrnn.model.image_encoder import JOINT, SHIPPED
-from mrnn.model.quantization import quantize
-from mrnn.model.tags import (
+from mrnn.model.encoder_classes import (
     BIAS,
     CLASSIFIERS,
     FORMAT,
     TAGS,
     DetectorClasses,
-    Evidence,
+    EncoderClasses,
     TagFile,
-    Tagger,
 )
+from mrnn.model.image_encoder import JOINT, SHIPPED
+from mrnn.model.quantization import quantize
+from mrnn.model.tags import Tagger
 
 DETECTOR, DETECTOR_SCALE = "ssd-mobilenet-v2", 8.0
 KEYS = (
@@ -74,7 +74,7 @@ def main() -> None:
     file = TagFile(
         format=FORMAT,
         tags=entries,
-        classes=classes,
+        imagenet=classes,
         detector=DetectorClasses(encoder=DETECTOR, scale=asked.scale, tags=detector),
         calibrations={},
     )
@@ -87,13 +87,13 @@ def main() -> None:
         "classifiers": names, "detector": [DETECTOR], "both": [*names, DETECTOR],
     }.items():  # fmt: skip
         features = np.concatenate([photos.features[name] for name in used], axis=1)
-        evidence = Evidence.of(identity_of(used, features.shape[1]), asked.out, file)
-        assert evidence is not None
+        known = EncoderClasses.of(identity_of(used, features.shape[1]), asked.out, file)
+        assert known is not None
         calibrations[kind] = calibrate(
-            file, evidence, features[train], named[train], is_flickr8k[train]
+            file, known, features[train], named[train], is_flickr8k[train]
         )
         print(f"\n{kind}: {', '.join(used)}")
-        report(Tagger(evidence, calibrations[kind]), features, named, photos.parts)
+        report(Tagger(known, calibrations[kind]), features, named, photos.parts)
     write_tags(asked.out / TAGS, file.model_copy(update={"calibrations": calibrations}))
 
 

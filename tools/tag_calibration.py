@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mrnn.metrics.inventions import NOTHING, Things, read_things
-from mrnn.model.tags import Calibration, Entry, Evidence, Kind, TagFile, Tagger, plural
+from mrnn.model.encoder_classes import Calibration, EncoderClasses, Entry, Kind, TagFile
+from mrnn.model.tags import Tagger, plural
 from mrnn.shapes import Bool, Float, Float32, Int
 
 FOLDS = 5
@@ -70,15 +71,15 @@ def named_tags(
 
 
 def fit_temperature(
-    evidence: Evidence, features: Float32[np.ndarray, "N F"], named: Bool[np.ndarray, "N T"]
+    classes: EncoderClasses, features: Float32[np.ndarray, "N F"], named: Bool[np.ndarray, "N T"]
 ) -> float:
     """The temperature by which the classes that are named are likeliest."""
-    if not evidence.classifiers:
+    if not classes.classifiers:
         return 1.0
-    is_named = named[:, list(evidence.file.classes)]
+    is_named = named[:, list(classes.file.imagenet)]
     rows = np.flatnonzero(is_named.any(axis=1))
     part = features[rows]
-    scores = np.mean([each.scores(part[:, place]) for place, each in evidence.classifiers], axis=0)
+    scores = np.mean([each.scores(part[:, place]) for place, each in classes.classifiers], axis=0)
     costs = []
     for temperature in TEMPERATURES:
         softmax = np.exp(scores / temperature - (scores / temperature).max(axis=1, keepdims=True))
@@ -118,7 +119,7 @@ def fit_weights(
     odds: Float32[np.ndarray, "2 N T"], named: Bool[np.ndarray, "N T"], tagger: Tagger
 ) -> Float[np.ndarray, "T 3"]:
     """Coefficients of each tag: near those of its kind, the nearer the less it is named."""
-    known = tagger.evidence.known
+    known = tagger.classes.known
     kinds = [(kind, *known[:, tag]) for tag, kind in enumerate(tagger.kinds)]
     weights = np.zeros((named.shape[1], 3))
     for kind in sorted(set(kinds)):
@@ -144,7 +145,7 @@ def _inputs(odds: Float32[np.ndarray, "2 N"], used: Sequence[int]) -> Float[np.n
 
 def calibrate(
     file: TagFile,
-    evidence: Evidence,
+    classes: EncoderClasses,
     features: Float32[np.ndarray, "N F"],
     named: Bool[np.ndarray, "N T"],
     sources: Int[np.ndarray, " N"],
@@ -153,17 +154,17 @@ def calibrate(
 
     Thresholds are right for each of the sources.
     """
-    temperature = fit_temperature(evidence, features, named)
+    temperature = fit_temperature(classes, features, named)
     nothing = [(0.0, 0.0, 0.0)] * len(file.tags)
     draft = Calibration(temperature=temperature, thresholds={}, weights=nothing)
-    tagger = Tagger(evidence, draft)
-    odds = evidence.log_odds(features, temperature)
+    tagger = Tagger(classes, draft)
+    odds = classes.log_odds(features, temperature)
     fold = np.arange(len(features)) % FOLDS
     left_out = np.zeros(named.shape, np.float32)
     for number in range(FOLDS):
         rows, others = fold == number, fold != number
         weights = fit_weights(odds[:, others], named[others], tagger)
-        left_out[rows] = probabilities(evidence, odds[:, rows], weights)
+        left_out[rows] = probabilities(classes, odds[:, rows], weights)
     thresholds = choose_thresholds(left_out, named, sources, tagger)
     weights = fit_weights(odds, named, tagger)
     return Calibration(
@@ -174,11 +175,11 @@ def calibrate(
 
 
 def probabilities(
-    evidence: Evidence, odds: Float32[np.ndarray, "2 N T"], weights: Float[np.ndarray, "T 3"]
+    classes: EncoderClasses, odds: Float32[np.ndarray, "2 N T"], weights: Float[np.ndarray, "T 3"]
 ) -> Float[np.ndarray, "N T"]:
     """As `Tagger.probabilities`."""
     a, b, intercept = weights.T
-    return evidence.known.any(axis=0) / (1 + np.exp(-(odds[0] * a + odds[1] * b + intercept)))
+    return classes.known.any(axis=0) / (1 + np.exp(-(odds[0] * a + odds[1] * b + intercept)))
 
 
 def choose_thresholds(
@@ -190,7 +191,7 @@ def choose_thresholds(
     """Of each kind the least at which `PRECISION` of the tags given are named, in each source."""
     thresholds: dict[Kind, float] = {}
     below = np.zeros((found.shape[1],) * 2, np.float32)  # [tag, ancestor]
-    for tag, above in enumerate(tagger.evidence.ancestors):
+    for tag, above in enumerate(tagger.classes.ancestors):
         below[tag, list(above)] = 1
     covered = np.zeros(found.shape, bool)  # by a tag below that is given
     for kind in KINDS:

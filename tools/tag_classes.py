@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mrnn.model.tags import Entry
+from mrnn.model.encoder_classes import Entry
 from mrnn.tokenizer import tokenize
 
 HERE = Path(__file__).parent

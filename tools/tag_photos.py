@@ -97,13 +97,13 @@ def report(
 ) -> None:
     """Print precision, recall and number of tags of each source, and how reliable they are."""
     print(f"temperature {tagger.calibration.temperature}, {tagger.calibration.thresholds}")
-    place = {entry.names[0]: tag for tag, entry in enumerate(tagger.evidence.file.tags)}
+    place = {entry.names[0]: tag for tag, entry in enumerate(tagger.classes.file.tags)}
     shown = tagger.tags(features)
     given = np.zeros(named.shape, bool)
     for row, tags in zip(given, shown, strict=True):
         row[[place[tag.tag] for tag in tags]] = True
     implied = given.copy()
-    for tag, above in enumerate(tagger.evidence.ancestors):
+    for tag, above in enumerate(tagger.classes.ancestors):
         implied[np.ix_(given[:, tag], list(above))] = True
     probabilities = tagger.probabilities(features)
     kinds = np.array(tagger.kinds)
@@ -128,9 +128,9 @@ def report(
 def recall(given: Bool[np.ndarray, "N T"], named: Bool[np.ndarray, "N T"], tagger: Tagger) -> float:
     """The fraction of the most particular tags that captions name that are given or implied."""
     particular = named.copy()
-    for tag, above in enumerate(tagger.evidence.ancestors):
+    for tag, above in enumerate(tagger.classes.ancestors):
         particular[np.ix_(named[:, tag], list(above))] = False
-    particular &= tagger.evidence.known.any(axis=0)
+    particular &= tagger.classes.known.any(axis=0)
     return float(given[particular].mean())
 
 

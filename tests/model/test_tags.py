@@ -136,7 +136,7 @@ def test_scores_of_several_classifiers_are_averaged(tmp_path):
 )
 def test_parts_with_classes_are_found(folder, name, size, kind):
     tagger = Tagger.for_encoder(identity(name, size), folder)
-    assert tagger.evidence.kind == kind
+    assert tagger.classes.kind == kind
     assert len(tagger.tags(np.zeros((2, size), np.float32))) == 2
 
 
@@ -218,7 +218,7 @@ def test_a_list_of_another_length_than_the_weights_is_refused(tmp_path):
     ("changes", "message"),
     [
         ({"format": 2}, "has format 2; this version reads 1"),
-        ({"classes": (3, 4, 5, 8)}, "a class has the tag 8 of 8"),
+        ({"imagenet": (3, 4, 5, 8)}, "a class has the tag 8 of 8"),
         ({"tags": [{"names": ["a"], "parents": [0]}] * 8}, "'a' stands before a parent"),
         ({"calibrations": {}}, "lacks the calibration 'both'"),
         (

@@ -26,7 +26,7 @@ def content(**changes):
     known = {
         "format": 1,
         "tags": tags,
-        "classes": CLASSES,
+        "imagenet": CLASSES,
         "detector": {"encoder": "boxes", "scale": 8.0, "tags": DETECTED},
         "calibrations": dict.fromkeys(("classifiers", "detector", "both"), calibration),
     }
