@@ -13,6 +13,7 @@ def test_heads_are_trained_beside_the_network(mrnn, model, dataset):
     assert code == 0
     assert err.splitlines() == [
         "Training heads: 3 x 5 steps on cpu",
+        "No confidence in captions: hold out photos, as by --set training.held_out=400",
         f"Next: mrnn evaluate {model} --data {dataset} --split dev",
     ]
     told = (
@@ -27,6 +28,15 @@ def test_heads_are_trained_beside_the_network(mrnn, model, dataset):
     assert (model / "heads.safetensors").read_bytes() == heads
     assert mrnn(*arguments, "--seed", "1")[0] == 0
     assert (model / "heads.safetensors").read_bytes() != heads
+
+
+def test_held_out_photos_give_confidence(mrnn, model, dataset):
+    config = model / "config.json"
+    config.write_text(config.read_text().replace('"held_out": 0', '"held_out": 6'))
+    code, _, err = mrnn("train-heads", model, "--data", dataset, "--steps", "5")
+    assert code == 0
+    assert "confidence" not in err
+    assert Checkpoint.load(model).heads.confidence is not None
 
 
 def test_a_folder_that_is_no_model(mrnn, dataset, tmp_path):

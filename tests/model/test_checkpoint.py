@@ -199,6 +199,13 @@ def test_heads_are_read_when_they_are_asked_for(model_with_heads):
         _ = damaged.heads
 
 
+def test_heads_may_come_from_elsewhere(checkpoint, heads):
+    other = checkpoint.with_heads(heads)
+    assert other.heads is heads
+    assert other.fingerprint == checkpoint.fingerprint
+    assert checkpoint.heads is None
+
+
 def test_a_disk_that_fills_up_leaves_the_old_weights(model, checkpoint, monkeypatch):
     before = (model / WEIGHTS).read_bytes()
     write = Path.write_bytes

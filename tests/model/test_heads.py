@@ -9,12 +9,14 @@ from safetensors.numpy import save_file
 
 from mrnn.errors import CheckpointError
 from mrnn.model.cider_predictor import CiderPredictor
+from mrnn.model.confidence import Confidence, Signals
 from mrnn.model.config import ModelConfig
 from mrnn.model.heads import HEADS, Heads, RetrievalWeights
 from mrnn.model.joint_embedding import JointEmbedding
 from mrnn.model.quantization import dequantize, quantize
 
 MODEL = "0123456789abcdef"
+SIGNALS = len(Signals._fields)
 CONFIG = ModelConfig(
     vocabulary_size=10, image_size=7, embedding_size=5, recurrent_size=6, multimodal_size=8
 )
@@ -64,6 +66,36 @@ def test_what_is_saved_is_loaded(heads, features, tmp_path):
     assert (loaded.embed_image(features) == heads.embed_image(features)).all()
     scores = (each.predicted_cider([sentences] * 4, features) for each in (loaded, heads))
     assert all((one == other).all() for one, other in zip(*scores, strict=True))
+
+
+CONFIDENCE = Confidence(*(np.full(n, 0.5, np.float32) for n in (SIGNALS, 1, SIGNALS)))
+
+
+def test_confidence_is_saved_and_loaded_where_there_is_some(heads, tmp_path):
+    heads.save(tmp_path, MODEL)
+    assert Heads.load(tmp_path, CONFIG, MODEL).confidence is None
+    confident = replace(heads, confidence=CONFIDENCE)
+    assert confident.fingerprint == heads.fingerprint
+    confident.save(tmp_path, MODEL)
+    loaded = Heads.load(tmp_path, CONFIG, MODEL).confidence
+    assert all((loaded.arrays[name] == CONFIDENCE.arrays[name]).all() for name in loaded.arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        ("bias", None, " lacks the tensor confidence.bias"),
+        (
+            "weight", np.zeros(SIGNALS + 1, np.float16),
+            f": confidence.weight has shape ({SIGNALS + 1},), not ({SIGNALS},)",
+        ),
+        ("other", np.zeros(1, np.float16), " has an unknown tensor 'confidence.other'"),
+    ],
+)  # fmt: skip
+def test_confidence_that_does_not_fit(heads, tmp_path, name, tensor, message):
+    replace(heads, confidence=CONFIDENCE).save(tmp_path, MODEL)
+    change(tmp_path / HEADS, tensors={f"confidence.{name}": tensor})
+    assert refusal(tmp_path) == message
 
 
 def test_the_same_heads_make_the_same_file(heads, tmp_path):

@@ -50,8 +50,14 @@ def test_photos_that_are_held_out_have_no_part(checkpoint, data):
     _, held_out = hold_out(data.split("train"), 4)
     images = [replace(i, split="spare") if i in held_out else i for i in data.images]
     config = checkpoint.config.model_copy(update={"held_out": 4})
-    one = train_heads(replace(checkpoint, config=config), data, OPTIONS)
+    steps = []
+    one = train_heads(
+        replace(checkpoint, config=config), data, OPTIONS, on_step=lambda: steps.append(1)
+    )
+    assert len(steps) == JOINT.steps * JOINT.parts + 4
+    assert one.confidence is not None
     other = train_heads(checkpoint, Dataset(data.folder, tuple(images)), OPTIONS)
+    assert other.confidence is None
     assert one.fingerprint == other.fingerprint
     assert one.fingerprint != train_heads(checkpoint, data, OPTIONS).fingerprint
     arrays = one.cider_predictor.arrays, other.cider_predictor.arrays

@@ -22,7 +22,7 @@ def train_heads(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
     device: TrainingDevice = Device.cpu,
 ) -> None:
-    """Train a model's heads: joint embedding, CIDEr predictor and thing predictor."""
+    """Train a model's heads: joint embedding, CIDEr and thing predictors, confidence."""
     needs_torch()
     from mrnn.data.dataset import Dataset
     from mrnn.training.recipe import HeadOptions, JointEmbeddingOptions
@@ -49,10 +49,13 @@ def save_heads(
     checkpoint = Checkpoint.load(run)
     joint_embedding = options.joint_embedding
     tell(f"Training heads: {joint_embedding.parts} x {joint_embedding.steps:,} steps on {there}")
-    with progress("Training heads", joint_embedding.parts * joint_embedding.steps) as advance:
+    steps = joint_embedding.parts * joint_embedding.steps + checkpoint.config.held_out
+    with progress("Training heads", steps) as advance:
         heads = train(checkpoint, dataset, options, advance, device)
     heads.save(run, checkpoint.fingerprint)
     print(
         f"{run / HEADS}: retrieval weights {heads.weights.sentence_to_image:g} (sentence to image) "
         f"and {heads.weights.image_to_sentence:g} (image to sentence) nats per unit of similarity"
     )
+    if heads.confidence is None:
+        tell("No confidence in captions: hold out photos, as by --set training.held_out=400")

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -104,10 +104,16 @@ class Checkpoint:
 
     @cached_property
     def heads(self) -> Heads | None:
-        """Joint embedding and CIDEr predictor; None for a model without."""
+        """Joint embedding, CIDEr predictor and the rest; None for a model without."""
         if not (self.folder / HEADS).exists():
             return None
         return Heads.load(self.folder, self.config.model, self.fingerprint)
+
+    def with_heads(self, heads: Heads) -> "Checkpoint":
+        """The same model with heads that are not in its folder."""
+        other = replace(self)
+        other.__dict__["heads"] = heads  # where a cached property keeps what it found
+        return other
 
 
 def save_weights(file: Path, weights: Mapping[str, np.ndarray], familiarity: Familiarity) -> None:

@@ -23,6 +23,7 @@ from mrnn.errors import CheckpointError
 from mrnn.files import first_problem, write_whole
 from mrnn.metrics.ngrams import LONGEST
 from mrnn.model.cider_predictor import PADDING, CiderPredictor
+from mrnn.model.confidence import Confidence, Signals
 from mrnn.model.config import ModelConfig
 from mrnn.model.joint_embedding import JointEmbedding, TokenIds
 from mrnn.model.quantization import dequantize, quantize
@@ -32,7 +33,7 @@ from mrnn.shapes import Float, Float32, Float64, Int
 FORMAT = 1
 HEADS = "heads.safetensors"
 JOINT, SAMPLED, CIDER = "joint_embedding.", "sampled_features", "cider_predictor."
-THINGS = "thing_predictor."
+THINGS, CONFIDENCE = "thing_predictor.", "confidence."
 INTEGERS = (CIDER + "token_ids", THINGS + "phrase_ids", THINGS + "phrase_thing")
 STORED = ("I8", "I32", "F16", "F32")
 """Types of numbers that the file holds, as safetensors calls them."""
@@ -73,6 +74,8 @@ class Heads:
     cider_predictor: CiderPredictor
     thing_predictor: ThingPredictor | None = None
     """None where the captions of train name no thing often enough."""
+    confidence: Confidence | None = None
+    """None where training held out no photos to fit it on."""
 
     def embed_text(self, sentences: Sequence[TokenIds]) -> Float32[np.ndarray, "S D"]:
         """Of sentences, in the joint embedding."""
@@ -125,7 +128,7 @@ class Heads:
         digest = hashlib.sha256(self.weights.model_dump_json().encode())
         digest.update(str(self.joint_embedding.parts).encode())
         for name, array in sorted(self._arrays.items()):
-            if not name.startswith((CIDER, THINGS)):
+            if not name.startswith((CIDER, THINGS, CONFIDENCE)):
                 digest.update(name.encode() + array.astype(np.float16).tobytes())
         return digest.hexdigest()[:16]
 
@@ -133,11 +136,13 @@ class Heads:
     def _arrays(self) -> dict[str, np.ndarray]:
         """All arrays, by their names in the file."""
         things = self.thing_predictor.arrays if self.thing_predictor else {}
+        confidence = self.confidence.arrays if self.confidence else {}
         return {
             **{JOINT + name: array for name, array in self.joint_embedding.arrays.items()},
             SAMPLED: self.sampled_features,
             **{CIDER + name: array for name, array in self.cider_predictor.arrays.items()},
             **{THINGS + name: array for name, array in things.items()},
+            **{CONFIDENCE + name: array for name, array in confidence.items()},
         }
 
     def save(self, folder: Path, model: str) -> None:
@@ -184,9 +189,9 @@ def _read(file: Path, config: ModelConfig, model: str) -> Heads:
         tensors = dequantize({name: opened.get_tensor(name) for name in names})
     _check(tensors, _shapes(tensors, config))
     _check_token_ids(tensors, CIDER + "token_ids", config.vocabulary_size)
-    joint, cider, things = (
+    joint, cider, things, confidence = (
         {name.removeprefix(head): t for name, t in tensors.items() if name.startswith(head)}
-        for head in (JOINT, CIDER, THINGS)
+        for head in (JOINT, CIDER, THINGS, CONFIDENCE)
     )
     if things:
         _check_token_ids(tensors, THINGS + "phrase_ids", config.vocabulary_size)
@@ -199,6 +204,7 @@ def _read(file: Path, config: ModelConfig, model: str) -> Heads:
     return Heads(
         JointEmbedding(**joint, parts=header.parts), tensors[SAMPLED], header.weights,
         CiderPredictor(**cider), ThingPredictor(**things) if things else None,
+        Confidence(**confidence) if confidence else None,
     )  # fmt: skip
 
 
@@ -242,13 +248,19 @@ def _shapes(tensors: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str,
         "weight": (known, features), "bias": (known,), "feature_mean": (features,),
         "phrase_ids": (phrases, count(THINGS + "phrase_ids", 1)), "phrase_thing": (phrases,),
     }  # fmt: skip
-    if not any(name.startswith(THINGS) for name in tensors):
-        things = {}
+    signals = (len(Signals._fields),)
+    confidence = {"weight": signals, "bias": (1,), "signal_mean": signals}
+    optional = {
+        head + name: shape
+        for head, shapes in ((THINGS, things), (CONFIDENCE, confidence))
+        if any(name.startswith(head) for name in tensors)
+        for name, shape in shapes.items()
+    }
     return {
         **{JOINT + name: shape for name, shape in joint.items()},
         SAMPLED: (count(SAMPLED), features),
         **{CIDER + name: shape for name, shape in cider.items()},
-        **{THINGS + name: shape for name, shape in things.items()},
+        **optional,
     }
 
 

@@ -22,6 +22,7 @@ from mrnn.retrieval.ranking import best_candidates, candidates_first, near_margi
 from mrnn.shapes import Bool, Float, Float32
 from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.cider_predictor import fit_cider_predictor
+from mrnn.training.confidence import fit_confidence
 from mrnn.training.devices import find_device
 from mrnn.training.joint_embedding import train_joint_embedding
 from mrnn.training.recipe import HeadOptions
@@ -45,11 +46,12 @@ def train_heads(
     """Train on the photos that the network was trained on; choose retrieval weights on dev's half.
 
     The joint embedding is trained on the device. On the CPU the same seed gives the same heads, bit
-    for bit. `on_step` is called for each step of each part of the joint embedding. Raises DataError
-    where a split or a feature is missing; OptionsError for a device that is not there.
+    for bit. `on_step` is called for each step of each part of the joint embedding, and for each
+    held-out photo. Confidence is fitted on these; without them the heads have none. Raises
+    DataError where a split or a feature is missing; OptionsError for a device that is not there.
     """
     options, there = options or HeadOptions(), find_device(device)
-    images, _ = hold_out(dataset.split("train"), checkpoint.config.held_out)
+    images, held_out = hold_out(dataset.split("train"), checkpoint.config.held_out)
     captions, features = _encoded(checkpoint, dataset, images)
     words = len(checkpoint.vocabulary)
     embedding = train_joint_embedding(
@@ -71,7 +73,12 @@ def train_heads(
         ),
     )
     captions, features = _encoded(checkpoint, dataset, dataset.split("dev"))
-    return replace(heads, weights=_choose_weights(checkpoint.network, heads, captions, features))
+    heads = replace(heads, weights=_choose_weights(checkpoint.network, heads, captions, features))
+    if not held_out:
+        return heads
+    _, features = _encoded(checkpoint, dataset, held_out)
+    confidence = fit_confidence(checkpoint, heads, held_out, features, images, on_step)
+    return replace(heads, confidence=confidence)
 
 
 def _encoded(
