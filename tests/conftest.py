@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from mrnn.cli import main
 from mrnn.data.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.data.features import extract_features
 from mrnn.model.checkpoint import Checkpoint
+from mrnn.model.confidence import Confidence, Signals
 from mrnn.model.config import ModelConfig
 from mrnn.model.familiarity import Familiarity
 from mrnn.model.heads import Heads, RetrievalWeights
@@ -188,6 +190,17 @@ def model_with_heads(model, checkpoint, vocabulary):
     heads = tiny_heads(vocabulary, embedding, sampled, 100, named, features)
     heads.save(model, checkpoint.fingerprint)
     return model
+
+
+@pytest.fixture
+def confident_model(model_with_heads):
+    """The folder of a model whose confidence rises with similarity and log-probability."""
+    checkpoint = Checkpoint.load(model_with_heads)
+    weights = {"similarity": 4, "word_log_probability": 2}
+    weight = np.array([weights.get(name, 0) for name in Signals._fields], np.float32)
+    fitted = Confidence(weight, np.array([3], np.float32), np.zeros_like(weight))
+    replace(checkpoint.heads, confidence=fitted).save(model_with_heads, checkpoint.fingerprint)
+    return model_with_heads
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def result(name, captions=2):
         Caption(text=f'a "dog", {rank}', log_probability=-0.5 * rank, words=(word,))
         for rank in range(1, captions + 1)
     )
-    return ImageCaptions(image=name, captions=said, familiarity=0.9)
+    return ImageCaptions(image=name, captions=said, familiarity=0.9, confidence=0.7)
 
 
 RESULTS = [*map(result, NAMES[:3]), ImageCaptions(image="bad.jpg", error='no, "such" file')]
@@ -76,6 +76,7 @@ def test_json_lines_are_the_results(tmp_path):
             for rank in (1, 2)
         ],
         "familiarity": 0.9,
+        "confidence": 0.7,
         "error": None,
     }
 
@@ -89,9 +90,11 @@ def test_csv_has_a_row_a_caption(tmp_path):
     for one in RESULTS:
         for rank, said in enumerate(one.captions, 1):
             log_probability = str(said.log_probability)
-            expected.append([one.image, str(rank), said.text, log_probability, "0.9", ""])
+            confidence = "0.7" if rank == 1 else ""
+            row = [one.image, str(rank), said.text, log_probability, "0.9", confidence, ""]
+            expected.append(row)
         if one.error:
-            expected.append([one.image, "", "", "", "", one.error])
+            expected.append([one.image, "", "", "", "", "", one.error])
     assert rows == expected
 
 
@@ -189,9 +192,9 @@ def test_more_photos_come_after_those_that_are_there(path):
         '{"name": 1}\n',
         '{"image": []}\n',
         "image,rank,text\na.jpg,1,dog\n",
-        'image,rank,text,log_probability,familiarity,error\n"a"b,1\n',
-        "image,rank,text,log_probability,familiarity,error\n\n",
-        "image,rank,text,log_probability,familiarity,error\na.jpg,1,dog\n",
+        'image,rank,text,log_probability,familiarity,confidence,error\n"a"b,1\n',
+        "image,rank,text,log_probability,familiarity,confidence,error\n\n",
+        "image,rank,text,log_probability,familiarity,confidence,error\na.jpg,1,dog\n",
         "\xff\xfe\n",
     ],
 )

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from mrnn.captioning import captioner
+from mrnn.captioning.results import Caption, ImageCaptions
+from mrnn.cli.caption import caption_text
 from tests.conftest import lines_of
 
 
@@ -26,7 +28,7 @@ def test_json_is_an_object_a_photo_and_nothing_more(mrnn, model, album):
         *("a b.png", "bad.png", "comma, 'and' \"quotes\".png", "emoji 🐕.png", "é.png")
     ]
     for result in results:
-        assert sorted(result) == ["captions", "error", "familiarity", "image"]
+        assert sorted(result) == ["captions", "confidence", "error", "familiarity", "image"]
         if result["error"]:
             assert (result["captions"], result["familiarity"]) == ([], None)
             continue
@@ -59,6 +61,66 @@ def test_a_strange_photo_is_said_to_be_a_guess(mrnn, model, album, tmp_path):
     result = lines_of(out)[0]
     _, out, _ = mrnn("caption", album / "a b.png", "--model", model)
     assert ("a guess" in out) == (result["familiarity"] < 0.5)
+
+
+@pytest.mark.parametrize(
+    ("familiarity", "confidence", "told"),
+    [
+        (0.9, 0.4, ""),
+        (0.9, None, ""),
+        (None, 0.25, "\n  (a guess: confidence 0.25)"),
+        (
+            0.2, 0.9,
+            "\n  (a guess: this is unlike the photos that the model learned from; "
+            "familiarity 0.20)",
+        ),
+        (
+            0.2, 0.05,
+            "\n  (a guess: this is unlike the photos that the model learned from; "
+            "familiarity 0.20, confidence 0.05)",
+        ),
+    ],
+)  # fmt: skip
+def test_a_guess_is_told(familiarity, confidence, told):
+    caption = Caption(text="a dog", log_probability=-1, words=())
+    result = ImageCaptions(
+        image="a.jpg", captions=(caption,), familiarity=familiarity, confidence=confidence
+    )
+    assert caption_text(result) == f"a.jpg: a dog{told}"
+
+
+def test_photos_sorted_by_confidence(mrnn, confident_model, colours, tmp_path):
+    photos = tmp_path / "photos"
+    (photos / "bad.png").touch()
+    arguments = ("caption", photos, "--model", confident_model)
+    code, out, _ = mrnn(*arguments, "--json")
+    plain = lines_of(out)
+    code, out, err = mrnn(*arguments, "--json", "--sort", "confidence")
+    found = lines_of(out)
+    assert code == 1
+    assert err.endswith("1 of 31 photos could not be captioned\n")
+    assert len({result["confidence"] for result in found}) > 5
+    assert found == sorted(plain, key=lambda r: 2 if r["confidence"] is None else r["confidence"])
+    assert found[-1]["error"]
+    _, text, _ = mrnn(*arguments, "--sort", "confidence")
+    named = [line.split(": ")[0] for line in text.splitlines() if not line.startswith("  (")]
+    assert named == [result["image"] for result in found[:-1]]
+
+
+@pytest.mark.parametrize("option", [["--out", "x.csv"], ["--sidecar"]])
+def test_what_is_not_printed_is_not_sorted(mrnn, album, option):
+    code, out, err = mrnn("caption", album, "--sort", "confidence", *option)
+    assert (code, out) == (1, "")
+    assert err == "mrnn: --sort orders what is printed; leave out --out and --sidecar\n"
+
+
+def test_sorting_needs_a_model_with_confidence(mrnn, album, model):
+    code, out, err = mrnn("caption", album, "--model", model, "--sort", "confidence")
+    assert (code, out) == (1, "")
+    assert err == (
+        "mrnn: --sort confidence: this model has none; train it and its heads with photos held out "
+        "(training.held_out)\n"
+    )
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])

@@ -14,7 +14,9 @@ from mrnn.captioning.results import ImageCaptions
 from mrnn.errors import DataError, OptionsError
 from mrnn.files import naming, write_whole
 
-CSV_COLUMNS = ("image", "rank", "text", "log_probability", "familiarity", "error")
+CSV_COLUMNS = (
+    "image", "rank", "text", "log_probability", "familiarity", "confidence", "error",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,14 @@ class CaptionFile:
             self._write(result.model_dump_json().encode() + b"\n")
             return
         rows: list[Iterable[object]] = [
-            (result.image, rank, c.text, c.log_probability, result.familiarity, "")
+            (
+                result.image, rank, c.text, c.log_probability, result.familiarity,
+                result.confidence if rank == 1 else None, "",
+            )
             for rank, c in enumerate(result.captions, 1)
-        ]
-        self._write(_csv_lines(rows or [(result.image, "", "", "", "", result.error)]))
+        ]  # fmt: skip
+        empty = [""] * (len(CSV_COLUMNS) - 2)
+        self._write(_csv_lines(rows or [(result.image, *empty, result.error)]))
 
     def _write(self, content: bytes) -> None:
         with naming(self._path), self._path.open("ab") as file:

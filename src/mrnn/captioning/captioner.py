@@ -11,6 +11,7 @@ from zlib import crc32
 
 import numpy as np
 
+from mrnn.captioning.confidence import signals_of
 from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.decode import decode
 from mrnn.captioning.hypotheses import Hypothesis
@@ -181,6 +182,26 @@ class Captioner:
             described += found
         return self._ranked(described, images, features, decoding, reranking)
 
+    @property
+    def has_confidence(self) -> bool:
+        """Whether its captions have a confidence."""
+        heads = self.checkpoint.heads
+        return heads is not None and heads.confidence is not None
+
+    def confidence(
+        self, captions: Sequence[Caption], features: Float[np.ndarray, "N F"]
+    ) -> list[float | None]:
+        """How likely people would call a caption of each photo right, 0 to 1.
+
+        It is fitted to captions by the model's own options. Any other caption has one too, as of
+        sampling or with forced words, but a less certain one. None for a model without it.
+        """
+        heads = self.checkpoint.heads
+        if heads is None or heads.confidence is None:
+            return [None] * len(captions)
+        signals = signals_of(heads, self.checkpoint.vocabulary, captions, features)
+        return [round(each, 3) for each in heads.confidence.probabilities(signals).tolist()]
+
     def applied(
         self, decoding: DecodingOptions, reranking: RerankingOptions | None = None
     ) -> RerankingOptions:
@@ -305,11 +326,14 @@ class Captioner:
             matrix = np.stack(features)
             familiarity = self.checkpoint.familiarity.score(matrix).tolist()
             captions = self.describe(matrix, decoding, reranking, keys=keys)
-            for place, found, familiar in zip(places, captions, familiarity, strict=True):
+            confidence = self.confidence([found[0] for found in captions], matrix)
+            columns = zip(places, captions, familiarity, confidence, strict=True)
+            for place, found, familiar, confident in columns:
                 results[place] = ImageCaptions(
                     image=image_name(sources[place]),
                     captions=found,
                     familiarity=round(familiar, 3),
+                    confidence=confident,
                 )
         for place in range(len(sources)):
             yield results[place]

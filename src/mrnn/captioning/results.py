@@ -60,6 +60,9 @@ class ImageCaptions(BaseModel):
     """Best first."""
     familiarity: float | None = None
     """0..1: how like the training photos; see `mrnn.model.familiarity`."""
+    confidence: float | None = None
+    """0..1: how likely people would call the first caption right; see `mrnn.model.confidence`.
+    None for a model without it."""
     error: str | None = None
 
     def __str__(self) -> str:

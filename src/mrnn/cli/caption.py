@@ -1,5 +1,6 @@
 """Caption photos."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from mrnn.captioning.results import ImageCaptions
 
 
+class Sort(StrEnum):
+    """What `mrnn caption` can sort photos by."""
+
+    confidence = "confidence"
+
+
 @takes_decoding_flags
 def caption(
     paths: Annotated[
@@ -35,10 +42,17 @@ def caption(
     ] = None,
     sidecar: Annotated[bool, typer.Option(help="Write PHOTO.txt beside each photo")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace sidecars that exist")] = False,
+    sort: Annotated[
+        Sort | None,
+        typer.Option(help="Print after all photos are done, the lowest confidence first"),
+    ] = None,
     *,
     asked: Asked,
 ) -> None:
-    """Caption photos; unreadable ones are reported, and the rest are still captioned."""
+    """Caption photos; unreadable ones are reported, and the rest are still captioned.
+
+    A caption that is right less than once in three times is told to be a guess.
+    """
     from mrnn.captioning.caption_writer import CaptionFile, Sidecars
     from mrnn.captioning.captioner import Captioner, image_name
     from mrnn.data.images import find_images
@@ -48,6 +62,8 @@ def caption(
         raise OptionsError("--overwrite replaces sidecars; give --sidecar too")
     if out and as_json:
         raise OptionsError("--json prints, and --out writes a file of its own form; give one")
+    if sort and (out or (sidecar and not as_json)):
+        raise OptionsError("--sort orders what is printed; leave out --out and --sidecar")
     photos = list(find_images(paths))
     sidecars = Sidecars(photos, overwrite=overwrite) if sidecar else None
     if sidecars and not (out or as_json):
@@ -55,6 +71,11 @@ def caption(
     captioner = Captioner.load(
         model or DEFAULT_MODEL, consensus_source(consensus), encoder_file=encoder_file
     )
+    if sort and not captioner.has_confidence:
+        raise OptionsError(
+            "--sort confidence: this model has none; train it and its heads with photos held out "
+            "(training.held_out)"
+        )
     for note in captioner.consensus.notes if captioner.consensus else ():
         tell(f"Note: {note}")
     decoding, reranking = options_of(captioner.checkpoint.config, asked)
@@ -67,6 +88,7 @@ def caption(
         tell(f"{out}: {len(done):,} photos are done already")
         photos = [photo for photo in photos if image_name(photo) not in done]
     failed, asked_for = 0, len(photos)
+    unsorted: list[ImageCaptions] = []
     results = captioner.stream(photos, decoding, reranking)
     with progress("Captioning", len(photos)) as advance:
         for photo, result in zip(photos, results, strict=True):
@@ -81,10 +103,12 @@ def caption(
                     tell(f"{photo}: the text file cannot be written ({error.strerror})")
             if file:
                 file.write(result)
-            elif as_json:
-                print(result.model_dump_json(), flush=True)
-            elif not (result.error or sidecar):
-                print(caption_text(result), flush=True)
+            elif sort:
+                unsorted.append(result)
+            else:
+                _show(result, as_json=as_json, sidecar=sidecar)
+    for result in sorted(unsorted, key=_confidence):
+        _show(result, as_json=as_json, sidecar=sidecar)
     if file and asked_for > failed:
         tell(f"Wrote {out}: {asked_for - failed:,} photos captioned")
     for line in sidecars.summary() if sidecars else ():
@@ -95,8 +119,22 @@ def caption(
         raise typer.Exit(1)
 
 
+def _show(result: "ImageCaptions", *, as_json: bool, sidecar: bool) -> None:
+    """On stdout: JSON of every photo; text of those that have captions and no text file."""
+    if as_json:
+        print(result.model_dump_json(), flush=True)
+    elif not (result.error or sidecar):
+        print(caption_text(result), flush=True)
+
+
+def _confidence(result: "ImageCaptions") -> float:
+    """For sorting: photos without a caption come last."""
+    return 2.0 if result.confidence is None else result.confidence
+
+
 def caption_text(result: "ImageCaptions") -> str:
     """The captions of a photo, for people to read."""
+    from mrnn.model.confidence import GUESS
     from mrnn.model.familiarity import UNFAMILIAR
 
     if len(result.captions) == 1:
@@ -107,9 +145,12 @@ def caption_text(result: "ImageCaptions") -> str:
             for rank, c in enumerate(result.captions, 1)
         ]
         text = "\n".join([f"{result.image}:", *lines])
+    doubts = []
     if result.familiarity is not None and result.familiarity < UNFAMILIAR:
-        text += (
-            "\n  (a guess: this is unlike the photos that the model learned from; "
-            f"familiarity {result.familiarity:.2f})"
+        doubts.append(
+            "this is unlike the photos that the model learned from; "
+            f"familiarity {result.familiarity:.2f}"
         )
-    return text
+    if result.confidence is not None and result.confidence < GUESS:
+        doubts.append(f"confidence {result.confidence:.2f}")
+    return f"{text}\n  (a guess: {', '.join(doubts)})" if doubts else text
