@@ -18,6 +18,7 @@ from PIL import Image
 from mrnn.cli import main
 from mrnn.data.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.data.features import extract_features
+from mrnn.model import image_encoder
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.confidence import Confidence, Signals
 from mrnn.model.config import ModelConfig
@@ -32,6 +33,7 @@ from mrnn.training.network import network_of
 from mrnn.training.recipe import CiderPredictorOptions, Recipe
 from mrnn.training.trained_model import TrainedModel
 from tests.model.tiny_encoder import write_colour_encoder
+from tests.model.tiny_tags import write_tags
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no fault
 settings.load_profile("patient")
@@ -49,6 +51,23 @@ def colour_encoder(monkeypatch, tmp_path_factory):
         (folder / file.name).symlink_to(file)
     monkeypatch.setattr("mrnn.model.image_encoder.SHIPPED", folder)
     return load_encoder("colour")
+
+
+@pytest.fixture
+def colour_tags(colour_encoder):
+    """Its classes: crimson photos, which are red, and sky ones, which are blue."""
+    weights = np.zeros((3, 7), np.float32)
+    weights[0, 0], weights[1, 2] = 9, 9
+    names = (["crimson"], ["sky", "big sky"], ["grass"])
+    calibration = {"temperature": 1, "thresholds": {"leaf": 0.5}, "weights": [(0, 1, 0)] * 3}
+    write_tags(
+        image_encoder.SHIPPED,
+        weights=weights,
+        tags=[{"names": each} for each in names],
+        imagenet=(0, 1, 2),
+        detector={"encoder": "boxes", "scale": 8, "tags": []},
+        calibrations={"classifiers": calibration},
+    )
 
 
 @pytest.fixture

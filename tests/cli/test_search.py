@@ -38,6 +38,24 @@ def test_photos_are_indexed_and_found(mrnn, photos, model_with_heads, tmp_path):
     assert len(out.splitlines()) == 6
 
 
+def test_words_that_only_name_a_tag_find_photos_by_it(
+    mrnn, photos, model_with_heads, colour_tags, tmp_path
+):
+    index = tmp_path / "index"
+    assert mrnn("index", photos, "--out", index, "--model", model_with_heads)[0] == 0
+    code, out, err = mrnn("search", index, "crimson", "--top", 3, "--json")
+    assert (code, err) == (0, '"crimson" is not in the model\'s vocabulary: found by tags\n')
+    results = [json.loads(line) for line in out.splitlines()]
+    assert [sorted(result) for result in results] == [["path", "rank", "score"]] * 3
+    assert all("red" in result["path"] for result in results)
+    code, out, err = mrnn("search", index, "a velvet wall, big skies", "--top", 3)
+    assert (code, out.count("blue.png")) == (0, 3)
+    assert err.splitlines() == [
+        '"big skies" is not in the model\'s vocabulary: found by tags',
+        "Ignored, as the model does not know them: velvet",
+    ]
+
+
 def test_a_page_of_thumbnails_names_what_is_gone(mrnn, photos, model_with_heads, tmp_path):
     index, page = tmp_path / "index", tmp_path / "found.html"
     Image.new("RGB", (900, 600), "blue").save(photos / "<b>.png")

@@ -273,3 +273,59 @@ def test_an_index_of_nothing_finds_nothing(index, model_with_heads, tmp_path):
     config = json.loads((tmp_path / "index" / CONFIG).read_text())
     (tmp_path / "index" / CONFIG).write_text(json.dumps(config | {"shards": []}))
     assert PhotoIndex.load(tmp_path / "index").search("a red wall") == []
+
+
+@pytest.fixture
+def tagged_index(photos, model_with_heads, colour_tags, tmp_path):
+    return PhotoIndex.build(photos, tmp_path / "index", model_with_heads)
+
+
+def test_unknown_words_find_photos_by_tags(tagged_index, tmp_path, model_with_heads):
+    assert tagged_index.names_of_tags("a crimson wall under the big skies") == [
+        "crimson", "big skies",
+    ]  # fmt: skip
+    found = tagged_index.search("crimson", top=99)
+    assert colours_of(found)[:10] == ["red"] * 10
+    features = open_index(tmp_path / "index").take("features", np.arange(30))
+    nats = np.log(
+        RetrievalModel.load(model_with_heads).checkpoint.tagger.score("crimson", features)
+    )
+    assert [result.score for result in found] == pytest.approx(sorted(nats)[::-1], abs=1e-3)
+
+
+def test_known_words_and_tags_are_added_up(tagged_index, monkeypatch):
+    words = {r.path: r.score for r in tagged_index.search("a wall", top=99)}
+    tags = {r.path: r.score for r in tagged_index.search("crimson", top=99)}
+    both = tagged_index.search("a crimson wall", top=99)
+    assert colours_of(both)[:10] == ["red"] * 10
+    for result in both:
+        assert result.score == pytest.approx(words[result.path] + tags[result.path], abs=1e-3)
+    monkeypatch.setattr("mrnn.retrieval.search.CANDIDATES", 4)
+    fewer = tagged_index.search("a crimson wall", top=99)
+    assert [r.score for r in fewer] == sorted((r.score for r in fewer), reverse=True)
+    assert len({r.path for r in fewer}) == 30
+    assert colours_of(fewer)[:10] == ["red"] * 10
+
+
+def test_words_that_neither_knows_are_refused_as_ever(tagged_index):
+    assert tagged_index.names_of_tags("velvet red") == []
+    with pytest.raises(OptionsError, match=r"^The model knows no word of the query \('velvet'\)"):
+        tagged_index.search("velvet")
+
+
+def test_a_known_word_is_no_tag(tagged_index):
+    assert tagged_index.names_of_tags("a red wall") == []
+
+
+def test_a_damaged_feature_is_told_of_a_search_by_tags(tagged_index, tmp_path):
+    shard = open_index(tmp_path / "index").shards[0]
+    content = shard.file.read_bytes()
+    start = shard.starts["features"]
+    shard.file.write_bytes(content[:start] + b"\xff\x7f" + content[start + 2 :])
+    with pytest.raises(DataError, match=r"is damaged \(a feature is not finite\); remove it"):
+        PhotoIndex.load(tmp_path / "index").search("crimson")
+
+
+def test_sentences_have_no_tags(tagged_index, model_with_heads, tmp_path):
+    index = PhotoIndex.build_sentences(["a red wall"], tmp_path / "sentences", model_with_heads)
+    assert index.names_of_tags("crimson") == []

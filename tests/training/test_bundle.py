@@ -75,6 +75,18 @@ def test_it_runs_from_another_folder_without_the_run_and_the_package(
     assert captioner.checkpoint.heads
 
 
+def test_the_classes_of_the_encoder_go_with_it(
+    colour_tags, model_with_heads, tmp_path, monkeypatch
+):
+    features = np.random.default_rng(0).random((5, 7))
+    expected = Checkpoint.load(model_with_heads).tagger.tags(features)
+    export_bundle(model_with_heads, tmp_path / "bundle")
+    monkeypatch.setattr("mrnn.model.image_encoder.SHIPPED", tmp_path / "none")
+    assert Checkpoint.load(tmp_path / "bundle").tagger.tags(features) == expected
+    export_bundle(tmp_path / "bundle", tmp_path / "again")
+    assert Checkpoint.load(tmp_path / "again").tagger.tags(features) == expected
+
+
 def test_a_bundle_can_be_exported_again(made, tmp_path):
     folder, report = made
     assert export_bundle(folder, tmp_path / "again") == report

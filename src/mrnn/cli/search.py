@@ -39,7 +39,11 @@ def search(
     opened = PhotoIndex.load(folder, model, encoder_file=encoder_file)
     results = opened.search(Path(query) if photo else query, top, paths=paths)
     if not photo:
-        unknown = opened.unknown_words(query)
+        names = opened.names_of_tags(query)
+        for name in names:
+            tell(f'"{name}" is not in the model\'s vocabulary: found by tags')
+        named = {word for name in names for word in name.split()}
+        unknown = [word for word in opened.unknown_words(query) if word not in named]
         if unknown:
             listed = ", ".join(unknown[:10])
             tell(f"Ignored, as the model does not know them: {listed}")

@@ -29,6 +29,7 @@ from mrnn.model.image_encoder import JoinedEncoder, OnnxEncoder, load_encoder
 from mrnn.model.manifest import check_manifest
 from mrnn.model.network import MEND, WEIGHTS, Network
 from mrnn.model.quantization import quantize
+from mrnn.model.tags import Tagger
 from mrnn.tokenizer import Vocabulary
 
 FORMAT = 4
@@ -82,6 +83,15 @@ class Checkpoint:
     def encoder(self) -> EncoderIdentity:
         """The identity of the encoder whose features the network takes."""
         return self.config.encoder
+
+    @cached_property
+    def tagger(self) -> Tagger | None:
+        """Gives photos tags by the classes of the encoder; None if it has none.
+
+        The files of classes are those of the bundle, or of the package. Raises CheckpointError.
+        """
+        folder = self.folder / ENCODERS
+        return Tagger.for_encoder(self.encoder, folder if folder.is_dir() else None)
 
     def load_encoder(self, file: Path | None = None) -> OnnxEncoder | JoinedEncoder:
         """The image encoder: from `file`, from the folder of a bundle, or one that ships.

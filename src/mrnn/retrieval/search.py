@@ -1,7 +1,8 @@
 """Find photos for a sentence, sentences for a photo, and photos like a photo, in an index.
 
 The product of all vectors with the query's finds candidates; the network's exact likelihood and
-the similarity together put them in order (see `ranking.py`).
+the similarity together put them in order (see `ranking.py`). Words of a sentence that the model
+does not know, but that name a tag, find photos by the probability of that tag.
 
 Letters: W rows of the index, C candidates, F image feature, D joint embedding.
 """
@@ -23,6 +24,7 @@ from mrnn.data.images import ImageSource, load_image, printable
 from mrnn.errors import CheckpointError, DataError, OptionsError
 from mrnn.model.checkpoint import DEFAULT_MODEL
 from mrnn.model.image_encoder import encode_finite
+from mrnn.model.tags import Tagger
 from mrnn.retrieval.index import MEND, Index, IndexChanges, RetrievalModel, open_index
 from mrnn.retrieval.likelihood import log_likelihoods
 from mrnn.retrieval.nearest import largest
@@ -33,6 +35,8 @@ CANDIDATES = 50
 """Rows whose likelihood is computed; the others follow by similarity."""
 MAX_WORDS = 100
 """Most words of a query."""
+LONGEST_NAME = 4
+"""Most words of a tag's name that are looked for."""
 
 Query = str | Path | ImageSource
 """A sentence is a plain string; anything else is a photo, a `Path` to one included."""
@@ -145,6 +149,28 @@ class PhotoIndex:
         vocabulary = self._model.checkpoint.vocabulary
         return list(dict.fromkeys(word for word in tokenize(sentence) if word not in vocabulary))
 
+    def names_of_tags(self, sentence: str) -> list[str]:
+        """Words and phrases of a query that find photos by tags: each has an unknown word."""
+        unknown = set(self.unknown_words(sentence))
+        tagger = self._tagger if unknown else None
+        if tagger is None:
+            return []
+        found, words = [], tokenize(sentence)
+        while words:
+            names = (words[:length] for length in range(LONGEST_NAME, 0, -1))
+            named = (name for name in names if unknown & set(name) and tagger.find(" ".join(name)))
+            name = next(named, [])
+            if name:
+                found.append(" ".join(name))
+            words = words[len(name) or 1 :]
+        return list(dict.fromkeys(found))
+
+    @property
+    def _tagger(self) -> Tagger | None:
+        """None for sentences, which have no features."""
+        holds_photos = self._index.config.holds == "photos"
+        return self._model.checkpoint.tagger if holds_photos else None
+
     @overload
     def search(  # type: ignore[overload-overlap]  # a string is a sequence, but of no queries
         self, queries: Query, top: int = 10, *, paths: str | None = None
@@ -174,15 +200,17 @@ class PhotoIndex:
     def _prepare(self, query: Query) -> "_Asked":
         heads = self._model.heads
         if isinstance(query, str):
-            words = self._known_words(query)
-            return _Asked(heads.embed_text([words])[0], words, None)
+            tags = self.names_of_tags(query)
+            words = self._known_words(query, tags)
+            return _Asked(heads.embed_text([words])[0] if words else None, words, None, tags)
         encoder = self._model.encoder
         photo = load_image(query, least_side=encoder.identity.least_side)
         name = printable(query) if isinstance(query, Path) else "the photo"
         feature = encode_finite(encoder, encoder.preprocess(photo), name)[None]
-        return _Asked(heads.embed_image(feature)[0], None, feature)
+        return _Asked(heads.embed_image(feature)[0], None, feature, [])
 
-    def _known_words(self, query: str) -> list[int]:
+    def _known_words(self, query: str, tags: Sequence[str]) -> list[int]:
+        """Those that do not belong to the name of a tag."""
         words = tokenize(query)
         if not words:
             raise OptionsError("The query is empty; give a sentence, or the path of a photo")
@@ -191,8 +219,9 @@ class PhotoIndex:
                 f"The query has {len(words):,} words; {MAX_WORDS} are the most that can be asked"
             )
         unknown = self.unknown_words(query)
-        known = [word for word in words if word not in unknown]
-        if not known:
+        named = {word for name in tags for word in name.split()}
+        known = [word for word in words if word not in named.union(unknown)]
+        if not (known or tags):
             listed = ", ".join(map(repr, unknown[:5]))
             raise OptionsError(f"The model knows no word of the query ({listed}); try others")
         return self._model.checkpoint.vocabulary.encode(known)
@@ -217,12 +246,17 @@ class PhotoIndex:
         holds = self._index.config.holds
         crossed = (query.feature is None) == (holds == "photos")
         similarity = self._similarity(query, hubness=crossed and holds == "sentences")[rows]
-        best = largest(similarity, max(top, CANDIDATES))
-        rows, scores = rows[best], similarity[best].astype(np.float64)
-        if crossed:
-            both = self._likelihoods(query, rows[:CANDIDATES], scores[:CANDIDATES])
-            rest = both.min() - 3 + scores[CANDIDATES:]  # a cosine: 1 at most
-            scores = np.concatenate([both, rest])
+        nats = self._nats_of_tags(query.tags)[rows] if query.tags else np.zeros(len(rows))
+        weight = self._model.heads.weights.sentence_to_image if query.tags else 1
+        first = similarity * weight + nats  # without tags the cosine, 1 at most
+        best = largest(first, max(top, CANDIDATES))
+        rows, scores = rows[best], first[best]
+        if crossed and query.vector is not None:
+            candidates = best[:CANDIDATES]
+            cosines = similarity[candidates].astype(np.float64)
+            both = self._likelihoods(query, rows[:CANDIDATES], cosines) + nats[candidates]
+            above = scores.max() if query.tags else 0
+            scores = np.concatenate([both, both.min() - 3 + scores[CANDIDATES:] - above])
         order = np.argsort(-scores, kind="stable")[:top]
         name = "path" if holds == "photos" else "sentence"
         return [
@@ -239,6 +273,8 @@ class PhotoIndex:
 
         Raises DataError if one is not finite.
         """
+        if query.vector is None:
+            return np.zeros(len(self._index.kept), np.float32)
         found = []
         for shard in self._index.shards:
             similarity = shard.arrays["vectors"] @ query.vector
@@ -248,6 +284,21 @@ class PhotoIndex:
                 raise damaged(shard.file, "a vector is not finite", MEND)
             found.append(similarity)
         return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+    def _nats_of_tags(self, names: Sequence[str]) -> Float64[np.ndarray, " W"]:
+        """The log-probability of these tags together, of all rows.
+
+        Raises DataError if one is not finite.
+        """
+        tagger, found = self._tagger, []
+        assert tagger is not None
+        for shard in self._index.shards:
+            features = shard.arrays["features"]
+            nats = np.sum([np.log(tagger.score(name, features)) for name in names], axis=0)
+            if not np.isfinite(nats).all():
+                raise damaged(shard.file, "a feature is not finite", MEND)
+            found.append(nats)
+        return np.concatenate(found).astype(np.float64)
 
     def _likelihoods(
         self,
@@ -270,8 +321,10 @@ class PhotoIndex:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A query: its vector, and its words or its feature."""
+    """A query: its vector, its words or its feature, and the names of tags in it."""
 
-    vector: Float32[np.ndarray, " D"]
+    vector: Float32[np.ndarray, " D"] | None
+    """None of a sentence that only names tags."""
     words: list[int] | None
     feature: Float32[np.ndarray, "1 F"] | None
+    tags: Sequence[str]

@@ -21,8 +21,10 @@ from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.decode import decode
 from mrnn.errors import CheckpointError, OptionsError
 from mrnn.files import SIBLING
+from mrnn.model import image_encoder
 from mrnn.model.checkpoint import CONFIG, ENCODERS, VOCABULARY, Checkpoint
 from mrnn.model.config import DecodingOptions
+from mrnn.model.encoder_classes import CLASSIFIERS, TAGS
 from mrnn.model.heads import HEADS
 from mrnn.model.image_encoder import ImageEncoder, JoinedEncoder, OnnxEncoder, encoder_file_name
 from mrnn.model.manifest import write_manifest
@@ -79,6 +81,10 @@ def export_bundle(run: Path, out: Path, encoder_file: Path | None = None) -> Bun
         for name in (CONFIG, VOCABULARY, WEIGHTS, HEADS, MODEL_CARD, *GRAPHS):
             if (run / name).exists():
                 shutil.copyfile(run / name, folder / name)
+        if checkpoint.tagger is not None:
+            classes = run / ENCODERS if (run / ENCODERS).is_dir() else image_encoder.SHIPPED
+            for name in (TAGS, CLASSIFIERS):
+                shutil.copyfile(classes / name, folder / ENCODERS / name)
         for part in _parts(encoder):
             shutil.copyfile(part.file, folder / ENCODERS / encoder_file_name(part.identity.name))
         write_manifest(folder, __version__)
