@@ -62,6 +62,24 @@ def test_json_says_the_same(evaluate):
     assert expected.items() <= settings.items()
 
 
+def test_confidence_is_measured_where_there_is_some(evaluate, confident_model):
+    code, out, _ = evaluate("--task", "generation")
+    assert code == 0
+    for line in (
+        r"confidence: mean 0\.\d{3}, right captions 0\.\d{3}, expected calibration error "
+        r"0\.\d{3}; right from CIDEr-D 0\.5; 10 bins of equal count; Spearman's correlation",
+        r"correlation with CIDEr-D: of confidence -?\d\.\d{3} \(-?\d\.\d{3} to -?\d\.\d{3}\), "
+        r"of familiarity .*",
+    ):
+        assert re.search(f"^{line}$", out, re.MULTILINE), line
+    report = json.loads(evaluate("--task", "generation", "--json")[1])
+    assert set(report["confidence"]) == {
+        "right", "mean", "expected_calibration_error", "cider_correlation",
+        "familiarity_correlation",
+    }  # fmt: skip
+    assert json.loads(evaluate("--task", "perplexity", "--json")[1])["confidence"] is None
+
+
 def test_perplexity_alone_depends_on_no_captions_of_the_model(evaluate):
     code, out, _ = evaluate("--task", "perplexity")
     assert code == 0

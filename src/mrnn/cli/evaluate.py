@@ -233,7 +233,24 @@ def _tables(report: "EvaluationReport") -> str:
         )
     if report.generation is not None:
         lines += [score_table(report), f"captions of the model: {describe_decoding(settings)}"]
+    lines += _confidence_lines(report)
     lines += retrieval_lines(report.retrieval, report.intervals, settings)
     if settings.get("folds", 1) != 1:
         lines.append(f"each figure of retrieval is the mean over {settings['folds']:,} folds")
     return "\n".join([*lines, basis_lines(settings)])
+
+
+def _confidence_lines(report: "EvaluationReport") -> list[str]:
+    if (scores := report.confidence) is None:
+        return []
+    told = []
+    for name in ("cider", "familiarity"):
+        key = f"{name}_correlation"
+        low, high = report.intervals[f"confidence.{key}"]
+        told.append(f"{getattr(scores, key):.3f} ({low:.3f} to {high:.3f})")
+    return [
+        f"confidence: mean {scores.mean:.3f}, right captions {scores.right:.3f}, expected "
+        f"calibration error {scores.expected_calibration_error:.3f}; "
+        f"{report.settings['confidence']}",
+        f"correlation with CIDEr-D: of confidence {told[0]}, of familiarity {told[1]}",
+    ]

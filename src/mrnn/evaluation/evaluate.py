@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.captioning.captioner import Captioner
+from mrnn.captioning.results import Caption
 from mrnn.data.dataset import CaptionedImage
 from mrnn.errors import DataError
 from mrnn.evaluation.captions import (
@@ -22,6 +23,7 @@ from mrnn.evaluation.captions import (
     basis_of,
     score,
 )
+from mrnn.evaluation.confidence import DEPENDS_ON, ConfidenceScores, measure_confidence
 from mrnn.evaluation.perplexity import evaluate_perplexity, unknown_words
 from mrnn.evaluation.retrieval import RetrievalScores
 from mrnn.metrics.cider import DocumentFrequencies
@@ -40,6 +42,8 @@ class EvaluationReport(BaseModel):
     perplexity: float | None = None
     """Of people's captions, `<unk>` and `<eos>` counted."""
     generation: GenerationScores | None = None
+    confidence: ConfidenceScores | None = None
+    """Measured with generation; None for a model without confidence."""
     retrieval: RetrievalScores | None = None
     perplexity_without_eos: float | None = None
     perplexity_over_vocabulary: float | None = None
@@ -111,7 +115,8 @@ def evaluate(
             perplexity_over_vocabulary=found.perplexity_over_vocabulary,
         )  # fmt: skip
     if "generation" in tasks:
-        generated = generate(captioner, features, decoding, reranking, on_image)
+        said = best_captions(captioner, features, decoding, reranking, on_image)
+        generated = [words_of(caption) for caption in said]
         known = [words for image in training for words in image.words]
         scored, statistics = score(
             generated, references,
@@ -123,6 +128,13 @@ def evaluate(
             generation=scored.generation,
             captions=tuple(map(join_words, generated)), ciders=tuple(statistics.cider.tolist()),
         )  # fmt: skip
+        if captioner.has_confidence:
+            confidence, intervals = measure_confidence(
+                captioner, said, features, statistics.cider, resamples=RESAMPLES, seed=seed
+            )
+            report = report.with_figures(
+                {"confidence": DEPENDS_ON}, intervals, confidence=confidence
+            )
     return report
 
 
@@ -134,13 +146,29 @@ def generate(
     on_image: Callable[[int], None] = lambda _: None,
 ) -> list[list[str]]:
     """The words of the best caption for each row of `features`."""
-    generated = []
+    captions = best_captions(captioner, features, decoding, reranking, on_image)
+    return [words_of(caption) for caption in captions]
+
+
+def best_captions(
+    captioner: Captioner,
+    features: Float[np.ndarray, "N F"],
+    decoding: DecodingOptions,
+    reranking: RerankingOptions,
+    on_image: Callable[[int], None] = lambda _: None,
+) -> list[Caption]:
+    """The best caption for each row of `features`."""
+    best = []
     for start in range(0, len(features), IMAGES_AT_ONCE):
         block = features[start : start + IMAGES_AT_ONCE].astype(np.float32)
-        captions = captioner.describe(block, decoding, reranking)
-        generated += [[word.word for word in best.words] for best, *_ in captions]
+        best += [found[0] for found in captioner.describe(block, decoding, reranking)]
         on_image(len(block))
-    return generated
+    return best
+
+
+def words_of(caption: Caption) -> list[str]:
+    """The words of a caption."""
+    return [word.word for word in caption.words]
 
 
 def references_of(images: Sequence[CaptionedImage]) -> list[list[list[str]]]:

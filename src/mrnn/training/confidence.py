@@ -14,7 +14,7 @@ import numpy as np
 from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.confidence import signals_of
 from mrnn.data.dataset import CaptionedImage
-from mrnn.evaluation.evaluate import references_of
+from mrnn.evaluation.evaluate import references_of, words_of
 from mrnn.metrics.cider import DocumentFrequencies, cider_d
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.confidence import RIGHT, Confidence
@@ -53,7 +53,7 @@ def fit_confidence(
     references = references_of(held_out)
     others = [image.words for image in _some(trained_on, FREQUENCY_PHOTOS - len(held_out))]
     ciders = cider_d(
-        [[word.word for word in caption.words] for caption in captions],
+        [words_of(caption) for caption in captions],
         references,
         DocumentFrequencies.of([*references, *others]),
     )
