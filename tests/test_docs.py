@@ -27,7 +27,9 @@ from mrnn.model.config import (
     EncoderIdentity,
     RerankingOptions,
 )
+from mrnn.model.encoder_classes import TagFile
 from mrnn.model.epochs import EpochDone
+from mrnn.model.tags import Tag
 from mrnn.retrieval.index import IndexConfig
 from mrnn.retrieval.search import SearchResult
 from tests.conftest import COLOURS
@@ -198,6 +200,8 @@ def test_every_public_name_is_in_the_reference():
         ("api.md", ImageCaptions),
         ("api.md", Caption),
         ("api.md", Word),
+        ("api.md", Tag),
+        ("file-formats.md", TagFile),
         ("file-formats.md", CheckpointConfig),
         ("file-formats.md", DecodingOptions),
         ("file-formats.md", RerankingOptions),

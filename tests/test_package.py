@@ -19,6 +19,7 @@ HOMES = {
     "mrnn.errors": [name for name, value in vars(errors).items() if isinstance(value, type)],
     "mrnn.evaluation.captions": ["score_captions"],
     "mrnn.model.config": ["DecodingOptions", "RerankingOptions"],
+    "mrnn.model.tags": ["Tag"],
     "mrnn.retrieval.search": ["PhotoIndex", "SearchResult"],
 }
 HEAVY = {"numpy", "onnxruntime", "PIL", "pydantic", "safetensors", "torch", "typer", "rich"}

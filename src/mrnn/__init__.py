@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from mrnn.evaluation.captions import score_captions
     from mrnn.model.config import DecodingOptions, RerankingOptions
+    from mrnn.model.tags import Tag
     from mrnn.retrieval.search import PhotoIndex, SearchResult
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ __all__ = [
     "PhotoIndex",
     "RerankingOptions",
     "SearchResult",
+    "Tag",
     "TrainingError",
     "Word",
     "__version__",
@@ -52,6 +54,7 @@ _MODULES = {
     "PhotoIndex": "mrnn.retrieval.search",
     "RerankingOptions": "mrnn.model.config",
     "SearchResult": "mrnn.retrieval.search",
+    "Tag": "mrnn.model.tags",
     "Word": "mrnn.captioning.results",
     "score_captions": "mrnn.evaluation.captions",
 }

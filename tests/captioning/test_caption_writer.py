@@ -16,6 +16,7 @@ from mrnn.captioning.caption_writer import (
 )
 from mrnn.captioning.results import Caption, ImageCaptions, Word
 from mrnn.errors import DataError, OptionsError
+from mrnn.model.tags import Tag
 
 NAMES = [
     "plain.jpg",
@@ -34,7 +35,8 @@ def result(name, captions=2):
         Caption(text=f'a "dog", {rank}', log_probability=-0.5 * rank, words=(word,))
         for rank in range(1, captions + 1)
     )
-    return ImageCaptions(image=name, captions=said, familiarity=0.9, confidence=0.7)
+    tags = (Tag(tag="person", probability=0.9, count=2), Tag(tag="dog", probability=0.8))
+    return ImageCaptions(image=name, captions=said, tags=tags, familiarity=0.9, confidence=0.7)
 
 
 RESULTS = [*map(result, NAMES[:3]), ImageCaptions(image="bad.jpg", error='no, "such" file')]
@@ -75,6 +77,10 @@ def test_json_lines_are_the_results(tmp_path):
             }
             for rank in (1, 2)
         ],
+        "tags": [
+            {"tag": "person", "probability": 0.9, "count": 2},
+            {"tag": "dog", "probability": 0.8},
+        ],
         "familiarity": 0.9,
         "confidence": 0.7,
         "error": None,
@@ -91,10 +97,10 @@ def test_csv_has_a_row_a_caption(tmp_path):
         for rank, said in enumerate(one.captions, 1):
             log_probability = str(said.log_probability)
             confidence = "0.7" if rank == 1 else ""
-            row = [one.image, str(rank), said.text, log_probability, "0.9", confidence, ""]
-            expected.append(row)
+            row = [one.image, str(rank), said.text, log_probability, "2 persons; dog", "0.9"]
+            expected.append([*row, confidence, ""])
         if one.error:
-            expected.append([one.image, "", "", "", "", "", one.error])
+            expected.append([one.image, *[""] * 6, one.error])
     assert rows == expected
 
 
@@ -192,9 +198,10 @@ def test_more_photos_come_after_those_that_are_there(path):
         '{"name": 1}\n',
         '{"image": []}\n',
         "image,rank,text\na.jpg,1,dog\n",
-        'image,rank,text,log_probability,familiarity,confidence,error\n"a"b,1\n',
-        "image,rank,text,log_probability,familiarity,confidence,error\n\n",
-        "image,rank,text,log_probability,familiarity,confidence,error\na.jpg,1,dog\n",
+        'image,rank,text,log_probability,tags,familiarity,confidence,error\n"a"b,1\n',
+        "image,rank,text,log_probability,tags,familiarity,confidence,error\n\n",
+        "image,rank,text,log_probability,tags,familiarity,confidence,error\na.jpg,1,dog\n",
+        "image,rank,text,log_probability,familiarity,confidence,error\n",
         "\xff\xfe\n",
     ],
 )
@@ -230,6 +237,14 @@ def test_a_sidecar_holds_the_best_caption(tmp_path):
     assert (tmp_path / "a b.tar.txt").read_text() == 'a "dog", 1\n'
     assert [path.name for path in tmp_path.iterdir()] == ["a b.tar.txt"]
     assert sidecars.summary() == ["Text files written: 1"]
+
+
+def test_with_tags_a_sidecar_has_a_second_line(tmp_path):
+    sidecars = Sidecars([tmp_path / "a.jpg", tmp_path / "b.jpg"], tags=True)
+    sidecars.write(tmp_path / "a.jpg", result("x"))
+    sidecars.write(tmp_path / "b.jpg", result("x").model_copy(update={"tags": ()}))
+    assert (tmp_path / "a.txt").read_text() == 'a "dog", 1\n2 persons, dog\n'
+    assert (tmp_path / "b.txt").read_text() == 'a "dog", 1\n'
 
 
 def test_a_users_text_is_never_written_over(tmp_path):

@@ -28,7 +28,9 @@ def test_json_is_an_object_a_photo_and_nothing_more(mrnn, model, album):
         *("a b.png", "bad.png", "comma, 'and' \"quotes\".png", "emoji 🐕.png", "é.png")
     ]
     for result in results:
-        assert sorted(result) == ["captions", "confidence", "error", "familiarity", "image"]
+        assert sorted(result) == [
+            *("captions", "confidence", "error", "familiarity", "image", "tags")
+        ]
         if result["error"]:
             assert (result["captions"], result["familiarity"]) == ([], None)
             continue
@@ -53,6 +55,28 @@ def test_text_is_a_line_a_photo(mrnn, model, album):
     assert first == f"{album}/a b.png:"
     for rank, line in enumerate(captions, 1):
         assert re.match(rf"   {rank}  +-\d+\.\d\d  [a-z ]+$", line)
+
+
+def test_tags_are_told_if_asked_for(mrnn, model, colour_tags, colours, tmp_path):
+    photo = colours.images[0].path  # a red one
+    _, out, _ = mrnn("caption", photo, "--model", model, "--json")
+    (tag,) = lines_of(out)[0]["tags"]
+    assert (sorted(tag), tag["tag"]) == (["probability", "tag"], "crimson")
+    _, plain, _ = mrnn("caption", photo, "--model", model)
+    code, out, err = mrnn("caption", photo, "--model", model, "--tags")
+    assert (code, err) == (0, "")
+    assert "  (tags: crimson)" in out.splitlines()
+    assert out.replace("\n  (tags: crimson)", "") == plain
+    _, out, _ = mrnn("caption", photo, "--model", model, "--sidecar", "--tags")
+    assert photo.with_suffix(".txt").read_text().splitlines()[1] == "crimson"
+    mrnn("caption", photo, "--model", model, "--out", tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text().splitlines()[1].split(",")[4] == "crimson"
+
+
+def test_an_encoder_without_classes_gives_no_tags(mrnn, model, album):
+    code, out, err = mrnn("caption", album / "a b.png", "--model", model, "--tags")
+    assert (code, "tags" in out) == (0, False)
+    assert err == "Note: --tags: ignored, as the encoder of this model has no known classes\n"
 
 
 def test_a_strange_photo_is_said_to_be_a_guess(mrnn, model, album, tmp_path):

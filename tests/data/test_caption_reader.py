@@ -49,10 +49,10 @@ def test_what_mrnn_caption_writes(write):
     file = write("out.jsonl", "\n".join(map(json.dumps, lines)))
     assert read_hypotheses(file) == {"p/a.jpg": "a dog"}
     rows = [
-        "image,rank,text,log_probability,familiarity,confidence,error",
-        "p/a.jpg,1,a dog,-1,1,0.7,",
-        "p/a.jpg,2,dogs,-2,1,,",
-        "p/bad.jpg,,,,,,not a photo",
+        "image,rank,text,log_probability,tags,familiarity,confidence,error",
+        "p/a.jpg,1,a dog,-1,2 persons; dog,1,0.7,",
+        "p/a.jpg,2,dogs,-2,,1,,",
+        "p/bad.jpg,,,,,,,not a photo",
     ]
     assert read_hypotheses(write("out.csv", "\n".join(rows))) == {"p/a.jpg": "a dog"}
 

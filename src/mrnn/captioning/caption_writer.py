@@ -15,7 +15,7 @@ from mrnn.errors import DataError, OptionsError
 from mrnn.files import naming, write_whole
 
 CSV_COLUMNS = (
-    "image", "rank", "text", "log_probability", "familiarity", "confidence", "error",
+    "image", "rank", "text", "log_probability", "tags", "familiarity", "confidence", "error",
 )  # fmt: skip
 
 
@@ -79,9 +79,10 @@ class CaptionFile:
         if not self._is_csv:
             self._write(result.model_dump_json().encode() + b"\n")
             return
+        tags = "; ".join(map(str, result.tags))
         rows: list[Iterable[object]] = [
             (
-                result.image, rank, c.text, c.log_probability, result.familiarity,
+                result.image, rank, c.text, c.log_probability, tags, result.familiarity,
                 result.confidence if rank == 1 else None, "",
             )
             for rank, c in enumerate(result.captions, 1)
@@ -97,11 +98,14 @@ class CaptionFile:
 class Sidecars:
     """PHOTO.txt beside PHOTO.jpg, with the best caption.
 
-    Of photos that differ only in their ending the first has it; the others are refused.
+    With `tags` a second line has those, of photos that have some. Of photos that differ only in
+    their ending the first has it; the others are refused.
     """
 
-    def __init__(self, photos: Iterable[Path], *, overwrite: bool = False) -> None:
-        self._overwrite = overwrite
+    def __init__(
+        self, photos: Iterable[Path], *, overwrite: bool = False, tags: bool = False
+    ) -> None:
+        self._overwrite, self._tags = overwrite, tags
         self._owners: dict[str, Path] = {}
         for photo in photos:
             self._owners.setdefault(_stem(photo), photo)
@@ -127,7 +131,10 @@ class Sidecars:
             if text == photo or (text.exists() and not self._overwrite):
                 self.kept += 1
                 return
-            write_whole(text, f"{result.captions[0].text}\n")
+            lines = [result.captions[0].text]
+            if self._tags and result.tags:
+                lines.append(", ".join(map(str, result.tags)))
+            write_whole(text, "".join(f"{line}\n" for line in lines))
         except OSError:
             self.failed += 1
             raise

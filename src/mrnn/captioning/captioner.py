@@ -25,6 +25,7 @@ from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.model.config import DecodingOptions, EncoderIdentity, RerankingOptions
 from mrnn.model.image_encoder import ImageEncoder, encode_finite
 from mrnn.model.network import Int8Search, searches_in_int8
+from mrnn.model.tags import Tag
 from mrnn.shapes import Float, Float32
 from mrnn.tokenizer import join_words
 
@@ -188,6 +189,11 @@ class Captioner:
         heads = self.checkpoint.heads
         return heads is not None and heads.confidence is not None
 
+    def tags(self, features: Float[np.ndarray, "N F"]) -> list[tuple[Tag, ...]]:
+        """What the encoder's own classes see in each photo; nothing where it has no classes."""
+        tagger = self.checkpoint.tagger
+        return [()] * len(features) if tagger is None else tagger.tags(features)
+
     def confidence(
         self, captions: Sequence[Caption], features: Float[np.ndarray, "N F"]
     ) -> list[float | None]:
@@ -326,12 +332,14 @@ class Captioner:
             matrix = np.stack(features)
             familiarity = self.checkpoint.familiarity.score(matrix).tolist()
             captions = self.describe(matrix, decoding, reranking, keys=keys)
+            tags = self.tags(matrix)
             confidence = self.confidence([found[0] for found in captions], matrix)
-            columns = zip(places, captions, familiarity, confidence, strict=True)
-            for place, found, familiar, confident in columns:
+            columns = zip(places, captions, tags, familiarity, confidence, strict=True)
+            for place, found, seen, familiar, confident in columns:
                 results[place] = ImageCaptions(
                     image=image_name(sources[place]),
                     captions=found,
+                    tags=seen,
                     familiarity=round(familiar, 3),
                     confidence=confident,
                 )

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_serializer
 
+from mrnn.model.tags import Tag
+
 
 class RerankResult(BaseModel):
     """The place of a hypothesis among those of its photo."""
@@ -58,6 +60,8 @@ class ImageCaptions(BaseModel):
     image: str
     captions: tuple[Caption, ...] = ()
     """Best first."""
+    tags: tuple[Tag, ...] = ()
+    """What the image encoder's own classes see; none where it has no classes."""
     familiarity: float | None = None
     """0..1: how like the training photos; see `mrnn.model.familiarity`."""
     confidence: float | None = None

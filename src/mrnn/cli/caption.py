@@ -42,6 +42,9 @@ def caption(
     ] = None,
     sidecar: Annotated[bool, typer.Option(help="Write PHOTO.txt beside each photo")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace sidecars that exist")] = False,
+    tags: Annotated[
+        bool, typer.Option("--tags", help="Print tags below captions, and write them to PHOTO.txt")
+    ] = False,
     sort: Annotated[
         Sort | None,
         typer.Option(help="Print after all photos are done, the lowest confidence first"),
@@ -65,7 +68,7 @@ def caption(
     if sort and (out or (sidecar and not as_json)):
         raise OptionsError("--sort orders what is printed; leave out --out and --sidecar")
     photos = list(find_images(paths))
-    sidecars = Sidecars(photos, overwrite=overwrite) if sidecar else None
+    sidecars = Sidecars(photos, overwrite=overwrite, tags=tags) if sidecar else None
     if sidecars and not (out or as_json):
         photos = sidecars.left_to_do(photos)
     captioner = Captioner.load(
@@ -76,6 +79,8 @@ def caption(
             "--sort confidence: this model has none; train it and its heads with photos held out "
             "(training.held_out)"
         )
+    if tags and captioner.checkpoint.tagger is None:
+        tell("Note: --tags: ignored, as the encoder of this model has no known classes")
     for note in captioner.consensus.notes if captioner.consensus else ():
         tell(f"Note: {note}")
     decoding, reranking = options_of(captioner.checkpoint.config, asked)
@@ -106,9 +111,9 @@ def caption(
             elif sort:
                 unsorted.append(result)
             else:
-                _show(result, as_json=as_json, sidecar=sidecar)
+                _show(result, as_json=as_json, sidecar=sidecar, tags=tags)
     for result in sorted(unsorted, key=_confidence):
-        _show(result, as_json=as_json, sidecar=sidecar)
+        _show(result, as_json=as_json, sidecar=sidecar, tags=tags)
     if file and asked_for > failed:
         tell(f"Wrote {out}: {asked_for - failed:,} photos captioned")
     for line in sidecars.summary() if sidecars else ():
@@ -119,12 +124,12 @@ def caption(
         raise typer.Exit(1)
 
 
-def _show(result: "ImageCaptions", *, as_json: bool, sidecar: bool) -> None:
+def _show(result: "ImageCaptions", *, as_json: bool, sidecar: bool, tags: bool) -> None:
     """On stdout: JSON of every photo; text of those that have captions and no text file."""
     if as_json:
         print(result.model_dump_json(), flush=True)
     elif not (result.error or sidecar):
-        print(caption_text(result), flush=True)
+        print(caption_text(result, tags=tags), flush=True)
 
 
 def _confidence(result: "ImageCaptions") -> float:
@@ -132,8 +137,8 @@ def _confidence(result: "ImageCaptions") -> float:
     return 2.0 if result.confidence is None else result.confidence
 
 
-def caption_text(result: "ImageCaptions") -> str:
-    """The captions of a photo, for people to read."""
+def caption_text(result: "ImageCaptions", *, tags: bool = False) -> str:
+    """The captions of a photo, and perhaps its tags, for people to read."""
     from mrnn.model.confidence import GUESS
     from mrnn.model.familiarity import UNFAMILIAR
 
@@ -145,6 +150,8 @@ def caption_text(result: "ImageCaptions") -> str:
             for rank, c in enumerate(result.captions, 1)
         ]
         text = "\n".join([f"{result.image}:", *lines])
+    if tags and result.tags:
+        text += f"\n  (tags: {', '.join(map(str, result.tags))})"
     doubts = []
     if result.familiarity is not None and result.familiarity < UNFAMILIAR:
         doubts.append(

@@ -11,11 +11,12 @@ CHECKOUT = Path(__file__).parents[3] / "examples"
 
 
 def demo() -> None:
-    """Caption the example photos with the model that ships."""
+    """Caption the example photos with the model that ships, and tag them."""
     from mrnn.captioning.captioner import Captioner
     from mrnn.data.images import find_images
 
     folder = INSTALLED if INSTALLED.is_dir() else CHECKOUT
     tell(f"The photos in {folder}. Your own: mrnn caption PHOTO...")
     for result in Captioner.load().stream(find_images([folder])):
-        print(caption_text(result.model_copy(update={"image": Path(result.image).name})))
+        named = result.model_copy(update={"image": Path(result.image).name})
+        print(caption_text(named, tags=True))
