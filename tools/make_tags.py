@@ -47,7 +47,7 @@ from mrnn.model.image_encoder import JOINT, SHIPPED
 from mrnn.model.quantization import quantize
 from mrnn.model.tags import Tagger
 
-DETECTOR, DETECTOR_SCALE = "ssd-mobilenet-v2", 8.0
+DETECTOR, DETECTOR_SCALE = "ssd-mobilenet-v2", 16.0
 KEYS = (
     "efficientnet-lite0=l0_288", "efficientnet-lite1=l1_320", "efficientnet-lite2=l2_320",
     "efficientnet-lite3=l3", f"{DETECTOR}=det",
@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--keys", nargs="+", default=KEYS, metavar="ENCODER=KEY")
     parser.add_argument("--classifiers", type=int, nargs="+", default=[1, 2, 3], metavar="LITE")
     parser.add_argument("--scale", type=float, default=DETECTOR_SCALE, help="Of the detector")
+    parser.add_argument("--features-scale", type=float, help="That of PART.npz, if another")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     asked = parser.parse_args()
     names = [f"efficientnet-lite{number}" for number in asked.classifiers]
@@ -79,6 +80,7 @@ def main() -> None:
         calibrations={},
     )
     photos = read_photos(asked.data, asked.features, dict(key.split("=") for key in asked.keys))
+    photos.features[DETECTOR] *= asked.scale / (asked.features_scale or asked.scale)
     named = named_tags(photos.captions, entries)
     train = np.char.endswith(photos.parts, "train")
     is_flickr8k = np.char.startswith(photos.parts, "flickr8k").astype(int)

@@ -7,8 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from mrnn.data.images import load_image
 from mrnn.errors import CheckpointError, DataError
+from mrnn.model.encoder_classes import read_tag_file
+from mrnn.model.image_encoder import SHIPPED, load_encoder
 from mrnn.model.tags import Tag, Tagger, plural
+from tests.example_photos import ASTRONAUT
 from tests.model.tiny_tags import (
     CLASSES,
     DETECTED,
@@ -206,6 +210,36 @@ def test_json_has_no_count_that_is_not_known():
     }
     counted = Tag(tag="dog", probability=0.5, count=2)
     assert Tag.model_validate_json(counted.model_dump_json()) == counted
+
+
+def test_the_classes_that_ship_fit_the_encoders_that_ship():
+    encoder = load_encoder()
+    tagger = Tagger.for_encoder(encoder.identity)
+    feature = encoder.encode(encoder.preprocess(load_image(ASTRONAUT)))
+    scores = tagger.probabilities(feature[None])[0]
+    likeliest = np.argsort(-scores)[:9].tolist()
+    names = [tagger.classes.file.tags[tag].names[0] for tag in likeliest]
+    assert "person" in names
+    if tagger.classes.detector:
+        best = tagger.classes.detections(feature[None], 0)
+        assert 0.9 < best.max() <= 1
+
+
+def test_the_tags_that_ship_are_words_that_a_person_would_say():
+    file = read_tag_file(SHIPPED / "tags.json")
+    names = [entry.names[0] for entry in file.tags]
+    assert (len(file.imagenet), len(file.detector.tags)) == (1000, 80)
+    assert len(set(names)) == len(names)
+    every = {name for entry in file.tags for name in entry.names}
+    assert all(name == name.lower() and len(name.split()) <= 6 for name in every)
+    assert not every & {"entity", "artifact", "object", "chordate", "carnivore", "placental"}
+    above = {entry.names[0]: {names[p] for p in entry.parents} for entry in file.tags}
+    assert above["golden retriever"] == {"retriever"}
+    assert above["tabby"] == {"cat"}
+    assert above["cat"] == {"animal"}
+    assert {"person", "dog", "espresso", "vehicle", "fruit", "furniture"} <= set(names)
+    sizes = [(SHIPPED / name).stat().st_size for name in ("tags.json", "tags.safetensors")]
+    assert sum(sizes) <= 4e6
 
 
 def test_a_list_of_another_length_than_the_weights_is_refused(tmp_path):

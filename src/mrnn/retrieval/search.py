@@ -246,9 +246,13 @@ class PhotoIndex:
         holds = self._index.config.holds
         crossed = (query.feature is None) == (holds == "photos")
         similarity = self._similarity(query, hubness=crossed and holds == "sentences")[rows]
-        nats = self._nats_of_tags(query.tags)[rows] if query.tags else np.zeros(len(rows))
-        weight = self._model.heads.weights.sentence_to_image if query.tags else 1
-        first = similarity * weight + nats  # without tags the cosine, 1 at most
+        nats, first = np.zeros(len(rows)), similarity  # a cosine, 1 at most
+        if query.tags:
+            nats = self._nats_of_tags(query.tags)[rows]
+            first = similarity * self._model.heads.weights.sentence_to_image
+            if first.any() and nats.std() > 0:
+                nats = nats * (first.std() / nats.std())  # tags count as much as the other words
+            first = first + nats
         best = largest(first, max(top, CANDIDATES))
         rows, scores = rows[best], first[best]
         if crossed and query.vector is not None:
