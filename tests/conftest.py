@@ -59,7 +59,11 @@ def colour_tags(colour_encoder):
     weights = np.zeros((3, 7), np.float32)
     weights[0, 0], weights[1, 2] = 9, 9
     names = (["crimson"], ["sky", "big sky"], ["grass"])
-    calibration = {"temperature": 1, "thresholds": {"leaf": 0.5}, "weights": [(0, 1, 0)] * 3}
+    calibration = {
+        "temperatures": {"colour": 1},
+        "thresholds": {"leaf": 0.5},
+        "weights": [(0, 1, 0)] * 3,
+    }
     write_tags(
         image_encoder.SHIPPED,
         weights=weights,

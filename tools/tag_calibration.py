@@ -4,6 +4,8 @@ Letters: N photos, T tags, C coefficients (of d, of c, and the intercept).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from mrnn.shapes import Bool, Float, Float32, Int
 
 FOLDS = 5
 PRECISION = 0.8
-TEMPERATURES = np.geomspace(0.3, 3, 12)
+TEMPERATURES = np.geomspace(0.3, 3, 24)
 OF_KIND, OF_TAG = (1e-3, 1e-3, 1e-4), (8.0, 8.0, 1.0)
 """Precisions of the normal distributions from which coefficients come."""
 STEPS = 30
@@ -79,7 +81,9 @@ def fit_temperature(
     is_named = named[:, list(classes.file.imagenet)]
     rows = np.flatnonzero(is_named.any(axis=1))
     part = features[rows]
-    scores = np.mean([each.scores(part[:, place]) for place, each in classes.classifiers], axis=0)
+    scores = np.mean(
+        [each.scores(part[:, place]) for place, each in classes.classifiers.values()], axis=0
+    )
     costs = []
     for temperature in TEMPERATURES:
         softmax = np.exp(scores / temperature - (scores / temperature).max(axis=1, keepdims=True))
@@ -156,7 +160,7 @@ def calibrate(
     """
     temperature = fit_temperature(classes, features, named)
     nothing = [(0.0, 0.0, 0.0)] * len(file.tags)
-    draft = Calibration(temperature=temperature, thresholds={}, weights=nothing)
+    draft = Calibration(temperatures={}, thresholds={}, weights=nothing)
     tagger = Tagger(classes, draft)
     odds = classes.log_odds(features, temperature)
     fold = np.arange(len(features)) % FOLDS
@@ -167,11 +171,33 @@ def calibrate(
         left_out[rows] = probabilities(classes, odds[:, rows], weights)
     thresholds = choose_thresholds(left_out, named, sources, tagger)
     weights = fit_weights(odds, named, tagger)
+    temperatures = {classes.names: temperature} if classes.classifiers else {}
+    for count in range(1, len(classes.classifiers)):
+        for names in combinations(classes.classifiers, count):
+            fewer = replace(
+                classes, classifiers={name: classes.classifiers[name] for name in names}
+            )
+            temperatures[fewer.names] = fitting_temperature(fewer, features, named, weights)
     return Calibration(
-        temperature=round(temperature, 4),
+        temperatures={names: round(value, 3) for names, value in temperatures.items()},
         thresholds=thresholds,
         weights=[tuple(round(value, 3) for value in row) for row in weights.tolist()],
     )
+
+
+def fitting_temperature(
+    classes: EncoderClasses,
+    features: Float32[np.ndarray, "N F"],
+    named: Bool[np.ndarray, "N T"],
+    weights: Float[np.ndarray, "T 3"],
+) -> float:
+    """The temperature by which fewer classifiers fit the coefficients of all."""
+    some, costs = slice(None, None, 4), []
+    for temperature in TEMPERATURES:
+        odds = classes.log_odds(features[some], float(temperature))
+        p = np.clip(probabilities(classes, odds, weights), 1e-6, 1 - 1e-6)
+        costs.append(-np.log(np.where(named[some], p, 1 - p)).mean())
+    return float(TEMPERATURES[int(np.argmin(costs))])
 
 
 def probabilities(

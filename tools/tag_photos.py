@@ -96,7 +96,7 @@ def report(
     parts: np.ndarray,
 ) -> None:
     """Print precision, recall and number of tags of each source, and how reliable they are."""
-    print(f"temperature {tagger.calibration.temperature}, {tagger.calibration.thresholds}")
+    print(tagger.calibration.temperatures, tagger.calibration.thresholds)
     place = {entry.names[0]: tag for tag, entry in enumerate(tagger.classes.file.tags)}
     shown = tagger.tags(features)
     given = np.zeros(named.shape, bool)

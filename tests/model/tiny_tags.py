@@ -20,7 +20,8 @@ THRESHOLDS = {"detector": 0.5, "leaf": 0.5, "parent": 0.6}
 
 def content(**changes):
     """What tags.json holds; the changes make it another."""
-    calibration = {"temperature": 2.0, "thresholds": THRESHOLDS, "weights": WEIGHTS}
+    temperatures = dict.fromkeys(("colour", "one", "one+two"), 2.0)
+    calibration = {"temperatures": temperatures, "thresholds": THRESHOLDS, "weights": WEIGHTS}
     tags = [{"names": [n], "parents": p} for n, p in zip(NAMES, PARENTS, strict=True)]
     tags[5]["names"] = ["tabby", "tabby cat"]
     known = {

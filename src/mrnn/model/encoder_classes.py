@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
@@ -73,8 +73,8 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: FiniteFloat = Field(gt=0)
-    """Of the softmax."""
+    temperatures: dict[str, Annotated[FiniteFloat, Field(gt=0)]]
+    """Of the softmax, by the names of the classifiers, sorted and joined by "+"."""
     thresholds: dict[Kind, FiniteFloat]
     """The least probability of a tag that is given."""
     weights: tuple[tuple[FiniteFloat, FiniteFloat, FiniteFloat], ...]
@@ -129,7 +129,7 @@ class EncoderClasses:
     """The parts of an encoder that know classes, and the tags of these."""
 
     file: TagFile
-    classifiers: Sequence[tuple[slice, Classifier]]
+    classifiers: Mapping[str, tuple[slice, Classifier]]
     """And their places in a feature."""
     detector: slice | None
 
@@ -140,7 +140,7 @@ class EncoderClasses:
         sizes = {name: each.weights.shape[1] for name, each in loaded.items()}
         sizes[file.detector.encoder] = VALUES * len(file.detector.tags)
         places = _places(identity, sizes)
-        classifiers = [(places[name], each) for name, each in loaded.items() if name in places]
+        classifiers = {n: (places[n], each) for n, each in loaded.items() if n in places}
         detector = places.get(file.detector.encoder)
         return cls(file, classifiers, detector) if classifiers or detector else None
 
@@ -150,6 +150,11 @@ class EncoderClasses:
         if not self.classifiers:
             return "detector"
         return "both" if self.detector else "classifiers"
+
+    @property
+    def names(self) -> str:
+        """The classifiers, sorted and joined."""
+        return image_encoder.JOINT.join(sorted(self.classifiers))
 
     @cached_property
     def ancestors(self) -> list[frozenset[int]]:
@@ -202,7 +207,7 @@ class EncoderClasses:
     def _softmax(
         self, features: Float32[np.ndarray, "N F"], temperature: float
     ) -> Float32[np.ndarray, "N K"]:
-        every = [each.scores(features[:, place]) for place, each in self.classifiers]
+        every = [each.scores(features[:, place]) for place, each in self.classifiers.values()]
         scores = np.mean(every, axis=0) / np.float32(temperature)
         softmax = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(softmax / softmax.sum(axis=1, keepdims=True))

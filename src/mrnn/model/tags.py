@@ -99,7 +99,12 @@ class Tagger:
             return None
         if classes.kind not in file.calibrations:
             raise CheckpointError(f"{folder / TAGS} lacks the calibration {classes.kind!r}; {MEND}")
-        return cls(classes, file.calibrations[classes.kind])
+        calibration = file.calibrations[classes.kind]
+        if classes.classifiers and classes.names not in calibration.temperatures:
+            raise CheckpointError(
+                f"{folder / TAGS} lacks the temperature of {classes.names!r:.120}; {MEND}"
+            )
+        return cls(classes, calibration)
 
     def tags(self, features: Float[np.ndarray, "N F"]) -> list[tuple[Tag, ...]]:
         """The tags of each photo: the detector's, then the others, each by falling probability.
@@ -113,13 +118,14 @@ class Tagger:
 
     def probabilities(self, features: Float[np.ndarray, "N F"]) -> Float[np.ndarray, "N T"]:
         """Of all tags; 0 of those of which the encoder knows nothing."""
-        detected, classified = self.classes.log_odds(features, self.calibration.temperature)
+        temperature = self.calibration.temperatures.get(self.classes.names, 1.0)
+        detected, classified = self.classes.log_odds(features, temperature)
         a, b, intercept = np.array(self.calibration.weights, np.float32).T
         log_odds = detected * a + classified * b + intercept
         return np.asarray(self.classes.known.any(axis=0) / (1 + np.exp(-log_odds)))
 
     def find(self, word: str) -> tuple[str, ...]:
-        """The tags that a word or phrase names, in the singular or plural, best known first."""
+        """The tags that a word or phrase names, in the singular or plural."""
         return tuple(self._names[tag][0] for tag in self._find(word))
 
     def score(self, word: str, features: Float[np.ndarray, "N F"]) -> Float[np.ndarray, " N"]:
