@@ -110,7 +110,7 @@ class ThingPredictorOptions(BaseModel):
 
     min_count: int = Field(default=20, ge=1)
     """Train photos whose captions name a thing that is predicted, at least."""
-    penalty: float = Field(default=0.01, gt=0)
+    penalty: float = Field(default=0.06, gt=0)
     """L2 penalty, in nats a photo, on weights for features of unit deviation."""
     steps: int = Field(default=60, ge=1)
     """Iterations of L-BFGS."""
