@@ -25,6 +25,7 @@ from mrnn.training.cider_predictor import fit_cider_predictor
 from mrnn.training.confidence import fit_confidence
 from mrnn.training.devices import find_device
 from mrnn.training.joint_embedding import train_joint_embedding
+from mrnn.training.rare_words import embed_rare_words, output_layer, photo_counts
 from mrnn.training.recipe import HeadOptions
 from mrnn.training.thing_predictor import fit_thing_predictor
 
@@ -57,6 +58,10 @@ def train_heads(
     embedding = train_joint_embedding(
         features, captions, words, options.joint_embedding, on_step, there
     )
+    placed = embed_rare_words(
+        embedding.words, output_layer(checkpoint), photo_counts(captions, words)
+    )
+    embedding = replace(embedding, words=placed)
     random = torch.Generator().manual_seed(options.joint_embedding.seed)
     sampled = torch.randperm(len(features), generator=random)[:SAMPLED_IMAGES].numpy()
     heads = Heads(
