@@ -36,17 +36,15 @@ def predicted_cider(
     return heads.predicted_cider(sentences, features)
 
 
-def expected_inventions(
-    heads: Heads, sentences: Sentences, features: Float[np.ndarray, "N F"]
-) -> Scores:
-    """Minus the number of things in a sentence that people would not name, 0 or less."""
-    return [-each for each in heads.expected_inventions(sentences, features)]
+def things(heads: Heads, sentences: Sentences, features: Float[np.ndarray, "N F"]) -> Scores:
+    """For each thing that a sentence names: the probability that people name it, less 2/3."""
+    return heads.thing_support(sentences, features)
 
 
 TERMS: dict[str, Term] = {
     "similarity_weight": similarity,
     "predicted_cider_weight": predicted_cider,
-    "invention_weight": expected_inventions,
+    "thing_weight": things,
 }
 
 

@@ -25,15 +25,15 @@ SimilarityWeight = Annotated[
 PredictedCiderWeight = Annotated[
     float | None, typer.Option(help="Reranking: weight of the predicted CIDEr; 0 ignores it")
 ]
-InventionWeight = Annotated[
+ThingWeight = Annotated[
     float | None,
-    typer.Option(help="Reranking: what naming a thing costs that people would not; 0 ignores it"),
+    typer.Option(help="Reranking: weight of how likely people name the same things; 0 ignores it"),
 ]
 FLAGS: dict[str, Any] = {
     "beam_size": BeamSize,
     "similarity_weight": SimilarityWeight,
     "predicted_cider_weight": PredictedCiderWeight,
-    "invention_weight": InventionWeight,
+    "thing_weight": ThingWeight,
     "n_best": Annotated[int | None, typer.Option(help="Captions for each photo")],
     "min_length": Annotated[int | None, typer.Option(help="Least number of words")],
     "max_length": Annotated[int | None, typer.Option(help="Greatest number of words")],

@@ -9,9 +9,9 @@ import typer
 
 from mrnn.cli.decoding_flags import (
     BeamSize,
-    InventionWeight,
     PredictedCiderWeight,
     SimilarityWeight,
+    ThingWeight,
     options_of,
 )
 from mrnn.cli.retrieval import (
@@ -75,7 +75,7 @@ def evaluate(
     beam_size: BeamSize = None,
     similarity_weight: SimilarityWeight = None,
     predicted_cider_weight: PredictedCiderWeight = None,
-    invention_weight: InventionWeight = None,
+    thing_weight: ThingWeight = None,
     consensus: ConsensusSource = None,
     exhaustive: Exhaustive = False,
     marginal_images: MarginalImages = None,
@@ -128,7 +128,7 @@ def evaluate(
         "beam_size": beam_size,
         "similarity_weight": similarity_weight,
         "predicted_cider_weight": predicted_cider_weight,
-        "invention_weight": invention_weight,
+        "thing_weight": thing_weight,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
     decoding, reranking = options_of(checkpoint.config, asked)

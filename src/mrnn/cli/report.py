@@ -9,9 +9,9 @@ import typer
 
 from mrnn.cli.decoding_flags import (
     BeamSize,
-    InventionWeight,
     PredictedCiderWeight,
     SimilarityWeight,
+    ThingWeight,
     options_of,
 )
 from mrnn.cli.score import Meteor
@@ -42,7 +42,7 @@ def report(
     beam_size: BeamSize = None,
     similarity_weight: SimilarityWeight = None,
     predicted_cider_weight: PredictedCiderWeight = None,
-    invention_weight: InventionWeight = None,
+    thing_weight: ThingWeight = None,
     consensus: ConsensusSource = None,
     meteor: Meteor = True,
 ) -> None:
@@ -62,7 +62,7 @@ def report(
         "beam_size": beam_size,
         "similarity_weight": similarity_weight,
         "predicted_cider_weight": predicted_cider_weight,
-        "invention_weight": invention_weight,
+        "thing_weight": thing_weight,
     }
     asked = {name: value for name, value in flags.items() if value is not None}
     folders = [run or DEFAULT_MODEL] + ([run_b] if run_b else [])

@@ -200,8 +200,8 @@ class RerankingOptions(BaseModel):
     """Weight of the cosine, -1 to 1, of photo and sentence in the joint embedding."""
     predicted_cider_weight: float = Field(default=0.0, ge=0, le=1000)
     """Weight of the predicted CIDEr-D, about 0 to 10."""
-    invention_weight: float = Field(default=0.0, ge=0, le=1000)
-    """What a thing costs that people would not name, times the probability that they would not."""
+    thing_weight: float = Field(default=0.0, ge=0, le=1000)
+    """Weight of the things that a sentence names: P(people name it) - 2/3, summed."""
 
     @property
     def weights(self) -> dict[str, float]:

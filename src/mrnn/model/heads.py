@@ -106,6 +106,14 @@ class Heads:
             return [np.zeros(len(own)) for own in sentences]
         return self.thing_predictor.expected_inventions(sentences, features)
 
+    def thing_support(
+        self, sentences: Sequence[Sequence[TokenIds]], features: Float[np.ndarray, "N F"]
+    ) -> list[Float64[np.ndarray, " _"]]:
+        """How far the things that each photo's own sentences name are likely; 0 if unknown."""
+        if self.thing_predictor is None:
+            return [np.zeros(len(own)) for own in sentences]
+        return self.thing_predictor.support(sentences, features)
+
     def hubness_correction(self, vectors: Float[np.ndarray, "S D"]) -> Float32[np.ndarray, " S"]:
         """The hubness correction: to be subtracted from the similarity of embedded sentences.
 

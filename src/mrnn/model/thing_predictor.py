@@ -24,6 +24,10 @@ NOTHING = -1
 """The thing of phrases that name none, as "couple of"; they hide the words in them."""
 
 
+NEUTRAL = 2 / 3
+"""Naming a thing of this probability neither speaks for a sentence nor against it."""
+
+
 @dataclass(frozen=True)
 class ThingPredictor:
     """Fitted regressions; see `mrnn.training.thing_predictor`."""
@@ -65,11 +69,22 @@ class ThingPredictor:
         self, sentences: Sequence[Sequence[TokenIds]], features: Float[np.ndarray, "N F"]
     ) -> list[Float64[np.ndarray, " S"]]:
         """Of each photo's own sentences: how many things they name that people would not."""
-        found = []
-        for own, probabilities in zip(sentences, self.probabilities(features), strict=True):
-            missing = 1 - probabilities
-            found.append(np.array([missing[list(self.named(each))].sum() for each in own]))
-        return found
+        return self._sums(sentences, 1 - self.probabilities(features))
+
+    def support(
+        self, sentences: Sequence[Sequence[TokenIds]], features: Float[np.ndarray, "N F"]
+    ) -> list[Float64[np.ndarray, " S"]]:
+        """Of each photo's own sentences: P(thing) - `NEUTRAL`, summed over the things they name."""
+        return self._sums(sentences, self.probabilities(features) - NEUTRAL)
+
+    def _sums(
+        self, sentences: Sequence[Sequence[TokenIds]], values: Float64[np.ndarray, "N T"]
+    ) -> list[Float64[np.ndarray, " S"]]:
+        """Of each photo's own sentences: the values of the things they name, summed."""
+        return [
+            np.array([of_photo[list(self.named(each))].sum() for each in own])
+            for own, of_photo in zip(sentences, values, strict=True)
+        ]
 
     @cached_property
     def _phrases(self) -> dict[int, list[tuple[tuple[int, ...], int]]]:
