@@ -18,7 +18,7 @@ from mrnn.training import confidence as training
 from mrnn.training.confidence import PENALTIES, fit_confidence, fit_regression
 
 COUNT = len(Signals._fields)
-TRUTH = np.array([2.0, -1.0, 0.5, 0.0])[:COUNT]
+TRUTH = np.array([2.0, 1.0, 0.5, -1.0])
 
 
 def world(count, seed=0):
@@ -26,7 +26,7 @@ def world(count, seed=0):
     random = np.random.default_rng(seed)
     standard = random.normal(size=(count, COUNT))
     chance = 1 / (1 + np.exp(-(standard @ TRUTH + 0.5)))
-    signals = standard * [0.1, 1, 10, 100][:COUNT] + [5, 0, -50, 7][:COUNT]
+    signals = standard * [0.1, 1, 10, 100] + [5, 0, -50, 7]
     return signals, (random.random(count) < chance).astype(float), chance
 
 
@@ -37,46 +37,64 @@ def test_known_probabilities_are_found():
     assert np.abs(found - chance).mean() < 0.03
 
 
-def test_the_fit_is_the_least_of_the_cost():
-    """By L-BFGS in PyTorch, with Platt's targets."""
-    signals, right, _ = world(60)
-    inputs = np.append((signals - signals.mean(0)) / signals.std(0), np.ones((60, 1)), axis=1)
-    yes = right.sum()
-    targets = np.where(right > 0, (yes + 1) / (yes + 2), 1 / (60 - yes + 2))
-    x, y = torch.from_numpy(inputs), torch.from_numpy(targets)
-    for penalty in (PENALTIES[0], PENALTIES[-1]):
-        weights = torch.zeros(COUNT + 1, dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
+def inputs_of(signals):
+    """Of unit deviation, all to count upwards, and a column for the bias."""
+    standard = (signals - signals.mean(0)) / signals.std(0) * [1, 1, 1, -1]
+    return np.append(standard, np.ones((len(signals), 1)), axis=1)
 
-        def cost(weights=weights, optimizer=optimizer, penalty=penalty):
-            optimizer.zero_grad()
-            nats = functional.binary_cross_entropy_with_logits(x @ weights, y)
-            total = nats + penalty * weights[:-1].square().sum()
-            total.backward()
-            return total
 
-        optimizer.step(cost)
-        found = training._weights(inputs, right, penalty)
-        assert found == pytest.approx(weights.detach().numpy(), abs=1e-3)
+def least(inputs, right, penalty):
+    """By L-BFGS in PyTorch, with Platt's targets; the weights have no bounds."""
+    yes, no = right.sum(), len(right) - right.sum()
+    targets = torch.from_numpy(np.where(right > 0, (yes + 1) / (yes + 2), 1 / (no + 2)))
+    x = torch.from_numpy(inputs)
+    weights = torch.zeros(inputs.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
+
+    def cost():
+        optimizer.zero_grad()
+        nats = functional.binary_cross_entropy_with_logits(x @ weights, targets)
+        total = nats + penalty * weights[:-1].square().sum()
+        total.backward()
+        return total
+
+    optimizer.step(cost)
+    return weights.detach().numpy()
+
+
+@pytest.mark.parametrize("penalty", [PENALTIES[0], PENALTIES[-1]])
+def test_the_fit_is_the_least_of_the_cost(penalty):
+    signals, right, _ = world(100)
+    inputs = inputs_of(signals)
+    expected = least(inputs, right, penalty)
+    assert (expected[:-1] > 0).all()
+    assert training._weights(inputs, right, penalty) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("penalty", [PENALTIES[0], PENALTIES[-1]])
+def test_a_signal_that_counts_the_wrong_way_is_left_out(penalty):
+    signals, right, _ = world(100)
+    inputs = inputs_of(signals)
+    inputs[:, 1] *= -1
+    assert least(inputs, right, penalty)[1] < 0
+    found, others = training._weights(inputs, right, penalty), [0, 2, 3, 4]
+    assert found[1] == 0
+    assert found[others] == pytest.approx(least(inputs[:, others], right, penalty), abs=1e-3)
 
 
 def test_the_penalty_is_chosen_on_photos_that_a_fit_has_not_seen():
     noise = np.random.default_rng(9).normal(size=(200, COUNT))
     signals, right, _ = world(200)
-    inputs = [
-        np.append((each - each.mean(0)) / each.std(0), np.ones((200, 1)), axis=1)
-        for each in (noise, signals)
-    ]
-    best = [
-        np.argmin([training._unseen_loss(each, right, penalty) for penalty in PENALTIES])
-        for each in inputs
-    ]
-    assert PENALTIES[best[0]] >= 0.1
-    assert PENALTIES[best[1]] <= 0.01
-    chosen = fit_regression(signals, right).weight * signals.std(0)
-    assert chosen == pytest.approx(
-        training._weights(inputs[1], right, PENALTIES[best[1]])[:-1], rel=1e-3
-    )
+
+    def best(inputs):
+        return min(PENALTIES, key=lambda each: training._unseen_loss(inputs, right, each))
+
+    assert best(inputs_of(noise)) >= 0.1
+    penalty = best(inputs_of(signals))
+    assert penalty <= 0.01
+    chosen = np.abs(fit_regression(signals, right).weight) * signals.std(0)
+    expected = training._weights(inputs_of(signals), right, penalty)[:-1]
+    assert chosen == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("count", [1, 4, 30])

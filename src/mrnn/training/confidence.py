@@ -1,9 +1,8 @@
 """Fitting of the confidence in captions, see `mrnn.model.confidence`.
 
 Letters: N photos, K signals.
-Sources: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, section 2.2 (targets
-that no weight can overfit); Böhning and Lindsay, "Monotonicity of Quadratic-Approximation
-Algorithms", 1988 (steps by a bound on the second derivatives, which never go up).
+Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, section 2.2: targets that
+no weight can overfit.
 """
 
 import math
@@ -17,7 +16,7 @@ from mrnn.data.dataset import CaptionedImage
 from mrnn.evaluation.evaluate import references_of, words_of
 from mrnn.metrics.cider import DocumentFrequencies, cider_d
 from mrnn.model.checkpoint import Checkpoint
-from mrnn.model.confidence import RIGHT, Confidence
+from mrnn.model.confidence import RIGHT, Confidence, Signals
 from mrnn.model.heads import Heads
 from mrnn.model.quantization import dequantize, quantize
 from mrnn.shapes import Float, Float64
@@ -26,8 +25,10 @@ FREQUENCY_PHOTOS = 1000
 """Document frequencies are of about so many photos, as in the usual dev and test splits."""
 PENALTIES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """L2 penalties to choose from, in nats a photo, on weights for signals of unit deviation."""
+FALLING = ("expected_inventions",)
+"""Signals that are low for right captions; all others are high."""
 FOLDS = 5
-STEPS = 1000
+STEPS = 2000
 PHOTOS_AT_ONCE = 50
 
 
@@ -66,10 +67,12 @@ def fit_regression(
 ) -> Confidence:
     """The regression with the penalty that predicts best in cross-validation; of equals the larger.
 
-    With fewer photos than folds, the largest penalty.
+    A signal that would count the wrong way, by chance in few photos, has weight 0. With fewer
+    photos than folds, the penalty is the largest.
     """
     mean, deviation = signals.mean(axis=0), signals.std(axis=0)
-    scale = np.where(deviation > 1e-9, deviation, 1.0)
+    signs = np.array([-1.0 if name in FALLING else 1.0 for name in Signals._fields])
+    scale = signs * np.where(deviation > 1e-9, deviation, 1.0)
     inputs = np.append((signals - mean) / scale, np.ones((len(signals), 1)), axis=1)
     penalty = PENALTIES[0]
     if len(signals) >= FOLDS:
@@ -99,14 +102,19 @@ def _unseen_loss(
 def _weights(
     inputs: Float64[np.ndarray, "N _"], right: Float64[np.ndarray, " N"], penalty: float
 ) -> Float64[np.ndarray, " _"]:
-    """Of each signal, and the bias, which is not penalized."""
+    """Of each signal, 0 or more, and the bias, which is neither penalized nor bounded.
+
+    By projected gradients; no step is longer than the curvature of the cost allows.
+    """
     count, yes = len(inputs), right.sum()
     targets = np.where(right > 0, (yes + 1) / (yes + 2), 1 / (count - yes + 2))
     penalties = np.append(np.full(inputs.shape[1] - 1, 2 * penalty), 0.0)
-    step = np.linalg.inv(inputs.T @ inputs / (4 * count) + np.diag(penalties))
+    curvature = np.linalg.norm(inputs.T @ inputs, 2) / (4 * count) + 2 * penalty
     weights = np.zeros(inputs.shape[1])
     weights[-1] = np.log(targets.mean() / (1 - targets.mean()))
     for _ in range(STEPS):
         found = 1 / (1 + np.exp(-(inputs @ weights)))
-        weights -= step @ (inputs.T @ (found - targets) / count + penalties * weights)
+        gradient = inputs.T @ (found - targets) / count + penalties * weights
+        weights -= gradient / curvature
+        weights[:-1] = np.maximum(weights[:-1], 0)
     return weights
