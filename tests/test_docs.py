@@ -89,7 +89,7 @@ def outputs():
     for block in blocks("sh"):
         _, _, code, output = block.values
         words = shlex.split(code.replace("\\\n", " "), comments=True)
-        shown = words[1] in ("prepare", "check", "extract") or words[2:3] == ["examples/stairs.jpg"]
+        shown = words[1] in ("prepare", "check", "extract") or words[2:3] == ["examples/coffee.jpg"]
         if output and words[0] == "mrnn" and "mrnn" not in words[1:] and shown:
             yield pytest.param(words[1:], output, id=f"{block.id} {words[1]}")
 

@@ -93,8 +93,9 @@ def test_a_strange_photo_is_said_to_be_a_guess(mrnn, model, album, tmp_path):
         (0.9, 0.4, ""),
         (0.9, None, ""),
         (None, 0.25, "\n  (a guess: confidence 0.25)"),
+        (0.2, 0.9, ""),
         (
-            0.2, 0.9,
+            0.2, None,
             "\n  (a guess: this is unlike the photos that the model learned from; "
             "familiarity 0.20)",
         ),

@@ -8,10 +8,13 @@ import torch
 from mrnn.captioning.captioner import Captioner
 from mrnn.model.image_encoder import JoinedEncoder
 from mrnn.model.network import Network
+from mrnn.training.encoders.efficientnet_lite import WIDTH_DEPTH_SIZE
 from mrnn.training.encoders.export import load_headless
 from mrnn.training.encoders.headless import HeadlessNetwork
 from mrnn.training.network import TorchLanguageModel
 from tests.torch_network import torch_network
+
+LITES = [f"efficientnet-lite{variant}" for variant in WIDTH_DEPTH_SIZE]
 
 
 class TorchNetwork(Network):
@@ -25,10 +28,10 @@ class TorchNetwork(Network):
 
 @dataclass(frozen=True)
 class TorchEncoder:
-    """The shipped encoders, from the weights of their packages."""
+    """The shipped encoders, from the weights of their packages; the detector is its own file."""
 
     encoder: JoinedEncoder
-    networks: list[HeadlessNetwork]
+    networks: list[HeadlessNetwork | None]
 
     @property
     def identity(self):
@@ -40,7 +43,10 @@ class TorchEncoder:
     @torch.inference_mode()
     def encode(self, pixels):
         features = []
-        for headless, crops in zip(self.networks, pixels, strict=True):
+        for part, headless, crops in zip(self.encoder.parts, self.networks, pixels, strict=True):
+            if headless is None:
+                features.append(part.encode((crops,)))
+                continue
             mean, scale = (torch.tensor(x)[:, None, None] for x in (headless.mean, headless.scale))
             normal = (torch.from_numpy(crops).permute(0, 3, 1, 2).float() - mean) / scale
             features.append(headless.network(normal).mean(0).numpy())
@@ -50,7 +56,8 @@ class TorchEncoder:
 def by_torch(captioner):
     """The same model by PyTorch."""
     names = [part.identity.name.partition("@")[0] for part in captioner.encoder.parts]
-    encoder = TorchEncoder(captioner.encoder, [load_headless(name) for name in names])
+    networks = [load_headless(name) if name in LITES else None for name in names]
+    encoder = TorchEncoder(captioner.encoder, networks)
     network = TorchNetwork(captioner.checkpoint)
     checkpoint = replace(captioner.checkpoint, network=network)
     return Captioner(checkpoint, encoder, captioner.consensus)

@@ -23,6 +23,7 @@ from mrnn.model.image_encoder import (
 from tests.model.tiny_encoder import write_colour_encoder
 
 LITES = [f"efficientnet-lite{variant}" for variant in (0, 1, 2)]
+DETECTOR = "ssd-mobilenet-v2"
 
 
 @pytest.fixture
@@ -126,8 +127,8 @@ def test_a_file_made_for_another_size_has_that_in_its_name(tmp_path):
 
 
 def test_names():
-    assert shipped_encoders() == LITES
-    assert [part.split("@")[0] for part in DEFAULT_ENCODER.split("+")] == LITES
+    assert shipped_encoders() == [*LITES, DETECTOR]
+    assert [part.split("@")[0] for part in DEFAULT_ENCODER.split("+")] == [*LITES, DETECTOR]
     with pytest.raises(
         OptionsError,
         match=r"^The package ships no encoder 'vgg16@320', only efficientnet-lite0, .*; make its "

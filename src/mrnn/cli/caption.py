@@ -153,11 +153,13 @@ def caption_text(result: "ImageCaptions", *, tags: bool = False) -> str:
     if tags and result.tags:
         text += f"\n  (tags: {', '.join(map(str, result.tags))})"
     doubts = []
-    if result.familiarity is not None and result.familiarity < UNFAMILIAR:
-        doubts.append(
-            "this is unlike the photos that the model learned from; "
-            f"familiarity {result.familiarity:.2f}"
-        )
-    if result.confidence is not None and result.confidence < GUESS:
-        doubts.append(f"confidence {result.confidence:.2f}")
+    unfamiliar = result.familiarity is not None and result.familiarity < UNFAMILIAR
+    if unfamiliar if result.confidence is None else result.confidence < GUESS:
+        if unfamiliar:
+            doubts.append(
+                "this is unlike the photos that the model learned from; "
+                f"familiarity {result.familiarity:.2f}"
+            )
+        if result.confidence is not None:
+            doubts.append(f"confidence {result.confidence:.2f}")
     return f"{text}\n  (a guess: {', '.join(doubts)})" if doubts else text

@@ -29,7 +29,9 @@ JOINT = "+"
 """Between the names of encoders whose features are concatenated."""
 AT = "@"
 """Between the name of an encoder and the side of its input in pixels, if not its native size."""
-DEFAULT_ENCODER = "efficientnet-lite0@320+efficientnet-lite1@352+efficientnet-lite2@352"
+DEFAULT_ENCODER = (
+    "efficientnet-lite0@288+efficientnet-lite1@320+efficientnet-lite2@320+ssd-mobilenet-v2"
+)
 DEFAULT_RESIZE_MODE: ResizeMode = "squash"
 SHIPPED = Path(__file__).parents[1] / "models" / "encoders"
 """The folder of the encoders that ship in the package, as NAME.onnx."""

@@ -32,7 +32,7 @@ from mrnn.training.thing_predictor import fit_thing_predictor
 SAMPLED_IMAGES = 200
 QUERIES, CANDIDATES = 200, 20
 """For the choice of weights: the most queries, every other photo of dev, and candidates of each."""
-WEIGHTS = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, 160.0, 200.0, 300.0)
+WEIGHTS = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, 160.0, 200.0, 300.0, 400.0)
 """Retrieval weights to choose from; nats per unit of similarity."""
 UNWEIGHTED = RetrievalWeights(sentence_to_image=0.0, image_to_sentence=0.0)
 
