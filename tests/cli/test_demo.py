@@ -9,5 +9,6 @@ def test_the_demo_captions_the_examples(mrnn):
     names = [line.split(":")[0] for line in out.splitlines() if not line.startswith("  (")]
     assert names == sorted(photo.name for photo in PHOTOS)
     assert "(a guess: " in out
+    assert re.search(r"\n  \(confidence 0\.\d\d\)\n", out)
     assert re.search(r"\n  \(tags: [a-z ]+(, [a-z ]+)*\)\n", out)
     assert re.fullmatch(r"The photos in .*examples\. Your own: mrnn caption PHOTO\.\.\.\n", err)

@@ -137,8 +137,8 @@ def _confidence(result: "ImageCaptions") -> float:
     return 2.0 if result.confidence is None else result.confidence
 
 
-def caption_text(result: "ImageCaptions", *, tags: bool = False) -> str:
-    """The captions of a photo, and perhaps its tags, for people to read."""
+def caption_text(result: "ImageCaptions", *, tags: bool = False, confidence: bool = False) -> str:
+    """The captions of a photo, for people to read; perhaps its tags, and a high confidence too."""
     from mrnn.model.confidence import GUESS
     from mrnn.model.familiarity import UNFAMILIAR
 
@@ -162,4 +162,8 @@ def caption_text(result: "ImageCaptions", *, tags: bool = False) -> str:
             )
         if result.confidence is not None:
             doubts.append(f"confidence {result.confidence:.2f}")
-    return f"{text}\n  (a guess: {', '.join(doubts)})" if doubts else text
+    if doubts:
+        return f"{text}\n  (a guess: {', '.join(doubts)})"
+    if confidence and result.confidence is not None:
+        return f"{text}\n  (confidence {result.confidence:.2f})"
+    return text

@@ -11,7 +11,7 @@ CHECKOUT = Path(__file__).parents[3] / "examples"
 
 
 def demo() -> None:
-    """Caption the example photos with the model that ships, and tag them."""
+    """Caption the example photos with the model that ships: captions, tags, confidence."""
     from mrnn.captioning.captioner import Captioner
     from mrnn.data.images import find_images
 
@@ -19,4 +19,4 @@ def demo() -> None:
     tell(f"The photos in {folder}. Your own: mrnn caption PHOTO...")
     for result in Captioner.load().stream(find_images([folder])):
         named = result.model_copy(update={"image": Path(result.image).name})
-        print(caption_text(named, tags=True))
+        print(caption_text(named, tags=True, confidence=True))
