@@ -33,7 +33,7 @@ def noise():
 
 def test_it_is_small_enough_to_ship():
     size = sum(file.stat().st_size for file in DEFAULT_MODEL.rglob("*") if file.is_file())
-    assert size <= 15 * 2**20
+    assert size <= 20_000_000
     assert not (DEFAULT_MODEL / "resume").exists()
     assert (DEFAULT_MODEL / "MODEL_CARD.md").exists()
 
