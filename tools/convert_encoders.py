@@ -51,6 +51,8 @@ LITE3_SIZE, DETECTOR_SIZE = 280, 300
 MEAN = (127.0, 127.0, 127.0)
 CLASS_IDS = [n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
 """COCO's ids of the 80 classes, in the order of the feature."""
+IDS = 91
+"""Of the released network: the background is 0."""
 SCALE = 16.0
 LEAST_SCORE, OVERLAP, MOST_A_CLASS = 0.05, 0.6, 20
 """Of detections that count; the overlap is that of the released model."""
@@ -97,6 +99,7 @@ def write_detector(released: Path, file: Path) -> None:
         "--outputs", "Squeeze:0,concat_1:0",
     )  # fmt: skip
     boxes, logits = (output.name for output in model.graph.output)
+    _keep_classes(model.graph, logits)
     scaled = model.graph.input[0].name
     network = compose.add_prefix_graph(model.graph, "network/")
     nodes = [
@@ -120,6 +123,31 @@ def write_detector(released: Path, file: Path) -> None:
     )
 
 
+def _keep_classes(graph: onnx.GraphProto, logits: str) -> None:
+    """Leave out the background, and ids without a class, from the convolutions before the logits.
+
+    A class convolution, whose channels are anchors times ids, is a good part of the network's work.
+    """
+    maker = {output: node for node in graph.node for output in node.output}
+    tensors = {each.name: each for each in graph.initializer}
+
+    def replace(name: str, array: np.ndarray) -> None:
+        tensors[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), name))
+
+    for name in maker[logits].input:
+        node = maker[name]
+        while node.op_type != "Conv":
+            if node.op_type == "Reshape":
+                shape = numpy_helper.to_array(tensors[node.input[1]]).copy()
+                shape[-1] = len(CLASS_IDS)
+                replace(node.input[1], shape)
+            node = maker[node.input[0]]
+        for parameter in node.input[1:]:
+            array = numpy_helper.to_array(tensors[parameter])
+            rows = array.reshape(-1, IDS, *array.shape[1:])[:, CLASS_IDS]
+            replace(parameter, rows.reshape(-1, *array.shape[1:]))
+
+
 def _constants(prior: np.ndarray) -> list[onnx.TensorProto]:
     """The numbers that `_scores` needs; `prior` (A x 4) has y, x, height and width of anchors."""
     arrays = {
@@ -127,7 +155,6 @@ def _constants(prior: np.ndarray) -> list[onnx.TensorProto]:
         "one": np.float32(1),
         "zero": np.float32(0),
         "half": np.float32(0.5),
-        "classes": np.array(CLASS_IDS, np.int64),
         "box/scales": np.array(BOX_SCALES, np.float32),
         "prior/centres": prior[:, :2],
         "prior/sizes": prior[:, 2:],
@@ -151,7 +178,7 @@ def _constants(prior: np.ndarray) -> list[onnx.TensorProto]:
 
 
 def _scores(boxes: str, logits: str) -> list[onnx.NodeProto]:
-    """Nodes from raw boxes (1 x A x 4) and logits (1 x A x 91) to the feature."""
+    """Nodes from raw boxes (1 x A x 4) and logits (1 x A x C) to the feature."""
     node = helper.make_node
     return [
         # boxes: centre + offset * size, size * exp
@@ -169,8 +196,7 @@ def _scores(boxes: str, logits: str) -> list[onnx.NodeProto]:
         node("Clip", ["box/free", "zero", "one"], ["box/corners"]),  # A x 4
         node("Unsqueeze", ["box/corners", "first"], ["boxes"]),
         # scores: 1 x C x A
-        node("Gather", [logits, "classes"], ["logits"], axis=2),
-        node("Sigmoid", ["logits"], ["score/anchors"]),
+        node("Sigmoid", [logits], ["score/anchors"]),
         node("Transpose", ["score/anchors"], ["scores"], perm=[0, 2, 1]),
         node(
             "NonMaxSuppression", ["boxes", "scores", "most", "overlap", "least"], ["kept"]
