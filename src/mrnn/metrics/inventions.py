@@ -8,10 +8,11 @@ Source: Rohrbach et al., "Object Hallucination in Image Captioning", EMNLP 2018:
 with a list of things and against references alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,30 +24,29 @@ GRAVE = frozenset({"person", "dog"})
 """Things that a reader of captions minds most when they are not there."""
 AGREED = 2  # references that must name a thing before a caption is expected to
 
+Word = TypeVar("Word", bound=Hashable)
+Thing = TypeVar("Thing", bound=Hashable)
+Phrases = Mapping[Word, tuple[tuple[tuple[Word, ...], Thing], ...]]
+"""By their first word: phrases, the longest first, each with its thing."""
+
 
 @dataclass(frozen=True)
 class Things:
     """Words and phrases, and the things that they name."""
 
-    phrases: dict[str, tuple[tuple[tuple[str, ...], str], ...]]
-    """By their first word: phrases, the longest first, each with its thing."""
+    phrases: Phrases[str, str]
 
     @classmethod
     def parse(cls, text: str) -> "Things":
         """Lines of `thing: word, phrase, ...`; the thing is a word for itself, # a comment."""
-        found: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        found = []
         for line in text.splitlines():
             if not line or line.startswith("#"):
                 continue
             thing, _, others = line.partition(":")
             words = others.split(",") if thing == NOTHING else [thing, *others.split(",")]
-            for phrase in filter(None, (tuple(word.split()) for word in words)):
-                found.setdefault(phrase[0], []).append((phrase, thing))
-        longest_first = {
-            word: tuple(sorted(phrases, key=lambda pair: -len(pair[0])))
-            for word, phrases in found.items()
-        }
-        return cls(longest_first)
+            found += [(tuple(word.split()), thing) for word in words if word.split()]
+        return cls(by_first_word(found))
 
     @property
     def names(self) -> frozenset[str]:
@@ -56,16 +56,32 @@ class Things:
 
     def named(self, words: Words) -> frozenset[str]:
         """The things that a caption names, read from the left; the longest phrase wins."""
-        found, place = set(), 0
-        while place < len(words):
-            step = 1
-            for phrase, thing in self.phrases.get(words[place], ()):
-                if tuple(words[place : place + len(phrase)]) == phrase:
-                    found.add(thing)
-                    step = len(phrase)
-                    break
-            place += step
-        return frozenset(found - {NOTHING})
+        return frozenset(named_by_phrases(words, self.phrases) - {NOTHING})
+
+
+def by_first_word(pairs: Iterable[tuple[tuple[Word, ...], Thing]]) -> Phrases[Word, Thing]:
+    """Phrases and their things by the first word, the longest phrase first."""
+    found: dict[Word, list[tuple[tuple[Word, ...], Thing]]] = {}
+    for phrase, thing in pairs:
+        found.setdefault(phrase[0], []).append((phrase, thing))
+    return {
+        word: tuple(sorted(phrases, key=lambda pair: -len(pair[0])))
+        for word, phrases in found.items()
+    }
+
+
+def named_by_phrases(words: Sequence[Word], phrases: Phrases[Word, Thing]) -> set[Thing]:
+    """The things of the phrases in a sentence, read from the left; the longest phrase wins."""
+    found, place = set(), 0
+    while place < len(words):
+        step = 1
+        for phrase, thing in phrases.get(words[place], ()):
+            if tuple(words[place : place + len(phrase)]) == phrase:
+                found.add(thing)
+                step = len(phrase)
+                break
+        place += step
+    return found
 
 
 @cache

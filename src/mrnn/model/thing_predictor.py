@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mrnn.metrics.inventions import Phrases, by_first_word, named_by_phrases
 from mrnn.model.joint_embedding import TokenIds
 from mrnn.model.power_normalization import power_normalize
 from mrnn.shapes import Float, Float32, Float64, Int32
@@ -54,16 +55,7 @@ class ThingPredictor:
 
     def named(self, sentence: TokenIds) -> frozenset[int]:
         """The things that a sentence names, read from the left; the longest phrase wins."""
-        words, found, place = tuple(sentence), set(), 0
-        while place < len(words):
-            step = 1
-            for phrase, thing in self._phrases.get(words[place], ()):
-                if words[place : place + len(phrase)] == phrase:
-                    found.add(thing)
-                    step = len(phrase)
-                    break
-            place += step
-        return frozenset(found - {NOTHING})
+        return frozenset(named_by_phrases(tuple(sentence), self._phrases) - {NOTHING})
 
     def expected_inventions(
         self, sentences: Sequence[Sequence[TokenIds]], features: Float[np.ndarray, "N F"]
@@ -87,12 +79,8 @@ class ThingPredictor:
         ]
 
     @cached_property
-    def _phrases(self) -> dict[int, list[tuple[tuple[int, ...], int]]]:
-        """By their first word: phrases, the longest first, each with its thing."""
-        found: dict[int, list[tuple[tuple[int, ...], int]]] = {}
-        for ids, thing in zip(self.phrase_ids.tolist(), self.phrase_thing.tolist(), strict=True):
-            phrase = tuple(word for word in ids if word != PADDING)
-            found.setdefault(phrase[0], []).append((phrase, thing))
-        for phrases in found.values():
-            phrases.sort(key=lambda pair: -len(pair[0]))
-        return found
+    def _phrases(self) -> Phrases[int, int]:
+        pairs = zip(self.phrase_ids.tolist(), self.phrase_thing.tolist(), strict=True)
+        return by_first_word(
+            (tuple(word for word in ids if word != PADDING), thing) for ids, thing in pairs
+        )
