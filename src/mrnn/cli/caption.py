@@ -58,7 +58,7 @@ def caption(
     """
     from mrnn.captioning.caption_writer import CaptionFile, Sidecars
     from mrnn.captioning.captioner import Captioner, image_name
-    from mrnn.data.images import find_images
+    from mrnn.data.photo_paths import find_images
     from mrnn.model.checkpoint import DEFAULT_MODEL
 
     if overwrite and not sidecar:

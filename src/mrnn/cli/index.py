@@ -27,7 +27,7 @@ def index(
     encoder_file: EncoderFile = None,
 ) -> None:
     """Make or update an index: only new and changed photos are encoded."""
-    from mrnn.data.images import find_images
+    from mrnn.data.photo_paths import find_images
     from mrnn.files import read_lines
     from mrnn.model.checkpoint import DEFAULT_MODEL
     from mrnn.retrieval.search import PhotoIndex

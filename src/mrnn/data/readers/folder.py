@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mrnn.data.dataset import CaptionedImage
-from mrnn.data.images import SUFFIXES, find_images
+from mrnn.data.images import SUFFIXES
+from mrnn.data.photo_paths import find_images
 from mrnn.errors import DataError
 from mrnn.files import read_lines
 
