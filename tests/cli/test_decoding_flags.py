@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from mrnn import cli
 from mrnn.captioning.captioner import Captioner
-from mrnn.cli.decoding_flags import FLAGS, options_of
+from mrnn.cli.decoding_flags import FLAGS
 from mrnn.errors import OptionsError
 from mrnn.model.config import DecodingOptions, RerankingOptions
 
@@ -62,38 +62,6 @@ def test_seeds_and_groups(colours, model):
     assert any(first != caption(colours, model, *sampling, "--seed", str(s)) for s in range(1, 5))
     groups = ["--beam-groups", "3", "--diversity-penalty", "20", "--n-best", "3"]
     assert len({text.split()[0] for text in caption(colours, model, *groups)}) == 3
-
-
-def config_of(checkpoint, **options):
-    decoding, reranking = DecodingOptions(**options), RerankingOptions(similarity_weight=2)
-    return checkpoint.config.model_copy(update={"decoding": decoding, "reranking": reranking})
-
-
-def test_what_was_not_asked_for_is_as_the_model_was_saved(checkpoint):
-    config = config_of(checkpoint, beam_size=7, force_words=("dog",))
-    assert options_of(config, {}) == (config.decoding, config.reranking)
-    asked = {"n_best": 2, "predicted_cider_weight": 0.5}
-    decoding, reranking = options_of(config, asked)
-    assert decoding == config.decoding.model_copy(update={"n_best": 2})
-    assert reranking == RerankingOptions(similarity_weight=2, predicted_cider_weight=0.5)
-
-
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"n_best": 0}, "--n-best: Input should be greater than or equal to 1, not 0"),
-        ({"min_length": 0}, "--min-length: Input should be greater than or equal to 1, not 0"),
-        ({"top_k": 3}, "--top-k is for sampling: set temperature too, such as 1"),
-        (
-            {"similarity_weight": -1.0},
-            "--similarity-weight: Input should be greater than or equal to 0, not -1.0",
-        ),
-    ],
-)
-def test_impossible_options_are_one_line(checkpoint, asked, message):
-    with pytest.raises(OptionsError) as error:
-        options_of(config_of(checkpoint), asked)
-    assert str(error.value) == message
 
 
 def test_a_photo_is_sampled_alike_alone_and_among_others(colours, model):

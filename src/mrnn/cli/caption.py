@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.decoding_flags import Asked, flag_of, options_of, takes_decoding_flags
+from mrnn.captioning.options import Asked, flag_of, options_of
+from mrnn.cli.decoding_flags import takes_decoding_flags
 from mrnn.cli.terminal import (
     ConsensusSource,
     EncoderFile,

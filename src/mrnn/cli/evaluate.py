@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mrnn.captioning.options import options_of
 from mrnn.cli.decoding_flags import (
     BeamSize,
     PredictedCiderWeight,
     SimilarityWeight,
     ThingWeight,
-    options_of,
 )
 from mrnn.cli.retrieval import (
     Exhaustive,
