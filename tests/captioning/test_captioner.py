@@ -15,6 +15,7 @@ from mrnn.captioning.captioner import (
 )
 from mrnn.captioning.decode import decode
 from mrnn.captioning.results import ImageCaptions
+from mrnn.data.images import NamedImage
 from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.model.network import Int8Search
@@ -63,7 +64,9 @@ def test_a_photo_is_a_path_an_image_an_array_or_bytes(captioner, photos):
         (image, "<PngImageFile>"),
         (np.asarray(image), "<ndarray>"),
         (stream.getvalue(), "<bytes>"),
+        (NamedImage("of a form.png", stream), "of a form.png"),
     ):
+        stream.seek(0)
         found = captioner.caption(source)
         assert found.image == name
         same(found, expected)

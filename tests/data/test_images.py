@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrnn.data.images import MAX_PIXELS, load_image
+from mrnn.data.images import MAX_PIXELS, NamedImage, load_image
 from mrnn.errors import ImageError
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -47,7 +47,8 @@ def test_every_way_to_give_a_photo_gives_the_same_pixels(tmp_path, kind):
     image = photo()
     path = tmp_path / "photo"
     path.write_bytes(encoded(image, kind))
-    for source in (path, str(path), path.read_bytes(), np.asarray(image), image):
+    named = NamedImage("../name", io.BytesIO(path.read_bytes()))
+    for source in (path, str(path), path.read_bytes(), np.asarray(image), image, named):
         loaded = load_image(source)
         assert loaded.mode == "RGB"
         np.testing.assert_array_equal(loaded, image)
@@ -286,6 +287,8 @@ def test_empty(tmp_path):
         load_image(path)
     with pytest.raises(ImageError, match="image bytes: empty, 0 bytes"):
         load_image(b"")
+    with pytest.raises(ImageError, match=r"^a\\nb: empty, 0 bytes"):
+        load_image(NamedImage("a\nb", io.BytesIO()))
 
 
 def test_what_is_not_a_file(tmp_path):

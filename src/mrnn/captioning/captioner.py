@@ -18,7 +18,7 @@ from mrnn.captioning.hypotheses import Hypothesis
 from mrnn.captioning.reranking import DECIMALS, best_first, reranking_scores
 from mrnn.captioning.rescoring import rescore
 from mrnn.captioning.results import Caption, ImageCaptions, Word
-from mrnn.data.images import ImageSource, load_image, printable
+from mrnn.data.images import ImageSource, NamedImage, load_image, printable
 from mrnn.errors import CheckpointError, DataError, ImageError, MRNNError, OptionsError
 from mrnn.files import utf8
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
@@ -379,7 +379,9 @@ def photos_at_once(decoding: DecodingOptions) -> int:
 
 
 def image_name(source: ImageSource) -> str:
-    """The name of a photo in its result: the path, as valid UTF-8, or the type of the object."""
+    """The name of a photo in its result: as valid UTF-8 its path or name, or the object's type."""
+    if isinstance(source, NamedImage):
+        return utf8(source.name)
     if isinstance(source, str | Path):
         return utf8(str(source))
     return f"<{type(source).__name__}>"

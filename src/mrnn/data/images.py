@@ -5,8 +5,9 @@ import re
 import stat
 import threading
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,18 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mrnn.errors import ImageError
 
-ImageSource = str | Path | bytes | np.ndarray | Image.Image
 
-OpenFile = io.BytesIO | io.BufferedReader
+@dataclass(frozen=True)
+class NamedImage:
+    """The open file of an image, which needs no path, and its name for results and messages."""
+
+    name: str
+    file: IO[bytes]
+
+
+ImageSource = str | Path | bytes | np.ndarray | Image.Image | NamedImage
+
+OpenFile = io.BytesIO | io.BufferedReader | IO[bytes]
 
 MAX_PIXELS = 100_000_000
 
@@ -58,6 +68,8 @@ def load_image(source: ImageSource, *, least_side: int | None = None) -> Image.I
         return _decode(source, printable(getattr(source, "filename", "") or "image"), None)
     if isinstance(source, bytes):
         return _decode(io.BytesIO(source), "image bytes", least_side)
+    if isinstance(source, NamedImage):
+        return _decode(source.file, printable(source.name), least_side)
     name = printable(source)
     with _open(Path(source), name) as stream:
         return _decode(stream, name, least_side)
