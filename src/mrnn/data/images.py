@@ -7,7 +7,7 @@ import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,12 @@ class NamedImage:
     """The open file of an image, which needs no path, and its name for results and messages."""
 
     name: str
-    file: IO[bytes]
+    file: io.IOBase
 
 
 ImageSource = str | Path | bytes | np.ndarray | Image.Image | NamedImage
 
-OpenFile = io.BytesIO | io.BufferedReader | IO[bytes]
+OpenFile = io.IOBase
 
 MAX_PIXELS = 100_000_000
 
@@ -122,7 +122,8 @@ def _decode(source: OpenFile | Image.Image, name: str, least_side: int | None) -
         raise ImageError(f"{name}: {problem}") from error
 
 
-def _read_header(file: OpenFile, name: str, least_side: int | None) -> Image.Image:
+def _read_header(opened: OpenFile, name: str, least_side: int | None) -> Image.Image:
+    file = cast(IO[bytes], opened)
     if not file.read(1):
         raise ImageError(f"{name}: empty, 0 bytes; copy the photo again")
     image = Image.open(file, formats=FORMATS)
