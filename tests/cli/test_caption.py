@@ -1,7 +1,9 @@
 import csv
+import io
 import os
 import re
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from PIL import Image
 from mrnn.captioning import captioner
 from mrnn.captioning.results import Caption, ImageCaptions
 from mrnn.cli.caption import caption_text
+from mrnn.data.photo_paths import SYSTEM_FOLDERS
 from tests.conftest import lines_of
 
 
@@ -290,6 +293,45 @@ def test_each_bad_photo_is_a_line_and_the_others_are_done(mrnn, model, album):
     results = lines_of(out)
     assert [result["image"] for result in results] == [*map(str, paths[:-1]), f"{album}/sub/é.png"]
     assert [result["error"] for result in results if result["error"]] == told
+
+
+def test_a_list_on_stdin(mrnn, model, album, monkeypatch):
+    def listed(content, *options):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return mrnn("caption", "-", "--model", model, "--json", *options)
+
+    paths = [f"{album}/a b.png", f"{album}/sub"]
+    for content in ("\n".join(paths), "\0".join(paths), "\r\n".join([*paths, "", ""])):
+        code, out, err = listed(content.encode())
+        assert (code, err) == (0, "")
+        assert [result["image"] for result in lines_of(out)] == [paths[0], f"{album}/sub/é.png"]
+    code, out, _ = listed(f"{paths[0]}\n{album}/sub/é.png".encode(), "--exclude", "sub/")
+    assert (code, [result["image"] for result in lines_of(out)]) == (0, paths[:1])
+    told = "mrnn: -: the list on stdin is empty; give it a path a line\n"
+    assert listed(b"\n") == (1, "", told)
+
+
+def test_a_folder_that_cannot_be_searched_costs_itself_alone(mrnn, model, album, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("/sub"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    (album / "empty").mkdir()
+    code, out, err = mrnn("caption", album, album / "empty", "--model", model, "--json")
+    assert (code, len(lines_of(out))) == (1, 3)
+    first, second, last = err.splitlines()
+    assert first.startswith(f"{album}/sub: cannot list this folder (Permission denied); change")
+    assert second.startswith(f"{album}/empty: no photos in this folder")
+    assert last == "2 of the folders and globs had no photos or could not be searched"
+
+
+def test_the_help_names_what_is_left_out(mrnn):
+    text = " ".join(mrnn("caption", "--help")[1].split())
+    assert all(name in text for name in SYSTEM_FOLDERS)
 
 
 def test_a_name_that_is_no_utf8(mrnn, model, album, tmp_path):

@@ -19,8 +19,8 @@ from mrnn.captioning.reranking import DECIMALS, best_first, reranking_scores
 from mrnn.captioning.rescoring import rescore
 from mrnn.captioning.results import Caption, ImageCaptions, Word
 from mrnn.data.images import ImageSource, NamedImage, load_image, printable
+from mrnn.data.photo_names import name_as_text
 from mrnn.errors import CheckpointError, DataError, ImageError, MRNNError, OptionsError
-from mrnn.files import utf8
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.model.config import DecodingOptions, EncoderIdentity, RerankingOptions
 from mrnn.model.image_encoder import ImageEncoder, encode_finite
@@ -381,7 +381,7 @@ def photos_at_once(decoding: DecodingOptions) -> int:
 def image_name(source: ImageSource) -> str:
     """The name of a photo in its result: as valid UTF-8 its path or name, or the object's type."""
     if isinstance(source, NamedImage):
-        return utf8(source.name)
+        return name_as_text(source.name)
     if isinstance(source, str | Path):
-        return utf8(str(source))
+        return name_as_text(str(source))
     return f"<{type(source).__name__}>"

@@ -8,6 +8,7 @@ import typer
 
 from mrnn.captioning.options import Asked, flag_of, options_of
 from mrnn.cli.decoding_flags import takes_decoding_flags
+from mrnn.cli.photo_arguments import Exclude, Photos, found_photos
 from mrnn.cli.terminal import (
     ConsensusSource,
     EncoderFile,
@@ -31,9 +32,7 @@ class Sort(StrEnum):
 
 @takes_decoding_flags
 def caption(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PHOTO", help="Photos, folders of them, or globs")
-    ],
+    paths: Photos,
     model: ModelFolder = None,
     consensus: ConsensusSource = None,
     encoder_file: EncoderFile = None,
@@ -50,6 +49,7 @@ def caption(
         Sort | None,
         typer.Option(help="Print after all photos are done, the lowest confidence first"),
     ] = None,
+    exclude: Exclude = None,
     *,
     asked: Asked,
 ) -> None:
@@ -59,7 +59,6 @@ def caption(
     """
     from mrnn.captioning.caption_writer import CaptionFile, Sidecars
     from mrnn.captioning.captioner import Captioner, image_name
-    from mrnn.data.photo_paths import find_images
     from mrnn.model.checkpoint import DEFAULT_MODEL
 
     if overwrite and not sidecar:
@@ -68,7 +67,7 @@ def caption(
         raise OptionsError("--json prints, and --out writes a file of its own form; give one")
     if sort and (out or (sidecar and not as_json)):
         raise OptionsError("--sort orders what is printed; leave out --out and --sidecar")
-    photos = list(find_images(paths))
+    photos, problems = found_photos(paths, exclude)
     sidecars = Sidecars(photos, overwrite=overwrite, tags=tags) if sidecar else None
     if sidecars and not (out or as_json):
         photos = sidecars.left_to_do(photos)
@@ -121,7 +120,9 @@ def caption(
         tell(line)
     if failed:
         tell(f"{failed:,} of {asked_for:,} photos could not be captioned")
-    if failed or (sidecars and sidecars.failed):
+    if problems:
+        tell(f"{problems:,} of the folders and globs had no photos or could not be searched")
+    if failed or problems or (sidecars and sidecars.failed):
         raise typer.Exit(1)
 
 
