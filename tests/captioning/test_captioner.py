@@ -131,8 +131,8 @@ def test_bad_photos_keep_their_places(captioner, photos, tmp_path):
     bad.write_bytes(b"not a photo")
     mixed = [bad, photos[0], tmp_path / "none.jpg", *photos[1:20], np.zeros(3), bad]
     found = captioner.caption(mixed)
-    wrong = {0: f"{bad}: not a JPEG", 2: f"{tmp_path}/none.jpg: no such file",
-             22: "array: shape (3,)", 23: f"{bad}: not a JPEG"}  # fmt: skip
+    wrong = {0: f"{bad}: not a photo", 2: f"{tmp_path}/none.jpg: no such file",
+             22: "array: shape (3,)", 23: f"{bad}: not a photo"}  # fmt: skip
     assert len(found) == len(mixed)
     for place, (source, result) in enumerate(zip(mixed, found, strict=True)):
         if place in wrong:

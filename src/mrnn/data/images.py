@@ -3,16 +3,18 @@
 import io
 import re
 import stat
-import threading
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 
+from mrnn.data.image_format import STREAMED, OpenFile, format_of, head_of, reader_of, what_else
+from mrnn.data.jpeg_scans import check_scans, reduce_jpeg
+from mrnn.data.pillow_messages import without_messages
+from mrnn.data.pixels import image_of, to_rgb, upright
+from mrnn.data.png_chunks import PixelChunks
 from mrnn.errors import ImageError
 
 
@@ -26,50 +28,42 @@ class NamedImage:
 
 ImageSource = str | Path | bytes | np.ndarray | Image.Image | NamedImage
 
-OpenFile = io.IOBase
-
 MAX_PIXELS = 100_000_000
+"""Pixels that are decoded: those of the photo, or of a JPEG as it is decoded smaller."""
 
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
-"""Formats that Pillow may read (MPO as JPEG): raster formats, none that starts another program."""
+MAX_SIDE = 1_000_000
+
+MAX_BYTES = 4 * MAX_PIXELS
+"""Size of a file of a format that is held in memory as a whole."""
 
 SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp"),
-    *(".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib"),
+    *(".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs"),
+    *(".heic", ".heics", ".heif", ".heifs", ".hif", ".jp2", ".j2k", ".jpf", ".jpx"),
 )
 
-UNREAD = (".heic", ".heif", ".avif", ".jxl")
+UNREAD = (".jxl",)
 """Photos too: they are listed in a folder, so that `load_image` says how to convert them."""
 
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What undoes each value of the EXIF orientation."""
-
-_decoding = threading.Lock()  # warning filters belong to the whole process
+_CUT = re.compile(r"truncat|end of|too few|incomplete|not enough|unexpected eof|only got", re.I)
 
 
 def load_image(source: ImageSource, *, least_side: int | None = None) -> Image.Image:
     """The photo upright in RGB: transparency on white, the first frame of an animation.
 
     An array is H x W, H x W x 3 or H x W x 4: uint8, uint16, or float in 0..1. With `least_side`
-    a JPEG may be decoded smaller, to save time; its shorter side stays at least that long.
+    a JPEG may be decoded smaller, to save time; its shorter side stays at least that long. One of
+    more than MAX_PIXELS is always decoded smaller. Any number of threads may read photos at once.
     Raises ImageError, and nothing else, for a photo that cannot be read.
     """
     if isinstance(source, np.ndarray):
-        return _decode(_image_of(source, "array"), "array", None)
+        return to_rgb(image_of(source, "array"))
     if isinstance(source, Image.Image):
         return _decode(source, printable(getattr(source, "filename", "") or "image"), None)
     if isinstance(source, bytes):
         return _decode(io.BytesIO(source), "image bytes", least_side)
     if isinstance(source, NamedImage):
-        return _decode(source.file, printable(source.name), least_side)
+        return _decode(cast(OpenFile, source.file), printable(source.name), least_side)
     name = printable(source)
     with _open(Path(source), name) as stream:
         return _decode(stream, name, least_side)
@@ -81,7 +75,7 @@ def printable(name: object) -> str:
     return re.sub(controls, lambda match: ascii(match[0])[1:-1], str(name))
 
 
-def _open(path: Path, name: str) -> OpenFile:
+def _open(path: Path, name: str) -> io.BufferedReader:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -102,42 +96,63 @@ def _open(path: Path, name: str) -> OpenFile:
 
 def _decode(source: OpenFile | Image.Image, name: str, least_side: int | None) -> Image.Image:
     """RGB from an open file or an image. Whatever a damaged file makes Pillow raise: ImageError."""
+    kind, size = "image", 0
     try:
-        with _decoding, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if not isinstance(source, Image.Image):
-                source = _read_header(source, name, least_side)
-            return _to_rgb(source, name)
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        known = "JPEG, PNG, GIF, BMP, WebP, TIFF or PPM"
-        raise ImageError(f"{name}: not a {known} image; convert it to JPEG or PNG") from None
-    except Image.DecompressionBombError as error:
-        size = re.search(r"\d+ pixels", str(error))
-        raise ImageError(f"{name}: {_too_large(size[0] if size else 'unknown')}") from error
+        with without_messages():
+            if isinstance(source, Image.Image):
+                kind = source.format or kind
+                return _to_rgb(source, own=False)
+            kind, size = _identify(source)
+            return _to_rgb(_read_header(source, kind, least_side), own=True)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
     except Exception as error:
-        reason = printable(error) or type(error).__name__
-        problem = f"damaged or cut short ({reason}); copy the photo again"
-        raise ImageError(f"{name}: {problem}") from error
+        raise ImageError(f"{name}: {_problem(error, kind, size)}") from error
 
 
-def _read_header(opened: OpenFile, name: str, least_side: int | None) -> Image.Image:
-    file = cast(IO[bytes], opened)
-    if not file.read(1):
-        raise ImageError(f"{name}: empty, 0 bytes; copy the photo again")
-    image = Image.open(file, formats=FORMATS)
-    _check_size(image, name)
-    if least_side:
-        image.draft(None, (least_side, least_side))
+def _identify(file: OpenFile) -> tuple[str, int]:
+    """The format of a file that can be read, and its size in bytes."""
+    size = file.seek(0, io.SEEK_END)
+    if not size:
+        raise ImageError("empty, 0 bytes; copy the photo again")
+    head = head_of(file)
+    kind = format_of(head)
+    if not kind:
+        raise ImageError(what_else(head))
+    if size > MAX_BYTES and kind not in STREAMED:
+        raise ImageError(f"too large for {kind} ({size / 1e9:.1f} GB); make a smaller copy")
+    return kind, size
+
+
+def _read_header(file: OpenFile, kind: str, least_side: int | None) -> Image.Image:
+    if kind == "PNG":
+        file = io.BufferedReader(PixelChunks(file))
+    image = reader_of(kind)(cast(IO[bytes], file))
+    if kind == "JPEG":
+        check_scans(image, file)
+        reduce_jpeg(image, least_side, MAX_PIXELS)
     return image
 
 
-def _check_size(image: Image.Image, name: str) -> None:
+def _to_rgb(image: Image.Image, *, own: bool) -> Image.Image:
+    """Upright RGB, a plain image that shares nothing; `own` if nobody else has `image`."""
+    _check_size(image)
+    image.load()
+    rgb = to_rgb(upright(image))
+    if rgb is image:  # without its reader, which may hold the whole file
+        rgb = image._new(image.im) if own else image.copy()
+    rgb.info.clear()  # or the orientation would be applied again by whoever reads it next
+    return rgb
+
+
+def _check_size(image: Image.Image) -> None:
+    size = f"{image.width} x {image.height}"
     if not image.width * image.height:
-        raise ImageError(f"{name}: has no pixels ({image.width} x {image.height})")
+        raise ImageError(f"has no pixels ({size})")
+    if max(image.size) > MAX_SIDE:
+        raise ImageError(f"too long ({size} pixels); cut it, to {MAX_SIDE:,} pixels a side at most")
     if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"{name}: {_too_large(f'{image.width} x {image.height} pixels')}")
+        raise ImageError(_too_large(f"{size} pixels"))
 
 
 def _too_large(size: str) -> str:
@@ -145,46 +160,17 @@ def _too_large(size: str) -> str:
     return f"too large ({size}); make a smaller copy, of {limit} at most"
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    _check_size(image, name)
-    image.load()
-    image = _upright(image)
-    if image.mode.startswith("I"):
-        image = _image_of(np.clip(np.asarray(image), 0, 65535).astype(np.uint16), name)
-    elif image.mode == "F":
-        image = _image_of(np.asarray(image), name)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image)
-        return white
-    image = image.convert("RGB")
-    image.info.clear()  # or the orientation would be applied again by whoever reads it next
-    return image
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        method = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # a photo with a broken EXIF block is still a photo
-        method = None
-    return image if method is None else image.transpose(method)
-
-
-def _image_of(array: NDArray[Any], name: str) -> Image.Image:
-    """An 8-bit image; 16-bit values are divided by 256."""
-    channels = array.shape[2] if array.ndim == 3 else 1
-    if array.ndim not in (2, 3) or (array.ndim == 3 and channels not in (3, 4)) or not array.size:
-        expected = "expected H x W, H x W x 3 or H x W x 4"
-        raise ImageError(f"{name}: shape {array.shape}; {expected}")
-    if array.dtype.kind == "f":
-        if not (array.min() >= 0 and array.max() <= 1):
-            span = f"{array.min():g}..{array.max():g}"
-            raise ImageError(f"{name}: float values in {span}; scale them to 0..1")
-        array = array.astype(np.float32) * 255 + 0.5
-    elif array.dtype == np.uint16:
-        array = array // 256
-    elif array.dtype != np.uint8:
-        expected = "expected uint8, uint16, or float in 0..1"
-        raise ImageError(f"{name}: values of type {array.dtype}; {expected}")
-    return Image.fromarray(np.ascontiguousarray(array, dtype=np.uint8))
+def _problem(error: Exception, kind: str, size: int) -> str:
+    """What is wrong with a photo that Pillow cannot open whole, and what mends it."""
+    if isinstance(error, MemoryError):
+        return "too large for the memory that is free; make a smaller copy"
+    if isinstance(error, Image.DecompressionBombError):
+        pixels = re.search(r"\d+ pixels", str(error))
+        return _too_large(pixels[0] if pixels else "unknown")
+    if isinstance(error, OSError) and error.errno:  # of the drive, not of Pillow
+        return f"cannot be read ({error.strerror}); copy it to another drive"
+    reason = printable(error) or type(error).__name__
+    if _CUT.search(reason):
+        there = f"its {size:,} bytes end before the picture does" if size else "it ends too soon"
+        return f"{kind} cut short: {there} ({reason:.80}); copy the photo again"
+    return f"damaged {kind} ({reason:.120}); copy the photo again"

@@ -100,7 +100,7 @@ def test_thumbnails_are_small_and_a_photo_that_is_gone_says_why(run, images):
     assert large.thumbnail.jpeg.startswith(b"\xff\xd8")
     assert gone.thumbnail is None
     assert gone.problem.endswith("no such file")
-    assert "not a JPEG" in broken.problem
+    assert "not a photo" in broken.problem
     assert all(image.thumbnail and not image.problem for image in others)
 
 
