@@ -312,6 +312,7 @@ def test_a_full_disk_is_told_and_the_file_goes_on(path, limited, tmp_path):
 def test_the_id_of_a_coco_image():
     names = ["COCO_val2014_000000000042.jpg", "val2017/000000000043.jpg", "44", "b/45.png"]
     assert coco_ids(names) == [42, 43, 44, 45]
+    assert coco_ids(["0" * 60_000 + "7.jpg"]) == [7]
 
 
 @pytest.mark.parametrize(
@@ -319,6 +320,12 @@ def test_the_id_of_a_coco_image():
 )
 def test_a_name_without_an_id(name):
     with pytest.raises(DataError, match=rf"^'{name}' holds no image id; the COCO server takes who"):
+        coco_ids([name])
+
+
+@pytest.mark.parametrize("name", ["9" * 5000, "0" * 60_000 + "x"], ids=["digits", "zeros"])
+def test_a_name_with_more_digits_than_an_id(name):
+    with pytest.raises(DataError, match="holds no image id"):
         coco_ids([name])
 
 

@@ -75,6 +75,7 @@ def test_coco_annotations(write, names):
     expected = {"7": ("a dog", "dogs"), "42": ("a cat",)} | ({"5": ()} if names else {})
     assert references.captions == expected
     assert references.find("COCO_val2014_000000000042.jpg") == "42"
+    assert references.find("00042") == references.find("COCO_val2014_042.jpg") == "42"
     assert references.find("photos/seven.jpg") == ("7" if names else None)
 
 

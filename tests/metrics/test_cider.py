@@ -71,6 +71,11 @@ def test_a_file_that_holds_no_frequencies(tmp_path):
     file.write_text('{"format": 1, "images": 0, "counts": {}}')
     with pytest.raises(DataError, match=r"frequencies\.json: images: Input should be greater"):
         DocumentFrequencies.load(file)
+    for count in (0, -3, 9):
+        file.write_text(f'{{"format": 1, "images": 8, "counts": {{"a dog": {count}}}}}')
+        message = rf"'a dog' is in the captions of {count} images of 8; write the file again"
+        with pytest.raises(DataError, match=message):
+            DocumentFrequencies.load(file)
 
 
 def test_given_frequencies_make_each_image_its_own_affair():

@@ -161,7 +161,9 @@ def coco_ids(names: Sequence[str]) -> list[int]:
     """
     name_of: dict[int, str] = {}
     for name in names:
-        number = re.fullmatch(r"(?:.*/)?(?:COCO_[a-z]+\d{4}_)?(\d+)(?:\.\w+)?", name, re.ASCII)
+        number = re.fullmatch(
+            r"(?:.*/)?(?:COCO_[a-z]+\d{4}_)?0*(\d{1,18})(?:\.\w+)?", name, re.ASCII
+        )
         if not number:
             raise DataError(
                 f"{name!r} holds no image id; the COCO server takes whole numbers, as in "

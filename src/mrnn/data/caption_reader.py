@@ -214,8 +214,8 @@ def _names(name: str) -> Iterator[str]:
     yield base
     stem = re.sub(r"\.(?:jpe?g|png|gif|bmp|webp|tiff?|ppm)$", "", base, flags=re.IGNORECASE)
     yield stem
-    if number := re.fullmatch(r"(?:COCO_[a-z]+\d{4}_)?0*(\d+)", stem):
-        yield number[1]
+    if number := re.fullmatch(r"(?:COCO_[a-z]+\d{4}_)?(\d+)", stem):
+        yield number[1].lstrip("0") or "0"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -137,8 +137,8 @@ def _match(
     """The row of each image, by name; and the ids that are of none."""
     numbers: dict[str, list[int]] = {}
     for place, image in enumerate(images):
-        if number := re.search(r"(?:^|[/_])0*([0-9]+)(?:\.\w+)?$", image.name):
-            numbers.setdefault(number[1], []).append(place)
+        if number := re.search(r"(?:^|[/_])([0-9]+)(?:\.\w+)?$", image.name):
+            numbers.setdefault(number[1].lstrip("0") or "0", []).append(place)
     places = {**numbers, **places_by_name(images)}
     rows, unknown = dict[str, int](), []
     for row, (line, name) in enumerate(listed):

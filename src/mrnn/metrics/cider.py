@@ -56,6 +56,10 @@ class DocumentFrequencies:
         content = read_json(file, _File)
         if content.format != FORMAT:
             raise DataError(f"{file}: format {content.format}; this mrnn reads {FORMAT}")
+        wrong = (n for n, count in content.counts.items() if not 1 <= count <= content.images)
+        if (ngram := next(wrong, None)) is not None:
+            problem = f"{ngram!r:.60} is in the captions of {content.counts[ngram]} images"
+            raise DataError(f"{file}: {problem} of {content.images}; write the file again")
         counts = {tuple(ngram.split()): count for ngram, count in content.counts.items()}
         return cls(Counter(counts), content.images)
 

@@ -13,7 +13,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import chain, count, pairwise
 from typing import Literal
 
 import numpy as np
@@ -152,10 +152,18 @@ def _clipped(
     our_weights: Float[np.ndarray, "H U"] | float = 1.0,
     their_weights: Float[np.ndarray, "R U"] | float = 1.0,
 ) -> Float[np.ndarray, "H R"]:
-    """Sums over n-grams of one for each c with ours >= c and theirs >= c, times both weights."""
+    """Sums over n-grams of one for each c with ours >= c and theirs >= c, times both weights.
+
+    Between two counts that occur all c give the same, so that a word said a thousand times costs
+    little.
+    """
     sums = np.zeros((len(ours), len(theirs)))
-    for least in range(1, int(ours.max(initial=0)) + 1):
-        sums += ((ours >= least) * our_weights) @ ((theirs >= least) * their_weights).T
+    there = np.union1d(ours, theirs)
+    for less, least in pairwise(
+        [0.0, *there[(there > 0) & (there <= ours.max(initial=0))].tolist()]
+    ):
+        products = ((ours >= least) * our_weights) @ ((theirs >= least) * their_weights).T
+        sums += (least - less) * products
     return sums
 
 
