@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrnn.captioning.captioner import Captioner
-from mrnn.cli.terminal import check_output, progress, tell
+from mrnn.cli.terminal import progress, tell
 from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.features import load_features
 from mrnn.data.images import load_image
@@ -25,9 +25,9 @@ from mrnn.evaluation.captions import MEASURES, RESAMPLES, decimals_of, measure
 from mrnn.evaluation.comparison import Difference, better_of, differences_of
 from mrnn.evaluation.evaluate import generate, references_of
 from mrnn.evaluation.report.figures import escaped
-from mrnn.files import write_whole
 from mrnn.metrics.inventions import invented_things
 from mrnn.model.checkpoint import DEFAULT_MODEL
+from mrnn.outputs import check_output, write_whole
 from mrnn.tokenizer import join_words
 
 SHOWN = ("bleu_4", "rouge_l", "cider", "invented", "invented_person_or_dog", "things_recall")
@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
     arguments = parser.parse_args()
     try:
-        check_output("--out", arguments.out)
+        check_output("--out", arguments.out, overwrite=True)
         sources = [measured(given, arguments) for given in arguments.data]
         write_whole(arguments.out, "".join(page(sources, arguments)))
     except MRNNError as error:

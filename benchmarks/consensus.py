@@ -18,12 +18,12 @@ from mrnn.captioning.nbest import NBest, Ranked, read_nbest
 from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.features import load_features
 from mrnn.evaluation.evaluate import references_of
-from mrnn.files import write_whole
 from mrnn.metrics.bleu import corpus_bleu
 from mrnn.metrics.cider import cider_d
 from mrnn.metrics.sentence_similarity import Corpus
 from mrnn.model.checkpoint import DEFAULT_MODEL
 from mrnn.model.config import RerankingOptions
+from mrnn.outputs import write_whole
 
 Lists = Sequence[Sequence[Sequence[str]]]
 HYPOTHESES = 10

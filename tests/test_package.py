@@ -16,7 +16,11 @@ HOMES = {
     "mrnn.captioning.captioner": ["Captioner"],
     "mrnn.captioning.consensus": ["ConsensusOptions"],
     "mrnn.captioning.results": ["Caption", "ImageCaptions", "Word"],
-    "mrnn.errors": [name for name, value in vars(errors).items() if isinstance(value, type)],
+    "mrnn.errors": [
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    ],
     "mrnn.evaluation.captions": ["score_captions"],
     "mrnn.model.config": ["DecodingOptions", "RerankingOptions"],
     "mrnn.model.tags": ["Tag"],

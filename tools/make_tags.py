@@ -32,7 +32,6 @@ from tag_calibration import calibrate, named_tags
 from tag_classes import WordNet, build_tags
 from tag_photos import read_photos, report
 
-from mrnn.files import write_whole
 from mrnn.model.config import EncoderIdentity
 from mrnn.model.encoder_classes import (
     BIAS,
@@ -46,6 +45,7 @@ from mrnn.model.encoder_classes import (
 from mrnn.model.image_encoder import JOINT, SHIPPED
 from mrnn.model.quantization import quantize
 from mrnn.model.tags import Tagger
+from mrnn.outputs import write_whole
 
 DETECTOR, DETECTOR_SCALE = "ssd-mobilenet-v2", 16.0
 KEYS = (

@@ -1,90 +1,80 @@
-"""Files: atomic writes, and text and JSON with the number of the line that is wrong."""
+"""Files that are read: text, JSON and TOML, with the number of the line that is wrong.
 
+Nothing but a DataError comes out of them, however deep, long or damaged a file is.
+"""
+
+import codecs
 import gzip
+import json
 import re
+import tomllib
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from mrnn.errors import DataError
+from mrnn.errors import DataError, printable
 
-SIBLING = ".mrnn-new"
-"""What the name of a file ends with while it is written: no one else's files end so."""
-
-
-def write_whole(file: Path, content: str | bytes) -> None:
-    """To a sibling, then renamed, so that what was there stays until all is written.
-
-    Text is UTF-8. Raises OSError with the name of the file, and leaves no sibling.
-    """
-    sibling = file.with_name(file.name + SIBLING)
-    try:
-        sibling.write_bytes(content.encode() if isinstance(content, str) else content)
-        sibling.replace(file)
-    except OSError as error:
-        with suppress(OSError):
-            sibling.unlink()
-        raise OSError(error.errno, error.strerror, str(file)) from error
-
-
-def check_writable(file: Path) -> None:
-    """Raises now, before the work, the OSError of a folder that takes no file."""
-    sibling = file.with_name(file.name + SIBLING)
-    try:
-        sibling.touch()
-        sibling.unlink()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(file)) from error
-
-
-def try_lock(file: IO[Any]) -> bool:
-    """Lock an open file until it is closed; False if another process has locked it.
-
-    Always True where the system has no such locks, as on Windows.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Gives an OSError the name of the file: a write that fails does not know it."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename:
-            raise
-        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
-
-
+LARGEST = 4 * 2**30
+"""Bytes of a text file, unpacked."""
+_SHORT = {"missing": "is missing", "extra_forbidden": "is unknown"}
+_UNION_TAGS = {"int", "str", "float", "bool", "constrained-str", "constrained-int"}
+_EXPECTED = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "finite_number": "a finite number",
+    "string": "text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "an object",
+    "model": "an object",
+    "dataclass": "an object",
+    "none_required": "null",
+}
+"""By how the types of pydantic's errors begin."""
 _LINE = re.compile(r" at line (\d+)(?= column \d+$)")
 Form = TypeVar("Form", bound=BaseModel)
 
 
 def read_text(file: Path) -> str:
-    r"""The text, its lines ended by \n; that of a .gz file is unpacked. Raises DataError."""
+    r"""The text, its lines ended by \n; that of a .gz file is unpacked. Raises DataError.
+
+    UTF-8, or UTF-16 with its mark, as spreadsheets save it.
+    """
+    return decode_text(_read(file), file)
+
+
+def decode_text(content: bytes, where: object) -> str:
+    r"""As `read_text`, of bytes at hand; `where` names them in messages."""
+    coding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ""
+    try:
+        text = content.decode(coding or "utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{where}:{number}: not UTF-8; save the file as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _read(file: Path) -> bytes:
     opened = gzip.open if file.suffix.lower() == ".gz" else open
     try:
-        with opened(file, "rt", encoding="utf-8-sig") as text:
-            return text.read()
+        with opened(file, "rb") as stream:
+            content = stream.read(LARGEST + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{file}: not a whole .gz file ({error}); copy or pack it again") from None
+    except IsADirectoryError:
+        raise DataError(f"{file}: a folder, not a file; name a file in it") from None
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        number = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{file}:{number}: not UTF-8; save the file as UTF-8") from None
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, MemoryError) as error:  # a NUL in the name; more than memory holds
+        raise DataError(f"{file!s}: cannot be read ({error or 'too large'})") from None
+    if len(content) > LARGEST:
+        raise DataError(f"{file}: larger than {LARGEST / 2**30:g} GB; cut it into several files")
+    return bytes(content)
 
 
 def read_lines(file: Path) -> Iterator[tuple[int, str]]:
@@ -102,6 +92,39 @@ def read_json(file: Path, form: type[Form]) -> Form:
         raise DataError(f"{file}:{line_of(error)} {first_problem(error)}") from None
 
 
+def parse_json(content: str | bytes, where: object) -> Any:  # noqa: ANN401 (of any form)
+    """JSON of any form, without NaN and infinities. Raises DataError; `where` names it."""
+    text = decode_text(content, where) if isinstance(content, bytes) else content
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        problem = f"not JSON ({error.msg} at column {error.colno})"
+        raise DataError(f"{where}:{error.lineno}: {problem}") from None
+    except RecursionError:
+        raise DataError(f"{where}: not JSON that is used here: nested too deeply") from None
+    except ValueError as error:  # a number of thousands of digits, NaN
+        raise DataError(f"{where}: not JSON that is used here ({error!s:.80})") from None
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """A TOML file. Raises DataError."""
+    return parse_toml(read_text(file), file)
+
+
+def parse_toml(text: str, where: object) -> dict[str, Any]:
+    """TOML; `where` names it. Raises DataError."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise DataError(f"{where}: nested too deeply for TOML that is used here") from None
+    except ValueError as error:  # also a number of thousands of digits
+        raise DataError(f"{where}: not TOML ({error!s:.120})") from None
+
+
 def utf8(text: str) -> str:
     r"""Without what no UTF-8 holds, such as a file's name in another encoding: \udcff for it."""
     return text.encode("utf-8", "backslashreplace").decode()
@@ -109,14 +132,48 @@ def utf8(text: str) -> str:
 
 def first_problem(error: ValidationError) -> str:
     """The first thing wrong, with its place and value; of broken JSON, its place in the line."""
-    problem = error.errors()[0]
+    problems = error.errors(include_url=False)
+    problem = problems[0]
     if problem["type"] == "json_invalid":
-        return _LINE.sub(" at", problem["msg"])
-    # A key may hold what ends a line.
-    keys = [key if str(key).isprintable() else repr(key)[1:-1] for key in problem["loc"]]
-    place = f"{'.'.join(map(str, keys)):.100}: " if keys else ""
-    found = "" if problem["type"] == "missing" else f", not {problem['input']!r:.80}"
-    return f"{place}{problem['msg']}{found}"
+        reason = _LINE.sub(" at", problem["msg"]).removeprefix("Invalid JSON: ")
+        return f"not JSON ({reason})"
+    keys, kinds = problem["loc"], [problem]
+    if len(keys) > 1 and keys[-1] in _UNION_TAGS:  # a value that may be of several types
+        keys = keys[:-1]
+        kinds = [each for each in problems if each["loc"][:-1] == keys]
+    place, told = _place(keys), in_plain_words(*kinds)
+    return f"{place}{' ' if told.startswith('is ') else ': '}{told}" if place else told
+
+
+def in_plain_words(*problems: ErrorDetails) -> str:
+    """What pydantic found in one place: what was expected, and what is there."""
+    problem = problems[0]
+    if problem["type"] in _SHORT:
+        return _SHORT[problem["type"]]
+    if problem["type"] == "value_error":
+        return problem["msg"].removeprefix("Value error, ")
+    expected = " or ".join(dict.fromkeys(map(_expected, problems)))
+    return f"expected {expected}, not {printable(repr(problem['input'])):.80}"
+
+
+def _place(keys: tuple[int | str, ...]) -> str:
+    """Where in a form, as annotations[3].image_id."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{printable(key)}" for key in keys)
+    return f"{text.removeprefix('.'):.100}"
+
+
+def _expected(problem: ErrorDetails) -> str:
+    """Plain words for what pydantic expected."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind in ("literal_error", "enum"):
+        return str(context["expected"])
+    if kind == "string_pattern_mismatch":
+        return f"text of the form {context['pattern']}"
+    name = next((name for name in _EXPECTED if kind.startswith(f"{name}_") or kind == name), None)
+    if name and kind not in ("string_too_short", "string_too_long"):
+        return _EXPECTED[name]
+    message = re.sub(r"^(?:Input|Value|\w+) should (?:be |have )?", "", problem["msg"])
+    return f"{message[:1].lower()}{message[1:]}"
 
 
 def line_of(error: ValidationError) -> str:

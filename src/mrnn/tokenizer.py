@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from mrnn.errors import CheckpointError, DataError
-from mrnn.files import write_whole
+from mrnn.outputs import write_whole
 from mrnn.shapes import Int
 
 # ruff: noqa: RUF001 (look-alike quotes and dashes are the matter of this file)

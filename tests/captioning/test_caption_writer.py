@@ -149,10 +149,10 @@ def test_a_photo_that_failed_is_tried_again(path):
 def test_a_disk_that_is_full_when_a_file_is_mended_leaves_it_as_it_was(path, monkeypatch):
     whole = write(path)
 
-    def full(self, content):
+    def full(self, target):
         raise OSError(errno.ENOSPC, "No space left on device", str(self))
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         CaptionFile(path, n_best=2)
     assert path.read_bytes() == whole

@@ -28,12 +28,12 @@ def test_what_was_not_asked_for_is_as_the_model_was_saved(checkpoint):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"n_best": 0}, "--n-best: Input should be greater than or equal to 1, not 0"),
-        ({"min_length": 0}, "--min-length: Input should be greater than or equal to 1, not 0"),
+        ({"n_best": 0}, "--n-best: expected greater than or equal to 1, not 0"),
+        ({"min_length": 0}, "--min-length: expected greater than or equal to 1, not 0"),
         ({"top_k": 3}, "--top-k is for sampling: set temperature too, such as 1"),
         (
             {"similarity_weight": -1.0},
-            "--similarity-weight: Input should be greater than or equal to 0, not -1.0",
+            "--similarity-weight: expected greater than or equal to 0, not -1.0",
         ),
     ],
 )

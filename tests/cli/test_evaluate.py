@@ -135,8 +135,8 @@ def test_images_that_fill_no_fold_are_told(evaluate):
         ("--vocabulary data", "data/vocabulary.txt cannot be read: No such file or directory; g"),
         ("--vocabulary data/captions.jsonl", 'data/captions.jsonl, line 1: \'{"name": '),
         ("--vocabulary model --task retrieval", "--vocabulary needs perplexity; give --task p"),
-        ("--predicted-cider-weight -1", "--predicted-cider-weight: Input should be greater than"),
-        ("--similarity-weight -1", "--similarity-weight: Input should be greater than or equal"),
+        ("--predicted-cider-weight -1", "--predicted-cider-weight: expected greater than"),
+        ("--similarity-weight -1", "--similarity-weight: expected greater than or equal"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_caption(evaluate, monkeypatch, arguments, message):

@@ -69,7 +69,7 @@ def test_a_file_that_holds_no_frequencies(tmp_path):
     with pytest.raises(DataError, match=r"frequencies\.json: format 2; this mrnn reads 1$"):
         DocumentFrequencies.load(file)
     file.write_text('{"format": 1, "images": 0, "counts": {}}')
-    with pytest.raises(DataError, match=r"frequencies\.json: images: Input should be greater"):
+    with pytest.raises(DataError, match=r"frequencies\.json: images: expected greater"):
         DocumentFrequencies.load(file)
     for count in (0, -3, 9):
         file.write_text(f'{{"format": 1, "images": 8, "counts": {{"a dog": {count}}}}}')

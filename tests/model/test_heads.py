@@ -196,13 +196,13 @@ def refusal(folder):
         ({"format": 9}, " has format 9, not 1, so upgrade mrnn if that is newer"),
         ({"format": True}, " has format True, not 1, so upgrade mrnn if that is newer"),
         ({"format": None}, " has format None, not 1, so upgrade mrnn if that is newer"),
-        ({"weights": {}}, ": weights.sentence_to_image: Field required"),
-        ({"other": 1}, ": other: Extra inputs are not permitted, not 1"),
+        ({"weights": {}}, ": weights.sentence_to_image is missing"),
+        ({"other": 1}, ": other is unknown"),
         ({"parts": 3}, ": 3 parts cannot share 4 dimensions"),
-        ({"parts": 0}, ": parts: Input should be greater than or equal to 1, not 0"),
+        ({"parts": 0}, ": parts: expected greater than or equal to 1, not 0"),
         (
             {"weights": {"sentence_to_image": math.nan, "image_to_sentence": 1}},
-            ": weights.sentence_to_image: Input should be a finite number, not nan",
+            ": weights.sentence_to_image: expected a finite number, not nan",
         ),
     ],
 )

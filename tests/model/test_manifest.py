@@ -67,11 +67,11 @@ def test_a_file_that_was_changed(bundle, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", ":1: Invalid JSON: EOF while parsing an object at column 1"),
-        ("[]", ": Input should be an object, not []"),
-        ('{"format": 1, "mrnn": "1"}', ": files: Field required"),
+        ("{", ":1: not JSON (EOF while parsing an object at column 1)"),
+        ("[]", ": expected an object, not []"),
+        ('{"format": 1, "mrnn": "1"}', ": files is missing"),
         ('{"format": 1, "mrnn": "1", "files": {"a": 3}}',
-         ": files.a: Input should be a valid string, not 3"),
+         ": files.a: expected text, not 3"),
     ],
 )  # fmt: skip
 def test_a_manifest_that_is_none(bundle, content, message):

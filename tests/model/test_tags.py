@@ -260,7 +260,7 @@ def test_a_list_of_another_length_than_the_weights_is_refused(tmp_path):
             {"calibrations": {"both": {"temperatures": {}, "thresholds": {}, "weights": []}}},
             "the calibration 'both' is of 0 tags, not 8",
         ),
-        ({"more": 1}, "more: Extra inputs are not permitted"),
+        ({"more": 1}, "more is unknown"),
     ],
 )
 def test_a_broken_list_is_refused_in_one_line(tmp_path, changes, message):

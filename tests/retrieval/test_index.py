@@ -73,7 +73,7 @@ def test_folders_that_are_no_index(tmp_path, content, message):
 def test_what_an_index_holds_is_photos_or_sentences(folder):
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | {"holds": "dust"}))
-    with pytest.raises(DataError, match=r"holds: Input should be 'photos' or 'sentences'"):
+    with pytest.raises(DataError, match=r"holds: expected 'photos' or 'sentences'"):
         read_index_config(folder)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mrnn import outputs
 from mrnn.data import feature_writer
 from mrnn.data.feature_manifest import LOCK
 from mrnn.data.feature_store import CONFIG
@@ -257,7 +258,8 @@ def test_what_somebody_keeps_beside_it_stays(photos, loaded, tmp_path):
     index(photos[:2], tmp_path / "i", loaded)
     (tmp_path / "i" / "found.html").write_text("a page")
     (tmp_path / "i" / "shard-1.png").write_text("a picture")
-    (tmp_path / "i" / "shard-000009.safetensors.mrnn-new").write_text("left by a kill")
+    (tmp_path / "i" / ".mrnn-new-0123456789abcdef").write_text("left by a kill")
+    outputs._swept.clear()
     index(photos[:3], tmp_path / "i", loaded)
     kept = {file.name for file in (tmp_path / "i").iterdir()}
     assert kept == {

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrnn.captioning.results import ImageCaptions
-from mrnn.errors import DataError, OptionsError
-from mrnn.files import naming, write_whole
+from mrnn.errors import DataError, OptionsError, naming
+from mrnn.outputs import write_whole
 
 CSV_COLUMNS = (
     "image", "rank", "text", "log_probability", "tags", "familiarity", "confidence", "error",

@@ -18,9 +18,9 @@ from mrnn.captioning.hypotheses import Hypothesis
 from mrnn.captioning.reranking import DECIMALS, best_first, reranking_scores
 from mrnn.captioning.rescoring import rescore
 from mrnn.captioning.results import Caption, ImageCaptions, Word
-from mrnn.data.images import ImageSource, NamedImage, load_image, printable
+from mrnn.data.images import ImageSource, NamedImage, load_image
 from mrnn.data.photo_names import name_as_text
-from mrnn.errors import CheckpointError, DataError, ImageError, MRNNError, OptionsError
+from mrnn.errors import CheckpointError, DataError, ImageError, MRNNError, OptionsError, printable
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.model.config import DecodingOptions, EncoderIdentity, RerankingOptions
 from mrnn.model.image_encoder import ImageEncoder, encode_finite

@@ -19,8 +19,8 @@ from mrnn.captioning.consensus import (
 from mrnn.captioning.results import RerankResult
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features
-from mrnn.data.images import load_image, printable
-from mrnn.errors import DataError, ImageError
+from mrnn.data.images import load_image
+from mrnn.errors import DataError, ImageError, printable
 from mrnn.files import first_problem, read_lines
 from mrnn.metrics.sentence_similarity import Measure
 from mrnn.model.config import EncoderIdentity

@@ -41,6 +41,8 @@ def options_of(
     """The model's defaults with what was asked for; OptionsError names what is impossible."""
     from pydantic import ValidationError
 
+    from mrnn.files import in_plain_words
+
     def validated(default: "DecodingOptions | RerankingOptions") -> Any:  # noqa: ANN401
         kind = type(default)
         own = {name: value for name, value in asked.items() if name in kind.model_fields}
@@ -51,7 +53,7 @@ def options_of(
             if not first["loc"]:  # each option is possible, but not with the others
                 raise OptionsError(in_flags(str(first["ctx"]["error"]))) from error
             flag = flag_of(str(first["loc"][0]))
-            raise OptionsError(f"{flag}: {first['msg']}, not {first['input']!r:.60}") from error
+            raise OptionsError(f"{flag}: {in_plain_words(first)}") from error
 
     return validated(config.decoding), validated(config.reranking)
 

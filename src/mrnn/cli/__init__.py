@@ -4,8 +4,9 @@ Exit 0: done. 1: a user's error, or some inputs failed while the others were don
 """
 
 import os
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -62,9 +63,15 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the number of the signal."""
 
 
+def _stop(number: int, _: object) -> NoReturn:
+    tell("mrnn: stopped; what was finished is kept")
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """The `mrnn` command."""
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C: what is half written is removed
     try:
         try:
             app(prog_name="mrnn")

@@ -33,7 +33,7 @@ from mrnn.cli.score import (
 from mrnn.cli.terminal import (
     ConsensusSource,
     Json,
-    check_output,
+    Overwrite,
     consensus_source,
     progress,
     run_name,
@@ -41,6 +41,7 @@ from mrnn.cli.terminal import (
     tell,
 )
 from mrnn.errors import CheckpointError, OptionsError
+from mrnn.outputs import check_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,6 +98,7 @@ def evaluate(
         typer.Option(help="Write the captions for the COCO server to this file, or in this folder"),
     ] = None,
     as_json: Json = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure a model: perplexity, BLEU, METEOR, ROUGE-L, CIDEr, inventions, R@K."""
     from mrnn.captioning.caption_writer import coco_ids, write_coco_results
@@ -115,7 +117,9 @@ def evaluate(
     images, notes, sampling = _sampled(dataset.split(split)[:limit], references, seed)
     if Task.retrieval in tasks:
         notes += _folded(len(images), folds)
-    results = _results_file(coco_results, split, tasks) if coco_results else None
+    results = (
+        _results_file(coco_results, split, tasks, overwrite=overwrite) if coco_results else None
+    )
     ids = coco_ids([image.name for image in images]) if results else []
     captioner = Captioner.for_features(model, consensus_source(consensus))
     checkpoint = captioner.checkpoint
@@ -199,12 +203,12 @@ def _folded(images: int, count: int) -> list[str]:
     return [f"retrieval: {count:,} folds of {size:,}; the last {left:,} are in none"] * bool(left)
 
 
-def _results_file(given: Path, split: str, tasks: "Sequence[Task]") -> Path:
+def _results_file(given: Path, split: str, tasks: "Sequence[Task]", *, overwrite: bool) -> Path:
     """The file of captions for the COCO server. Refuses now what could not be written later."""
     if Task.generation not in tasks:
         raise OptionsError("--coco-results needs captions; give --task generation, or all")
     file = given / f"captions_{split}_mrnn_results.json" if given.is_dir() else given
-    check_output("--coco-results", file)
+    check_output("--coco-results", file, overwrite=overwrite)
     return file
 
 

@@ -17,13 +17,13 @@ from mrnn.cli.decoding_flags import (
 from mrnn.cli.score import Meteor
 from mrnn.cli.terminal import (
     ConsensusSource,
-    check_output,
+    Overwrite,
     consensus_source,
     progress,
     run_name,
     tell,
 )
-from mrnn.files import write_whole
+from mrnn.outputs import check_output, is_page, write_whole
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import CaptionedImage
@@ -45,6 +45,7 @@ def report(
     thing_weight: ThingWeight = None,
     consensus: ConsensusSource = None,
     meteor: Meteor = True,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a page of HTML with the captions and figures of a model, or of two."""
     from mrnn.captioning.captioner import Captioner
@@ -55,7 +56,7 @@ def report(
     from mrnn.model.checkpoint import DEFAULT_MODEL
     from mrnn.model.epochs import read_epochs
 
-    check_output("--out", out)
+    check_output("--out", out, ours=is_page, overwrite=overwrite)
     dataset = Dataset.load(data)
     images = dataset.split(split)
     flags = {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import Json, check_output, show
-from mrnn.files import write_whole
+from mrnn.cli.terminal import Json, Overwrite, show
+from mrnn.outputs import check_output, write_whole
 
 if TYPE_CHECKING:
     from mrnn.data.caption_reader import Matched
@@ -55,15 +55,24 @@ def score(
         Path | None, typer.Option(help="Write the scores of every image to a .csv file")
     ] = None,
     as_json: Json = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Score any system's captions: BLEU, METEOR, ROUGE-L, CIDEr, inventions."""
     from mrnn.evaluation.captions import score as score_captions
     from mrnn.metrics.cider import DocumentFrequencies
     from mrnn.tokenizer import tokenize
 
-    for option, file in (("--save-frequencies", save_frequencies), ("--per-image", per_image)):
-        if file:
-            check_output(option, file)
+    inputs = [hypotheses, *reference_files, *([frequencies] if frequencies else [])]
+    if per_image:
+        check_output(
+            "--per-image", per_image, ours=_is_per_image, inputs=inputs, overwrite=overwrite
+        )
+        inputs.append(per_image)
+    if save_frequencies:
+        check_output(
+            "--save-frequencies", save_frequencies,
+            ours=DocumentFrequencies.is_file, inputs=inputs, overwrite=overwrite,
+        )  # fmt: skip
     given = DocumentFrequencies.load(frequencies) if frequencies else None
     matched, sampled, sampling = match([hypotheses], reference_files, split, references, seed)
     words = [[tokenize(text) for text in texts] for texts in sampled]
@@ -108,6 +117,10 @@ def match(
 def sampling_settings(count: int, seed: int) -> "dict[str, Setting]":
     """The settings of sampled references, for a report."""
     return {"sampled_references": count, "sampling_seed": seed}
+
+
+def _is_per_image(start: bytes) -> bool:
+    return start.startswith(b"image,caption,bleu_1,")
 
 
 def _write_per_image(file: Path, matched: "Matched", statistics: "CaptionStatistics") -> None:

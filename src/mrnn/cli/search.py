@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mrnn.cli.terminal import EncoderFile, Json, ModelFolder, check_output, tell
+from mrnn.cli.terminal import EncoderFile, Json, ModelFolder, Overwrite, print_json, say, tell
 from mrnn.errors import OptionsError
-from mrnn.files import write_whole
+from mrnn.outputs import check_output, is_page, write_whole
 
 
 def search(
@@ -26,6 +26,7 @@ def search(
     encoder_file: EncoderFile = None,
     as_json: Json = False,
     html: Annotated[Path | None, typer.Option(help="Write a page of thumbnails")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find photos for a sentence, sentences for a photo, or photos like a photo."""
     from mrnn.data.images import SUFFIXES, UNREAD
@@ -35,7 +36,7 @@ def search(
     if not photo and query.lower().endswith((*SUFFIXES, *UNREAD)):
         raise OptionsError(f"{query}: no such file; give a photo that is there, or a sentence")
     if html:
-        check_output("--html", html)
+        check_output("--html", html, ours=is_page, inputs=[Path(query)], overwrite=overwrite)
     opened = PhotoIndex.load(folder, model, encoder_file=encoder_file)
     results = opened.search(Path(query) if photo else query, top, paths=paths)
     if not photo:
@@ -57,6 +58,6 @@ def search(
         tell(f"Wrote {html}")
     for result in results:
         if as_json:
-            print(json.dumps(result.model_dump(exclude_none=True)))
+            print_json(json.dumps(result.model_dump(exclude_none=True)))
         elif not html:
-            print(f"{result.score:8.2f}  {result.path or result.sentence}")
+            say(f"{result.score:8.2f}  {result.path or result.sentence}")

@@ -1,5 +1,7 @@
 """Shared by commands: progress and messages on stderr, reports on stdout, arguments."""
 
+import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.errors import MissingExtraError, OptionsError
-from mrnn.files import check_writable
+from mrnn.errors import MissingExtraError, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -51,6 +52,10 @@ TrainingDevice = Annotated[
 ]
 SECONDS_A_LINE = 30.0
 """Between two lines of progress."""
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an existing file that is not an earlier output")
+]
 DataFolder = Annotated[Path, typer.Argument(help="A dataset folder made by `mrnn prepare`")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]
 
@@ -128,7 +133,7 @@ def show(
     """A report: its notes on stderr, and itself as JSON or as text."""
     for note in report.notes:
         tell(f"Note: {note}")
-    print(report.model_dump_json() if as_json else text())
+    print_json(report.model_dump_json()) if as_json else say(text())
 
 
 def run_name(folder: Path) -> str:
@@ -138,18 +143,25 @@ def run_name(folder: Path) -> str:
     return "the shipped model" if folder == DEFAULT_MODEL else str(folder)
 
 
-def check_output(option: str, file: Path) -> None:
-    """Refuses, before any work, a file that could not be written after it."""
-    if file.is_dir():
-        raise OptionsError(f"{option} {file} is a folder; name a file in it")
-    if not file.parent.is_dir():
-        raise OptionsError(f"{option} {file}: there is no folder {file.parent}; make it first")
-    check_writable(file)
+def tell(line: object) -> None:
+    """A line on stderr; what could steer a terminal is escaped."""
+    print(printable(line), file=sys.stderr, flush=True)
 
 
-def tell(line: str) -> None:
-    """A line on stderr."""
-    print(line, file=sys.stderr, flush=True)
+def say(text: str) -> None:
+    """Lines on stdout, for people; what could steer a terminal is escaped."""
+    print("\n".join(map(printable, text.split("\n"))), flush=True)
+
+
+def print_json(text: str) -> None:
+    """A line of JSON on stdout, in ASCII where stdout is not UTF-8."""
+    if (sys.stdout.encoding or "").lower().replace("-", "") != "utf8":
+        text = _NOT_ASCII.sub(_escaped, text)
+    print(text, flush=True)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return json.dumps(match[0])[1:-1]
 
 
 def consensus_source(given: str | None) -> str | None:

@@ -15,8 +15,8 @@ import numpy as np
 from mrnn.data.feature_shard import UNKNOWN
 from mrnn.data.feature_store import Config
 from mrnn.data.feature_writer import FeatureWriter
-from mrnn.data.images import load_image, printable
-from mrnn.errors import DataError, ImageError
+from mrnn.data.images import load_image
+from mrnn.errors import DataError, ImageError, printable
 from mrnn.model.image_encoder import ImageEncoder
 from mrnn.shapes import Bool, Float, Float16
 

@@ -17,11 +17,12 @@ import numpy as np
 from mrnn.data.feature_shard import Derive, Shard, merge_shards
 from mrnn.data.feature_store import CONFIG, SHARD, Config, FeatureStore, ShardEntry, damaged
 from mrnn.errors import DataError
-from mrnn.files import SIBLING, try_lock, write_whole
+from mrnn.locks import try_lock
+from mrnn.outputs import ASIDE, write_whole
 from mrnn.shapes import Bool
 
 LOCK = "lock"
-OURS = re.compile(rf"(?:{re.escape(CONFIG)}|{SHARD.pattern})(?:{re.escape(SIBLING)})?|{LOCK}")
+OURS = re.compile(rf"{re.escape(CONFIG)}|{SHARD.pattern}|{LOCK}|{re.escape(ASIDE)}.*")
 """The names of a store's files; others are somebody's own."""
 ALIKE = 16
 """So many shards of one order of magnitude, to this base, are merged."""
@@ -100,7 +101,7 @@ class Manifest(Generic[Config]):
         present = {entry.file for entry in self._on_disk.shards} if self._on_disk else set()
         with self.naming():
             for name in os.listdir(self.folder):
-                if SHARD.fullmatch(name.removesuffix(SIBLING)) and name not in present:
+                if SHARD.fullmatch(name) and name not in present:
                     with suppress(PermissionError):  # Windows, of what is mapped: the next run's
                         (self.folder / name).unlink()
 

@@ -10,7 +10,6 @@ Letters: R rows, F image feature.
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from mrnn.files import SIBLING
+from mrnn.outputs import written_aside
 from mrnn.shapes import Bool, Float, Float16, Int, UInt64
 
 ROWS_AT_ONCE = 1024
@@ -250,20 +249,10 @@ def _little(dtype: str) -> np.dtype:
 
 
 def _write(file: Path, layout: Sequence[_Array], blocks: Iterable[np.ndarray]) -> None:
-    """To a sibling, to the disk, then renamed."""
+    """Written aside, to the disk, then renamed."""
     header = json.dumps(_header(layout), separators=(",", ":")).encode()
     header += b" " * (-(8 + len(header)) % 64)
-    sibling = file.with_name(file.name + SIBLING)
-    try:
-        sibling.unlink(missing_ok=True)
-        with sibling.open("xb") as stream:
-            stream.write(len(header).to_bytes(8, "little") + header)
-            for block in blocks:
-                stream.write(block.data if block.size else b"")
-            stream.flush()
-            os.fsync(stream.fileno())
-        sibling.replace(file)
-    except OSError as error:
-        with suppress(OSError):
-            sibling.unlink()
-        raise OSError(error.errno, error.strerror, str(file)) from error
+    with written_aside(file, durable=True) as stream:
+        stream.write(len(header).to_bytes(8, "little") + header)
+        for block in blocks:
+            stream.write(block.data if block.size else b"")

@@ -18,8 +18,7 @@ from mrnn.data.feature_manifest import Manifest
 from mrnn.data.feature_shard import UNKNOWN, Column
 from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig, read_config
 from mrnn.data.feature_writer import feature_writer
-from mrnn.data.images import printable
-from mrnn.errors import DataError
+from mrnn.errors import DataError, printable
 from mrnn.model.config import EncoderIdentity, ResizeMode
 from mrnn.model.image_encoder import ImageEncoder, is_encoder
 from mrnn.shapes import Float16, Int

@@ -15,7 +15,7 @@ from mrnn.data.jpeg_scans import check_scans, reduce_jpeg
 from mrnn.data.pillow_messages import without_messages
 from mrnn.data.pixels import image_of, to_rgb, upright
 from mrnn.data.png_chunks import PixelChunks
-from mrnn.errors import ImageError
+from mrnn.errors import ImageError, printable
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,6 @@ def load_image(source: ImageSource, *, least_side: int | None = None) -> Image.I
     name = printable(source)
     with _open(Path(source), name) as stream:
         return _decode(stream, name, least_side)
-
-
-def printable(name: object) -> str:
-    """A file name on one line, as valid UTF-8."""
-    controls = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
-    return re.sub(controls, lambda match: ascii(match[0])[1:-1], str(name))
 
 
 def _open(path: Path, name: str) -> io.BufferedReader:

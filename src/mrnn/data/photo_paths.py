@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mrnn.data.images import SUFFIXES, UNREAD, printable
-from mrnn.errors import ImageError, OptionsError
+from mrnn.data.images import SUFFIXES, UNREAD
+from mrnn.errors import ImageError, OptionsError, printable
 
 SYSTEM_FOLDERS = (
     *("@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "@tmp"),  # NAS

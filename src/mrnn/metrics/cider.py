@@ -13,8 +13,9 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from mrnn.errors import DataError
-from mrnn.files import read_json, write_whole
+from mrnn.files import read_json
 from mrnn.metrics.ngrams import LONGEST, NGram, NGrams, Words
+from mrnn.outputs import write_whole
 from mrnn.shapes import Float
 
 SIGMA = 6.0  # width of the penalty on a difference of length, in words
@@ -62,6 +63,11 @@ class DocumentFrequencies:
             raise DataError(f"{file}: {problem} of {content.images}; write the file again")
         counts = {tuple(ngram.split()): count for ngram, count in content.counts.items()}
         return cls(Counter(counts), content.images)
+
+    @staticmethod
+    def is_file(start: bytes) -> bool:
+        """Whether a file that begins so may be one that `save` wrote."""
+        return start.startswith(b'{"format":') and b'"counts":' in start
 
     def save(self, file: Path) -> None:
         """As JSON. N-grams of one image are left out: one and none weigh the same."""

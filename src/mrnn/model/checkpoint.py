@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mrnn.errors import CheckpointError
-from mrnn.files import first_problem, write_whole
+from mrnn.files import first_problem
 from mrnn.model.config import CheckpointConfig, EncoderIdentity
 from mrnn.model.familiarity import Familiarity
 from mrnn.model.heads import HEADS, Heads
@@ -30,6 +30,7 @@ from mrnn.model.manifest import check_manifest
 from mrnn.model.network import MEND, WEIGHTS, Network
 from mrnn.model.quantization import quantize
 from mrnn.model.tags import Tagger
+from mrnn.outputs import write_whole
 from mrnn.tokenizer import Vocabulary
 
 FORMAT = 4

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mrnn.errors import CheckpointError
-from mrnn.files import first_problem, write_whole
+from mrnn.files import first_problem
 from mrnn.metrics.ngrams import LONGEST
 from mrnn.model.cider_predictor import PADDING, CiderPredictor
 from mrnn.model.confidence import Confidence, Signals
@@ -28,6 +28,7 @@ from mrnn.model.config import ModelConfig
 from mrnn.model.joint_embedding import JointEmbedding, TokenIds
 from mrnn.model.quantization import dequantize, quantize
 from mrnn.model.thing_predictor import NOTHING, ThingPredictor
+from mrnn.outputs import write_whole
 from mrnn.shapes import Float, Float32, Float64, Int
 
 FORMAT = 1

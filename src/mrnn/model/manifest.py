@@ -6,7 +6,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.errors import CheckpointError, DataError
-from mrnn.files import read_json, write_whole
+from mrnn.files import read_json
+from mrnn.outputs import write_whole
 
 FORMAT = 1
 MANIFEST = "manifest.json"

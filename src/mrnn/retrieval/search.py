@@ -20,8 +20,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.data.feature_store import damaged
-from mrnn.data.images import ImageSource, load_image, printable
-from mrnn.errors import CheckpointError, DataError, OptionsError
+from mrnn.data.images import ImageSource, load_image
+from mrnn.errors import CheckpointError, DataError, OptionsError, printable
 from mrnn.model.checkpoint import DEFAULT_MODEL
 from mrnn.model.image_encoder import encode_finite
 from mrnn.model.tags import Tagger

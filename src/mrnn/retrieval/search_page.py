@@ -15,7 +15,8 @@ SIDE = 320
 """Longest side of a thumbnail, in pixels."""
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="generator" content="mrnn">
+<title>{title}</title>
 <meta name="viewport" content="width=device-width">
 <style>
 body {{ font: 16px/1.4 system-ui, sans-serif; margin: 2rem; color-scheme: light dark }}

@@ -7,7 +7,6 @@ Letters: N photos, F image feature.
 """
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from mrnn import __version__
 from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.decode import decode
 from mrnn.errors import CheckpointError, OptionsError
-from mrnn.files import SIBLING
 from mrnn.model import image_encoder
 from mrnn.model.checkpoint import CONFIG, ENCODERS, VOCABULARY, Checkpoint
 from mrnn.model.config import DecodingOptions
@@ -30,6 +28,7 @@ from mrnn.model.image_encoder import ImageEncoder, JoinedEncoder, OnnxEncoder, e
 from mrnn.model.manifest import write_manifest
 from mrnn.model.network import GRAPHS, WEIGHTS, Network
 from mrnn.model.quantization import dequantize
+from mrnn.outputs import folder_aside
 from mrnn.shapes import Float
 from mrnn.training.encoders.efficientnet_lite import WIDTH_DEPTH_SIZE
 from mrnn.training.encoders.export import EFFICIENTNET_LITE, difference_from_torch, load_headless
@@ -74,9 +73,8 @@ def export_bundle(run: Path, out: Path, encoder_file: Path | None = None) -> Bun
             "machines can use a copy of the folder"
         )
     encoder = checkpoint.load_encoder(encoder_file)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, suffix=SIBLING) as aside:
-        folder = Path(aside, "bundle")
+    with folder_aside(out.parent) as aside:
+        folder = aside / "bundle"
         (folder / ENCODERS).mkdir(parents=True)
         for name in (CONFIG, VOCABULARY, WEIGHTS, HEADS, MODEL_CARD, *GRAPHS):
             if (run / name).exists():

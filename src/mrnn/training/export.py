@@ -18,7 +18,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from mrnn.files import write_whole
 from mrnn.model.config import ModelConfig
 from mrnn.model.network import (
     ACTIVATION_STEPS,
@@ -36,6 +35,7 @@ from mrnn.model.network import (
     state_size,
 )
 from mrnn.model.quantization import SCALE
+from mrnn.outputs import write_whole
 from mrnn.training.graph import CONTRIB, Form, Graph, floats
 
 GATES = {"gru": 3, "lstm": 4}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mrnn.files import write_whole
 from mrnn.model.config import EncoderIdentity
+from mrnn.outputs import write_whole
 from mrnn.training.data import TrainingData
 from mrnn.training.recipe import Recipe
 from mrnn.training.validation import DevFigures

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mrnn.errors import OptionsError
+from mrnn.files import in_plain_words
 from mrnn.model.config import DecodingOptions, ModelOptions, RerankingOptions, ResizeMode
 from mrnn.model.image_encoder import DEFAULT_ENCODER, DEFAULT_RESIZE_MODE
 
@@ -200,8 +201,7 @@ def options_error(error: ValidationError, options: type[BaseModel], where: str) 
     *tables, key = map(str, first["loc"])
     place = ".".join([*tables, key])
     if first["type"] != "extra_forbidden":
-        given = "" if first["type"] == "missing" else f", not {first['input']!r}"
-        return OptionsError(f"{where}: {place}: {first['msg']}{given}")
+        return OptionsError(f"{where}: {place}: {in_plain_words(first)}")
     known: Any = options
     for table in tables:
         known = _table(known, table)

@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mrnn.errors import TrainingError
-from mrnn.files import naming, write_whole
+from mrnn.errors import TrainingError, naming
 from mrnn.model.checkpoint import CONFIG
 from mrnn.model.epochs import METRICS
+from mrnn.outputs import write_whole
 
 STATE = Path("resume", "state.safetensors")
 

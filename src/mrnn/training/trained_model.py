@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrnn.files import write_whole
 from mrnn.model.checkpoint import CONFIG, FORMAT, VOCABULARY, save_weights
 from mrnn.model.config import CheckpointConfig, EncoderIdentity
 from mrnn.model.familiarity import Familiarity
 from mrnn.model.network import WEIGHTS
+from mrnn.outputs import write_whole
 from mrnn.tokenizer import Vocabulary
 from mrnn.training.export import export_graphs
 from mrnn.training.network import Network

@@ -120,10 +120,10 @@ def test_ids_that_are_there_twice_or_not_at_all(tmp_path):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ({"images": []}, "annotations: Field required"),
-        (coco([(5, 6)], []), r"images\.0\.file_name: .*string, not 6"),
-        (coco([(5.5, "a.jpg")], []), r"images\.0\.id\.int: .*, not 5\.5"),
-        (coco([(5, "a.jpg")], [(5, ["A dog"])]), r"annotations\.0\.caption: .*not \['A dog'\]"),
+        ({"images": []}, "annotations is missing"),
+        (coco([(5, 6)], []), r"images\[0\]\.file_name: expected text, not 6"),
+        (coco([(5.5, "a.jpg")], []), r"images\[0\]\.id: .*, not 5\.5"),
+        (coco([(5, "a.jpg")], [(5, ["A dog"])]), r"annotations\[0\]\.caption: .*not \['A dog'\]"),
         ([], "valid dictionary|object"),
     ],
 )

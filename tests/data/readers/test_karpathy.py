@@ -53,12 +53,12 @@ def test_a_name_that_is_there_twice(tmp_path):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"filename": ""}, r"images\.1\.filename: .*at least 1"),
-        ({"filename": None}, r"images\.1\.filename: .*string, not None"),
-        ({"split": 3}, r"images\.1\.split: .*string, not 3"),
-        ({"sentences": [{"raw": 3}]}, r"images\.1\.sentences\.0\.raw: .*string, not 3"),
-        ({"sentences": [{"tokens": []}]}, r"images\.1\.sentences\.0\.raw: Field required"),
-        ({"sentences": ["A dog"]}, r"images\.1\.sentences\.0: .*not 'A dog'"),
+        ({"filename": ""}, r"images\[1\].filename: .*at least 1"),
+        ({"filename": None}, r"images\[1\]\.filename: expected text, not None"),
+        ({"split": 3}, r"images\[1\]\.split: expected text, not 3"),
+        ({"sentences": [{"raw": 3}]}, r"images\[1\]\.sentences\[0\]\.raw: expected text, not 3"),
+        ({"sentences": [{"tokens": []}]}, r"images\[1\]\.sentences\[0\]\.raw is missing"),
+        ({"sentences": ["A dog"]}, r"images\[1\]\.sentences\[0\]: .*not 'A dog'"),
     ],
 )
 def test_the_place_of_what_is_wrong_is_named(tmp_path, change, problem):

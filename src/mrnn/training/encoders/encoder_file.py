@@ -7,7 +7,6 @@ Letters: R rows.
 """
 
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -16,8 +15,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mrnn.files import SIBLING, naming
+from mrnn.errors import naming
 from mrnn.model.image_encoder import OnnxEncoder, open_encoder
+from mrnn.outputs import folder_aside
 from mrnn.shapes import Float32
 
 IR_VERSION = 8
@@ -104,10 +104,8 @@ def write_encoder(
 ) -> None:
     """Write an encoder file, whole or not at all: only if it opens, and `check` raises nothing."""
     onnx.checker.check_model(model)
-    with naming(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent, suffix=SIBLING) as folder:
-            written = Path(folder, file.name)
-            written.write_bytes(model.SerializeToString(deterministic=True))
-            check(open_encoder(written, "squash"))
-            written.replace(file)
+    with naming(file), folder_aside(file.parent) as folder:
+        written = folder / file.name
+        written.write_bytes(model.SerializeToString(deterministic=True))
+        check(open_encoder(written, "squash"))
+        written.replace(file)
