@@ -54,14 +54,14 @@ def start(*arguments, limit=0, stdout=subprocess.PIPE):
     )
 
 
-def interrupt_when(process, ready):
-    """Ctrl-C as soon as `ready()`; what was printed afterwards."""
+def interrupt_when(process, ready, number=signal.SIGINT):
+    """Ctrl-C, or another signal, as soon as `ready()`; what was printed afterwards."""
     deadline = time.monotonic() + 60
     while not ready():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     return process.communicate(timeout=60)
 
 
@@ -100,6 +100,17 @@ def test_ctrl_c_in_captioning_keeps_what_is_finished(mrnn, model, tmp_path):
         f"{out}: {len(results)} photos are done already\nWrote {out}: 3 photos captioned\n"
     )
     assert [Path(r["image"]) for r in lines_of(out.read_text())] == some
+
+
+def test_sigterm_leaves_no_more_than_ctrl_c(dataset, recipe, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["train", recipe, "--data", dataset, "--out", out]
+    arguments += ["--set", "training.epochs=100000", "--set", "training.patience=100000"]
+    process = start(*arguments)
+    _, err = interrupt_when(process, (out / "config.json").exists, signal.SIGTERM)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert err.splitlines()[-1] == "mrnn: stopped; what was finished is kept"
+    assert not [path for path in out.rglob("*") if path.name.startswith(".mrnn-new")]
 
 
 def caption_slowly(photos, model, out):

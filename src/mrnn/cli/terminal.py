@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,29 +100,43 @@ class Pace:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A bar over `total` photos, or a line now and then where stderr is no terminal.
+    """A bar over `total` photos, or a line each half minute where stderr is no terminal.
 
     Gives what to call for each, or for a number of them.
     """
-    if not sys.stderr.isatty():
-        yield _lines(what, total)
+    if sys.stderr.isatty():
+        with bar() as shown:
+            task = shown.add_task(what, total=total)
+            yield lambda count=1: shown.update(task, advance=count)
         return
-    with bar() as shown:
-        task = shown.add_task(what, total=total)
-        yield lambda count=1: shown.update(task, advance=count)
-
-
-def _lines(what: str, total: int) -> Callable[..., None]:
-    """Progress as a line now and then; takes no time to import."""
-    done, pace = 0, Pace()
+    done, started, ended = 0, time.monotonic(), threading.Event()
 
     def advance(count: int = 1) -> None:
         nonlocal done
         done += count
-        if pace.is_due():
-            tell(f"{what}: {done:,} of {total:,}")
 
-    return advance
+    def tell_now_and_then() -> None:  # in a thread: a photo, or what loads, may take long
+        while not ended.wait(SECONDS_A_LINE):
+            tell(f"{what}: {done:,} of {total:,}{_left(done, total, time.monotonic() - started)}")
+
+    teller = threading.Thread(target=tell_now_and_then, daemon=True)
+    teller.start()
+    try:
+        yield advance
+    finally:
+        ended.set()
+        teller.join()
+
+
+def _left(done: int, total: int, seconds: float) -> str:
+    """How long the rest will take, if it goes on like that."""
+    if not 0 < done < total:
+        return ""
+    left = seconds / done * (total - done)
+    for unit, length in (("h", 3600), ("min", 60)):
+        if left >= 2 * length:
+            return f", about {left / length:.0f} {unit} left"
+    return f", about {left:.0f} s left"
 
 
 def show(
