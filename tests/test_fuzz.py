@@ -217,7 +217,7 @@ def test_a_checkpoint_with_any_value_in_its_config(data, model, within_bounds):
 @few
 @given(data=st.data())
 def test_mutated_features(data, colours, colour_encoder, within_bounds, name):
-    folder = extract_features(colours, colour_encoder)
+    folder = extract_features(colours, colour_encoder).folder
     with mutated_file(data, folder / name):
         attempt(
             lambda: load_features(colours, colour_encoder.identity).of(colours.images),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrnn.data.dataset import Dataset
-from mrnn.data.features import load_features
+from mrnn.data.features import features_folder, load_features
 from mrnn.model.image_encoder import load_encoder, open_encoder
 from tests.model.tiny_encoder import write_colour_encoder
 
@@ -86,3 +86,46 @@ def test_features_made_elsewhere_train_and_are_measured_but_see_no_photo(
     code, out, err = mrnn("caption", images[0].path, "--model", run)
     assert (code, out) == (1, "")
     assert err.startswith("mrnn: There is no encoder for photos: the model takes features of mine")
+
+
+def test_broken_photos_are_named_and_the_others_done(mrnn, colours, colour_encoder, tmp_path):
+    extract = ("extract", colours.folder, "--encoder", "colour")
+    for image in colours.images[3], colours.images[25]:
+        image.path.write_bytes(b"dust")
+    folder = features_folder(colours, colour_encoder.identity)
+    code, out, err = mrnn(*extract)
+    assert (code, out) == (1, f"{folder}: 28 features of {colour_encoder.identity}\n")
+    assert err.splitlines()[-1] == (
+        "mrnn: 2 of 30 photos have no feature; mend them, or leave them out by --skip-broken. "
+        "--broken FILE writes their names"
+    )
+    code, _, err = mrnn(*extract, "--skip-broken", "--broken", tmp_path / "broken.txt")
+    assert code == 0
+    assert err.splitlines()[-1] == (
+        f"2 images are no more in {colours.folder}, which has 28 now; once they are mended, mrnn "
+        "prepare takes them in again"
+    )
+    names = (tmp_path / "broken.txt").read_text().splitlines()
+    assert names == ["train-03-red.png", "dev-01-green.png"]
+    left = Dataset.load(colours.folder)
+    assert left.images == tuple(image for image in colours.images if image.name not in names)
+    assert len(load_features(left, colour_encoder.identity)) == 28
+    assert mrnn(*extract)[0] == 0
+
+
+def test_a_dataset_of_broken_photos_alone_stays(mrnn, colours, colour_encoder):
+    for image in colours.images:
+        image.path.write_bytes(b"dust")
+    code, _, err = mrnn("extract", colours.folder, "--encoder", "colour", "--skip-broken")
+    assert code == 1
+    assert err.splitlines()[-1].startswith("mrnn: test: no captioned images, so there is no datas")
+    assert len(Dataset.load(colours.folder).images) == 30
+
+
+def test_photos_that_are_away_keep_their_features(mrnn, colours, colour_encoder):
+    extract = ("extract", colours.folder, "--encoder", "colour")
+    assert mrnn(*extract)[0] == 0
+    colours.images[3].path.unlink()
+    code, out, err = mrnn(*extract)
+    assert (code, err) == (0, "1 photos are away; their features stay\n")
+    assert " 30 features of " in out

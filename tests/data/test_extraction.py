@@ -1,11 +1,21 @@
+import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mrnn.data.extraction import add_photos, encode_photo, stamp_of, to_float16
+from mrnn.data import extraction
+from mrnn.data.extraction import (
+    UNSEEN,
+    PhotoUpdate,
+    encode_photo,
+    size_and_change,
+    stamp_of,
+    to_float16,
+)
 from mrnn.data.feature_manifest import Manifest
 from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig, read_config
 from mrnn.data.feature_writer import feature_writer
@@ -44,7 +54,8 @@ class Run:
                 manifest.take_over(read_config(folder, StoreConfig, ""), rows=True)
             with feature_writer(manifest) as writer:
                 named = ((path.name, path) for path in photos)
-                self.added = add_photos(named, writer, self.load, self.see, self.problems.append)
+                self.update = PhotoUpdate(writer, self.load, self.problems.append)
+                self.update.add(named, self.see)
         self.store = FeatureStore.open(folder, StoreConfig, "")
         self.names = [name for _, name in self.store.names()]
 
@@ -65,12 +76,12 @@ def run(colour_encoder, tmp_path):
 def test_each_photo_costs_one_call_and_one_more_photo_costs_one_more(photos, run, colour_encoder):
     first = run(photos[:20])
     assert (first.encoder.encoded, first.seen, first.loaded) == (20, 20, 1)
-    assert (first.added.new, first.added.changed) == (20, 0)
+    assert (first.update.new, first.update.changed) == (20, 0)
     again = run(photos[:20])
     assert (again.encoder.encoded, again.seen, again.loaded) == (0, 20, 0)
-    assert again.added.good.all()
+    assert again.update.seen.all()
     more = run(photos[:21])
-    assert (more.encoder.encoded, more.added.new, len(more.store)) == (1, 1, 21)
+    assert (more.encoder.encoded, more.update.new, len(more.store)) == (1, 1, 21)
     expected = [encode_photo(path, colour_encoder) for path in photos[:21]]
     rows = more.store.find([path.name for path in photos[:21]])
     np.testing.assert_array_equal(more.store.take("features", rows), expected)
@@ -79,23 +90,24 @@ def test_each_photo_costs_one_call_and_one_more_photo_costs_one_more(photos, run
 def test_a_photo_that_comes_twice_is_encoded_once(photos, run):
     made = run([photos[0], photos[1], photos[0], photos[1]])
     assert (made.encoder.encoded, made.seen, made.names) == (2, 4, [p.name for p in photos[:2]])
-    os.utime(photos[0], (1, 1))
+    Image.new("RGB", (9, 9), COLOURS["blue"]).save(photos[0])
     made = run([photos[0], photos[0], photos[1], photos[1]])
     assert (made.encoder.encoded, len(made.store)) == (1, 2)
 
 
-@pytest.mark.parametrize("change", ["size", "time"])
-def test_another_photo_under_an_old_name_is_seen(photos, run, colour_encoder, change):
+@pytest.mark.parametrize("size", ["other size", "same size"])
+def test_another_photo_under_an_old_name_is_seen(photos, run, colour_encoder, size):
+    """Even where its size and time of modification are those of the photo before."""
+    if size == "same size":
+        photos[3] = photos[3].with_suffix(".bmp")
+        Image.new("RGB", (9, 9), COLOURS["red"]).save(photos[3])
     run(photos)
-    status = photos[3].stat()
-    if change == "size":
-        Image.new("RGB", (9, 9), COLOURS["blue"]).save(photos[3])
-        os.utime(photos[3], ns=(status.st_atime_ns, status.st_mtime_ns))
-    else:
-        os.utime(photos[3], ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    before = photos[3].stat()
+    Image.new("RGB", (9, 9), COLOURS["blue"]).save(photos[3])
+    assert (photos[3].stat().st_size == before.st_size) == (size == "same size")
+    os.utime(photos[3], ns=(before.st_atime_ns, before.st_mtime_ns))
     made = run(photos)
-    assert (made.encoder.encoded, made.added.new, made.added.changed) == (1, 0, 1)
-    assert not made.added.good[3]
+    assert (made.encoder.encoded, made.update.new, made.update.changed) == (1, 0, 1)
     assert len(made.store) == len(photos)
     row = made.store.find([photos[3].name])
     feature = encode_photo(photos[3], colour_encoder)
@@ -103,12 +115,52 @@ def test_another_photo_under_an_old_name_is_seen(photos, run, colour_encoder, ch
     assert made.store.stamps(row).tolist() == [list(stamp_of(photos[3]))]
 
 
+def test_the_same_photo_with_another_time_or_in_another_place_is_not_encoded_again(photos, run):
+    first = run(photos)
+    os.utime(photos[3], (1, 1))
+    copy = photos[4].with_suffix(".copy")
+    shutil.copy(photos[4], copy)
+    copy.replace(photos[4])
+    made = run(photos)
+    assert (made.encoder.encoded, made.loaded, made.update.changed) == (0, 0, 0)
+    rows, before = (made.store, first.store)
+    names = [path.name for path in photos]
+    np.testing.assert_array_equal(
+        rows.take("features", rows.find(names)), before.take("features", before.find(names))
+    )
+    stamps = made.store.stamps(made.store.find([path.name for path in photos[3:5]]))
+    assert stamps.tolist() == [list(stamp_of(path)) for path in photos[3:5]]
+
+
+def test_an_unchanged_photo_is_not_read(photos, run, monkeypatch):
+    run(photos)
+    monkeypatch.setattr(extraction, "stamp_of", None)
+    assert run(photos).update.seen.all()
+
+
 def test_a_photo_that_is_away_keeps_its_row(photos, run):
     run(photos)
     photos[3].unlink()
+    photos[4].unlink()
+    photos[4].symlink_to("nowhere")
+    photos[5].unlink()
+    os.mkfifo(photos[5])
     made = run(photos)
     assert (made.encoder.encoded, made.problems, len(made.store)) == (0, [], len(photos))
-    assert made.added.good.all()
+    assert made.update.seen.all()
+    assert made.update.away == [3, 4, 5]
+
+
+def test_a_photo_that_cannot_be_read_keeps_its_row(photos, run, monkeypatch):
+    run(photos)
+    os.utime(photos[3], (1, 1))
+
+    def refuse(file, *_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(extraction, "open", refuse, raising=False)
+    made = run(photos)
+    assert (made.problems, made.update.away, len(made.store)) == ([], [3], len(photos))
 
 
 def test_one_bad_photo_decides_for_no_other(photos, run):
@@ -128,6 +180,8 @@ def test_a_photo_that_was_replaced_by_a_bad_one_loses_its_row(photos, run):
     photos[2].write_bytes(b"dust")
     made = run(photos)
     assert len(made.problems) == 1
+    assert made.update.lost == 1
+    assert made.update.broken == [photos[2].name]
     assert photos[2].name not in made.names
     assert len(made.names) == len(photos) - 1
 
@@ -166,12 +220,22 @@ def test_names_that_would_break_a_message(tmp_path):
     assert str(raised.value).isprintable()
 
 
-def test_stamps(tmp_path):
-    (tmp_path / "a").write_bytes(b"12345")
-    os.utime(tmp_path / "a", ns=(0, 10**18 + 1))
-    assert stamp_of(tmp_path / "a") == (5, 10**18 + 1)
-    assert stamp_of(tmp_path / "b") is None
-    assert stamp_of(Path("nul\0")) is None
+def test_stamps(tmp_path, monkeypatch):
+    file = tmp_path / "a"
+    file.write_bytes(b"12345")
+    size, changed, digest = stamp_of(file)
+    assert (size, changed) == size_and_change(file) == (5, file.stat().st_ctime_ns)
+    expected = hashlib.blake2b(b"12345", digest_size=8).digest()
+    assert digest == int.from_bytes(expected, "little", signed=True)
+    monkeypatch.setattr(extraction, "BLOCK", 2)
+    assert stamp_of(file)[2] == digest
+    monkeypatch.setattr(extraction, "BLOCKS_HASHED", 2)
+    file.write_bytes(b"12346")
+    assert stamp_of(file)[2] != digest
+    assert stamp_of(file)[2] == stamp_of(file)[2]
+    for missing in (tmp_path / "b", Path("nul\0"), tmp_path):
+        assert stamp_of(missing) == UNSEEN
+        assert size_and_change(missing) == UNSEEN[:2]
 
 
 def test_photos_that_cannot_be_read(tmp_path, colour_encoder):

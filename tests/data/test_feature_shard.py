@@ -20,7 +20,8 @@ def rows_of(names=NAMES, first=0):
     features = numbers[:, None] + np.array([0, 0.25, 0.5])
     vectors = numbers[:, None] + np.array([0.1, 0.2])
     columns = {"features": features.astype(np.float16), "vectors": vectors.astype(np.float32)}
-    return Rows(names, numbers + 100, numbers + 10**18, columns)
+    stamps = np.stack([numbers + 100, numbers + 10**18, -numbers], axis=1)
+    return Rows(names, stamps, columns)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_what_is_written_is_read(file):
     shard, rows = Shard.open(file, 4, COLUMNS), rows_of()
     assert len(shard) == 4
     assert [shard.name(row) for row in range(4)] == list(NAMES)
-    for name, values in (*rows.columns.items(), ("sizes", rows.sizes), ("times", rows.times)):
+    for name, values in (*rows.columns.items(), ("stamps", rows.stamps)):
         np.testing.assert_array_equal(shard.arrays[name], values)
     np.testing.assert_array_equal(shard.arrays["keys"], keys_of(NAMES))
     assert [path.name for path in file.parent.iterdir()] == ["shard"]
@@ -73,7 +74,7 @@ def test_shards_are_merged_without_what_is_removed(tmp_path, monkeypatch, at_onc
     names = [f"{number}-{row}" for number in range(3) for row in range(5) if row != number]
     merge_shards(tmp_path / "merged", parts, names, COLUMNS)
     merged = Shard.open(tmp_path / "merged", 12, COLUMNS)
-    for name in ("keys", "sizes", "times", *COLUMNS):
+    for name in ("keys", "stamps", *COLUMNS):
         expected = np.concatenate([shard.arrays[name][kept] for shard, kept in parts])
         np.testing.assert_array_equal(merged.arrays[name], expected)
     assert [merged.name(row) for row in range(12)] == names

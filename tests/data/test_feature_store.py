@@ -29,7 +29,9 @@ def rows_of(names, value=None):
     values = [len(name) if value is None else value for name in names]
     features = np.repeat(np.array(values, np.float16)[:, None], 2, axis=1)
     counts = np.arange(len(names))
-    return Rows(tuple(names), counts, counts + 10**18, {"features": features})
+    return Rows(
+        tuple(names), np.stack([counts, counts + 10**18, -counts], 1), {"features": features}
+    )
 
 
 def write(folder, *shards, removed=()):
@@ -67,7 +69,7 @@ def test_rows_are_found_by_name_across_shards(folder):
     there = rows[[0, 1, 3]]
     assert [store.name(row) for row in there.tolist()] == ["a", "0000", "00000"]
     np.testing.assert_array_equal(store.take("features", there), [[1, 1], [4, 4], [5, 5]])
-    assert store.stamps(there).tolist() == [[0, 10**18]] * 3
+    assert store.stamps(there).tolist() == [[0, 10**18, 0]] * 3
     names = dict(store.names())
     assert len(names) == 79
     assert names[80] == "a"
@@ -125,13 +127,13 @@ def refused(folder, message, ask=lambda store: None):
     ("change", "message"),
     [
         (
-            lambda c: c.update(format=1),
-            r"config\.json has format 1, not 2; remove \S+store if mrnn",
+            lambda c: c.update(format=2),
+            r"config\.json has format 2, not 3; remove \S+store if mrnn",
         ),
-        (lambda c: c.update(format=-5), r"has format -5, not 2"),
-        (lambda c: c.update(format=True), r"has format True, not 2"),
-        (lambda c: c.update(format="x" * 9999), r"has format 'xxxxxxxxxxxxxxxxxxx, not 2"),
-        (lambda c: c.pop("format"), r"has format None, not 2"),
+        (lambda c: c.update(format=-5), r"has format -5, not 3"),
+        (lambda c: c.update(format=True), r"has format True, not 3"),
+        (lambda c: c.update(format="x" * 9999), r"has format 'xxxxxxxxxxxxxxxxxxx, not 3"),
+        (lambda c: c.pop("format"), r"has format None, not 3"),
         (lambda c: c.pop("columns"), r"config\.json is damaged \(columns is missing\); rem"),
         (lambda c: c.update(more=1), r"is damaged \(more is unknown"),
         (lambda c: c["shards"][0].update(file="../a"), r"shards\[0\]\.file: expected text of"),
@@ -166,7 +168,7 @@ def test_a_config_that_will_not_do(folder, change, message):
         (b"\xff", r"is damaged \('utf-8' codec can't decode"),
         (b"[" * 100_000, r"is damaged \(maximum recursion depth"),
         (b"9" * 5_000, r"is damaged \(Exceeds the limit"),
-        (b"[]", r"has format None, not 2"),
+        (b"[]", r"has format None, not 3"),
     ],
 )
 def test_a_config_that_is_none(folder, content, message):

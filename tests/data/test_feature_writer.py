@@ -40,7 +40,7 @@ def add(folder, names, value=None, fail=None, **options):
         for name, row in zip(names, writer.store.find(names), strict=True):
             if row < 0 and not writer.is_added(name):
                 number = len(name) if value is None else value
-                writer.add(name, len(name), 7, np.full(2, number, np.float16))
+                writer.add(name, (len(name), 7, 8), np.full(2, number, np.float16))
                 new.append(name)
             if name == fail:
                 raise KeyboardInterrupt
@@ -125,7 +125,7 @@ def test_a_changed_photo_takes_the_place_of_the_old_at_once(folder):
     with feature_writer.feature_writer(manifest) as writer:
         writer.remove(writer.store.find(["7"]).tolist())
         assert content(folder)["7"] == 1
-        writer.add("7", 1, 2, np.full(2, 9, np.float16))
+        writer.add("7", (1, 2, 3), np.full(2, 9, np.float16))
         assert content(folder)["7"] == 1
         writer.flush()
         assert content(folder)["7"] == 9
@@ -179,7 +179,7 @@ def test_other_columns_come_from_the_features_and_can_be_computed_again(folder):
     folder.mkdir()
     with feature_writer.feature_writer(Manifest(folder, config, MEND), times(10)) as writer:
         for name in ("a", "bb", "ccc"):
-            writer.add(name, 1, 1, np.full(2, len(name), np.float16))
+            writer.add(name, (1, 1, 1), np.full(2, len(name), np.float16))
     rows = np.arange(3)
     assert open_store(folder).take("vectors", rows).tolist() == [[10], [20], [30]]
     manifest = present(folder, config)
@@ -276,7 +276,7 @@ def add_slowly(folder, names):
         for name, row in zip(names, writer.store.find(names), strict=True):
             if row < 0:
                 time.sleep(0.001)
-                writer.add(name, len(name), 7, np.full(2, len(name), np.float16))
+                writer.add(name, (len(name), 7, 8), np.full(2, len(name), np.float16))
 
 
 @pytest.mark.slow
@@ -453,8 +453,8 @@ with manifest.lock(), feature_writer(manifest, derive) as writer:
     for start in range(0, block, 500):
         some = names[start : start + 500]
         values = np.ones((len(some), 16), np.float16)
-        stamps = np.arange(len(some))
-        writer.write(Rows(some, stamps, stamps, {{"features": values, **derive(values)}}))
+        stamps = np.arange(3 * len(some)).reshape(-1, 3)
+        writer.write(Rows(some, stamps, {{"features": values, **derive(values)}}))
 print(peak() - imported)
 """
 

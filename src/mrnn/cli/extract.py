@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrnn.cli.export_encoder import Weights, write_encoder
-from mrnn.cli.terminal import DataFolder, EncoderFile, progress, tell
-from mrnn.errors import OptionsError
+from mrnn.cli.terminal import DataFolder, EncoderFile, check_output, progress, tell
+from mrnn.errors import DataError, OptionsError
+from mrnn.files import write_whole
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import Dataset
@@ -38,9 +39,18 @@ def extract(
     name: Annotated[
         str | None, typer.Option(help="With --from: their name, of your choice")
     ] = None,
+    skip_broken: Annotated[
+        bool,
+        typer.Option(
+            "--skip-broken", help="Take images whose photos are broken out of the dataset"
+        ),
+    ] = False,
+    broken: Annotated[
+        Path | None, typer.Option(help="Write the names of these images to a file, one a line")
+    ] = None,
 ) -> None:
     """Compute image features, only those that are missing; or import them."""
-    from mrnn.data.dataset import Dataset
+    from mrnn.data.dataset import Dataset, leave_out
     from mrnn.data.features import extract_features
     from mrnn.model.image_encoder import DEFAULT_ENCODER, DEFAULT_RESIZE_MODE, load_encoder
 
@@ -52,6 +62,8 @@ def extract(
             )
         _import_features(dataset, source, ids, name)
         return
+    if broken:
+        check_output("--broken", broken)
     if encoder_file and weights:
         raise OptionsError("--encoder-file holds the encoder's weights: no --weights beside it")
     if not encoder_file:
@@ -59,8 +71,24 @@ def extract(
         encoder_file = _exported(dataset, encoder, weights)
     loaded = load_encoder(encoder, resize_mode or DEFAULT_RESIZE_MODE, encoder_file)
     with progress("Extracting", len(dataset.images)) as advance:
-        folder = extract_features(dataset, loaded, advance, tell)
-    print(f"{folder}: {len(dataset.images):,} features of {loaded.identity}")
+        made = extract_features(dataset, loaded, advance, tell)
+    good = len(dataset.images) - len(made.broken)
+    print(f"{made.folder}: {good:,} features of {loaded.identity}")
+    if made.away:
+        tell(f"{made.away:,} photos are away; their features stay")
+    if broken:
+        write_whole(broken, "".join(f"{name}\n" for name in made.broken))
+    if made.broken and skip_broken:
+        leave_out(dataset, made.broken)
+        tell(
+            f"{len(made.broken):,} images are no more in {data}, which has {good:,} now; once they "
+            "are mended, mrnn prepare takes them in again"
+        )
+    elif made.broken:
+        raise DataError(
+            f"{len(made.broken):,} of {len(dataset.images):,} photos have no feature; mend them, "
+            "or leave them out by --skip-broken. --broken FILE writes their names"
+        )
 
 
 def _exported(dataset: "Dataset", name: str, weights: Path | None) -> Path | None:

@@ -127,6 +127,13 @@ def write_dataset(
     _write_folder({CAPTIONS: b"".join(lines), HEADER: _to_json(header, source, indent=2)}, folder)
 
 
+def leave_out(dataset: Dataset, names: Iterable[str]) -> None:
+    """Write a dataset folder anew, without these images. Raises DataError if none is left."""
+    header, left_out = _read_header(dataset.folder), set(names)
+    kept = (image for image in dataset.images if image.name not in left_out)
+    write_dataset(kept, dataset.folder, source=header.source, images_root=Path(header.images))
+
+
 def _refuse_others_folder(folder: Path) -> None:
     try:
         if os.listdir(folder):

@@ -3,96 +3,140 @@
 Letters: F image feature.
 """
 
+import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import Generic
 
 import numpy as np
 
-from mrnn.data.feature_shard import UNKNOWN
+from mrnn.data.feature_shard import UNKNOWN, Stamp
 from mrnn.data.feature_store import Config
 from mrnn.data.feature_writer import FeatureWriter
 from mrnn.data.images import load_image
 from mrnn.errors import DataError, ImageError, printable
 from mrnn.model.image_encoder import ImageEncoder
-from mrnn.shapes import Bool, Float, Float16
+from mrnn.shapes import Float, Float16
 
 LARGEST = 65_504
 """The largest number that float16 holds."""
 PHOTOS_AT_ONCE = 256
 """Photos that are looked up together."""
-
-Stamp = tuple[int, int]
-"""A file's size in bytes and time of modification in ns."""
-
-
-@dataclass
-class Added:
-    """The results of some photos."""
-
-    good: Bool[np.ndarray, " _"]
-    """Which rows of the store, as it was at the start, are of these photos and have not changed."""
-    new: int = 0
-    changed: int = 0
-    """Photos whose rows were made again."""
+BLOCK, BLOCKS_HASHED = 2**20, 64
+"""A photo's hash is of its first 64 MiB, read some at a time."""
+UNSEEN: Stamp = (UNKNOWN, UNKNOWN, UNKNOWN)
 
 
-def add_photos(
-    photos: Iterable[tuple[str, str | Path]],
-    writer: FeatureWriter[Config],
-    encoder: Callable[[], ImageEncoder],
-    on_photo: Callable[[], None],
-    on_problem: Callable[[str], None],
-) -> Added:
-    """Add the photos, each with its name, that the store lacks or that have changed.
+class PhotoUpdate(Generic[Config]):
+    """The photos of a store, while they are brought up to date.
 
-    `on_problem` gets a line for each photo that cannot be encoded; it is left out. A photo that is
-    missing keeps its row. The encoder is loaded for the first photo that needs it.
+    `on_problem` gets a line for each photo that cannot be encoded; it is left out. The encoder is
+    loaded for the first photo that needs it.
     """
-    load_once = cache(encoder)
-    added = Added(np.zeros(len(writer.store.kept), dtype=bool))
-    for name, path, row, known in _looked_up(photos, writer):
-        stamp = stamp_of(path)
-        if row >= 0 and (added.good[row] or stamp in (known, None)):
-            added.good[row] = True
-        elif not writer.is_added(name):
-            try:
-                feature = encode_photo(path, load_once())
-            except (ImageError, DataError) as error:
-                on_problem(str(error))
-                feature = None
-            if row >= 0:  # what it holds is of another photo
-                writer.remove([row])
-            if feature is not None:
-                writer.add(name, *(stamp or (UNKNOWN, UNKNOWN)), feature)
-                added.new += row < 0
-                added.changed += row >= 0
-        on_photo()
-    return added
+
+    def __init__(
+        self,
+        writer: FeatureWriter[Config],
+        encoder: Callable[[], ImageEncoder],
+        on_problem: Callable[[str], None],
+    ) -> None:
+        self._writer, self._encoder, self._on_problem = writer, cache(encoder), on_problem
+        self.seen = np.zeros(len(writer.store.kept), dtype=bool)
+        """Which rows of the store, as it was at the start, are of photos that came."""
+        self.new, self.changed = 0, 0
+        """Photos without a row before, and those whose rows were made again."""
+        self.lost = 0
+        """Rows of what is no photo any more."""
+        self.away: list[int] = []
+        """Rows of photos that are missing or cannot be read now. They stay."""
+        self.broken: list[str] = []
+        """Names of photos that cannot be encoded."""
+
+    def add(
+        self, photos: Iterable[tuple[str, str | Path]], on_photo: Callable[[], None] = lambda: None
+    ) -> None:
+        """Photos, each with its name: rows for those that are new or have changed."""
+        for name, path, row, known in self._looked_up(photos):
+            if row >= 0:
+                if not self.seen[row]:
+                    self.seen[row] = True
+                    self._compare(name, path, row, known)
+            elif not self._writer.is_added(name):
+                self.new += self._encode(name, path, stamp_of(path))
+            on_photo()
+
+    def _looked_up(
+        self, photos: Iterable[tuple[str, str | Path]]
+    ) -> Iterator[tuple[str, str | Path, int, Stamp]]:
+        """Each photo, and what is known of it: its row, -1 for none, and its file as it was."""
+        photos, store = iter(photos), self._writer.store
+        while block := list(islice(photos, PHOTOS_AT_ONCE)):
+            rows = store.find([name for name, _ in block])
+            stamps = iter(store.stamps(rows[rows >= 0]).tolist())
+            for (name, path), row in zip(block, rows.tolist(), strict=True):
+                yield name, path, row, tuple(next(stamps)) if row >= 0 else UNSEEN
+
+    def _compare(self, name: str, path: str | Path, row: int, known: Stamp) -> None:
+        """What becomes of a row, by its photo as it is now and as it was."""
+        size, changed = size_and_change(path)
+        if (size, changed) == known[:2]:
+            return
+        now = stamp_of(path)
+        if now == UNSEEN:
+            self.away.append(row)
+            return
+        self._writer.remove([row])
+        if (now[0], now[2]) == (known[0], known[2]):  # copied, moved or touched: the same photo
+            self._writer.add(name, now, self._writer.store.take("features", np.array([row]))[0])
+        elif self._encode(name, path, now):
+            self.changed += 1
+        else:
+            self.lost += 1
+
+    def _encode(self, name: str, path: str | Path, stamp: Stamp) -> bool:
+        """Whether it gets a row."""
+        try:
+            feature = encode_photo(path, self._encoder())
+        except (ImageError, DataError) as error:
+            self._on_problem(str(error))
+            self.broken.append(name)
+            return False
+        self._writer.add(name, stamp, feature)
+        return True
 
 
-def _looked_up(
-    photos: Iterable[tuple[str, str | Path]], writer: FeatureWriter[Config]
-) -> Iterator[tuple[str, str | Path, int, Stamp | None]]:
-    """Each photo, and what is known of it: its row, -1 for none, and its file as it was then."""
-    photos = iter(photos)
-    while block := list(islice(photos, PHOTOS_AT_ONCE)):
-        rows = writer.store.find([name for name, _ in block])
-        stamps = map(tuple, writer.store.stamps(rows[rows >= 0]).tolist())
-        for (name, path), row in zip(block, rows.tolist(), strict=True):
-            yield name, path, row, next(stamps) if row >= 0 else None
+def size_and_change(photo: str | Path) -> tuple[int, int]:
+    """A file's size in bytes and time of its last change in ns; -1 if there is no such file.
 
-
-def stamp_of(photo: str | Path) -> Stamp | None:
-    """Size and time of a file; None for one that is not there."""
+    The change is that of the file's content or place: a copy has a time of its own, whatever time
+    of modification it was given. Windows has no such time.
+    """
     try:
         status = os.stat(photo)
     except (OSError, ValueError):
-        return None
-    return status.st_size, status.st_mtime_ns
+        return UNSEEN[:2]
+    if not stat.S_ISREG(status.st_mode):
+        return UNSEEN[:2]
+    return status.st_size, status.st_mtime_ns if os.name == "nt" else status.st_ctime_ns
+
+
+def stamp_of(photo: str | Path) -> Stamp:
+    """Of a file as it is now; UNSEEN for one that is missing, or cannot be read."""
+    size, changed = size_and_change(photo)
+    if changed == UNKNOWN:
+        return UNSEEN
+    content = hashlib.blake2b(digest_size=8)
+    try:
+        with open(photo, "rb") as file:
+            for _ in range(BLOCKS_HASHED):
+                content.update(file.read(BLOCK))
+    except OSError:
+        return UNSEEN
+    return size, changed, int.from_bytes(content.digest(), "little", signed=True)
 
 
 def encode_photo(photo: str | Path, encoder: ImageEncoder) -> Float16[np.ndarray, " F"]:

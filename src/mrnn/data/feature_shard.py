@@ -1,8 +1,9 @@
 """A shard: some rows of a feature store in one file, written whole or not at all, never changed.
 
 It is a safetensors file. Beside the matrices of its store, as `features`, it holds for each row
-`keys` (a hash of the name), `sizes` (bytes) and `times` (of modification, ns) of the photo, and
-`name_ends`, where its name ends among the bytes of `names` (UTF-8).
+`keys` (a hash of the name), the `stamps` of the photo, and `name_ends`, where its name ends among
+the bytes of `names` (UTF-8). A stamp is a file's size in bytes, the time of its last change in ns,
+and 64 bits of a hash of what it holds.
 
 Letters: R rows, F image feature.
 """
@@ -23,11 +24,16 @@ from mrnn.shapes import Bool, Float, Float16, Int, UInt64
 
 ROWS_AT_ONCE = 1024
 UNKNOWN = -1
-"""The size and time of what is no photo, or of a photo that was not seen."""
+"""Thrice, the stamp of what is no photo, or of a photo that was not seen."""
+STAMP = 3
+"""Numbers of a stamp."""
 MOST_HEADER = 65_536
 """Bytes of a header; ours have some hundreds."""
 NAMES = {"uint64": "U64", "int64": "I64", "float32": "F32", "float16": "F16", "uint8": "U8"}
 """The names of these types in safetensors."""
+
+
+Stamp = tuple[int, int, int]
 
 
 class Column(BaseModel):
@@ -49,8 +55,7 @@ class Rows:
     """The content of a shard, to be written."""
 
     names: Sequence[str]
-    sizes: Int[np.ndarray, " R"]
-    times: Int[np.ndarray, " R"]
+    stamps: Int[np.ndarray, "R 3"]
     columns: Mapping[str, Float[np.ndarray, "R _"]]
 
 
@@ -98,7 +103,7 @@ class Shard:
         return cls(file, arrays, starts)
 
     def __len__(self) -> int:
-        return len(self.arrays["sizes"])
+        return len(self.arrays["keys"])
 
     def name(self, row: int) -> str:
         """Raises ValueError where the file is damaged."""
@@ -135,8 +140,7 @@ def write_shard(file: Path, rows: Rows, columns: Mapping[str, Column]) -> None:
     encoded = [name.encode("utf-8", "surrogatepass") for name in rows.names]
     arrays = {
         "keys": keys_of(rows.names),
-        "sizes": rows.sizes,
-        "times": rows.times,
+        "stamps": rows.stamps,
         "name_ends": np.cumsum([len(name) for name in encoded]),
         "names": np.frombuffer(b"".join(encoded), np.uint8),
         **rows.columns,
@@ -188,8 +192,7 @@ def _layout(rows: int, columns: Mapping[str, Column], name_bytes: int) -> list[_
     wide = sorted(columns.items(), key=lambda item: (item[1].dtype == "float16", item[0]))
     return [
         _Array("keys", "uint64", (rows, 2)),
-        _Array("sizes", "int64", (rows,)),
-        _Array("times", "int64", (rows,)),
+        _Array("stamps", "int64", (rows, STAMP)),
         _Array("name_ends", "int64", (rows,)),
         *(_Array(name, column.dtype, (rows, column.size)) for name, column in wide),
         _Array("names", "uint8", (name_bytes,)),

@@ -1,4 +1,4 @@
-"""A feature store: rows of numbers, each with the name, size and time of the photo it is of.
+"""A feature store: rows of numbers, each with the name and stamp of the photo it is of.
 
 STORE/config.json                 what the store holds, and which shards are its present ones
 STORE/shard-000001.safetensors    some of the rows; see feature_shard.py
@@ -21,13 +21,13 @@ from typing import Annotated, Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mrnn.data.feature_shard import Column, Shard, keys_of
+from mrnn.data.feature_shard import STAMP, Column, Shard, keys_of
 from mrnn.errors import DataError
 from mrnn.files import first_problem
 from mrnn.model.config import EncoderIdentity
 from mrnn.shapes import Bool, Float, Int, UInt64
 
-FORMAT = 2
+FORMAT = 3
 CONFIG = "config.json"
 SHARD = re.compile(r"shard-(\d{6,9})\.safetensors")
 ATTEMPTS = 5
@@ -178,9 +178,9 @@ class FeatureStore(Generic[Config]):
             raise damaged(self.shards[place].file, problem, self.mend)
         return values
 
-    def stamps(self, rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, "N 2"]:
-        """Size and time of the photos that these rows are of."""
-        return np.stack([self._take("sizes", rows), self._take("times", rows)], axis=1)
+    def stamps(self, rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, "N 3"]:
+        """Size, time and hash of the photos that these rows are of."""
+        return self._take("stamps", rows)
 
     def _place(self, row: int) -> tuple[int, int]:
         """Which shard a row is in, and where there."""
@@ -190,8 +190,8 @@ class FeatureStore(Generic[Config]):
     def _take(self, array: str, rows: Int[np.ndarray, " N"]) -> np.ndarray:
         places = np.searchsorted(self.starts, rows, "right") - 1
         column = self.config.columns.get(array)
-        shape = (len(rows), column.size) if column else (len(rows),)
-        values = np.empty(shape, column.dtype if column else np.int64)
+        size, dtype = (column.size, column.dtype) if column else (STAMP, "int64")
+        values = np.empty((len(rows), size), dtype)
         for place in sorted(set(places.tolist())):
             here = places == place
             values[here] = self.shards[place].arrays[array][rows[here] - self.starts[place]]

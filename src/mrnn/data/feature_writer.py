@@ -14,7 +14,7 @@ from typing import Generic
 import numpy as np
 
 from mrnn.data.feature_manifest import Manifest, merge_small
-from mrnn.data.feature_shard import Derive, Rows, keys_of, write_shard
+from mrnn.data.feature_shard import Derive, Rows, Stamp, keys_of, write_shard
 from mrnn.data.feature_store import Config, FeatureStore, KeyTable, ShardEntry
 from mrnn.errors import DataError
 from mrnn.shapes import Float16
@@ -32,7 +32,7 @@ class FeatureWriter(Generic[Config]):
         self._manifest, self._derive, self._at_once = manifest, derive, at_once
         self._new: list[ShardEntry] = []
         self._removed: list[int] = []
-        self._waiting: dict[str, tuple[int, int, np.ndarray]] = {}
+        self._waiting: dict[str, tuple[Stamp, np.ndarray]] = {}
         self._written = KeyTable.of(keys_of([]), np.zeros(0, np.int64))
         self._last = time.monotonic()
 
@@ -40,20 +40,20 @@ class FeatureWriter(Generic[Config]):
         """Whether this run has added a row of that name."""
         return name in self._waiting or bool(self._written.find(keys_of([name]))[0] >= 0)
 
-    def add(self, name: str, size: int, changed: int, feature: Float16[np.ndarray, " F"]) -> None:
-        """A photo: its size in bytes, when it was changed (ns), its feature. Raises DataError."""
-        self._waiting[name] = size, changed, feature
+    def add(self, name: str, stamp: Stamp, feature: Float16[np.ndarray, " F"]) -> None:
+        """A photo: its name, the stamp of its file, its feature. Raises DataError."""
+        self._waiting[name] = stamp, feature
         if len(self._waiting) >= ROWS or time.monotonic() - self._last >= SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Write the rows that wait. Raises DataError, as on a full disk."""
         if self._waiting:
-            sizes, times, features = zip(*self._waiting.values(), strict=True)
+            stamps, features = zip(*self._waiting.values(), strict=True)
             columns = {"features": np.stack(features)}
             if self._derive:
                 columns |= self._derive(columns["features"])
-            self.write(Rows(tuple(self._waiting), np.array(sizes), np.array(times), columns))
+            self.write(Rows(tuple(self._waiting), np.array(stamps, np.int64), columns))
 
     def write(self, rows: Rows) -> None:
         """A shard of these rows, in which those that wait may be. Raises DataError."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mrnn.data.dataset import CaptionedImage, Dataset
-from mrnn.data.extraction import add_photos, stamp_of
+from mrnn.data.extraction import PhotoUpdate, size_and_change
 from mrnn.data.feature_manifest import Manifest
 from mrnn.data.feature_shard import UNKNOWN, Column
 from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig, read_config
@@ -137,44 +137,43 @@ def _refuse_replaced(
     dataset: Dataset, store: FeatureStore[StoreConfig], places: Int[np.ndarray, " N"], mend: str
 ) -> None:
     """Sizes alone count here: times change when a dataset is copied."""
-    for image, (size, _) in zip(dataset.images, store.stamps(places).tolist(), strict=True):
-        if size != UNKNOWN and (stamp := stamp_of(image.path)) and stamp[0] != size:
+    for image, (size, *_) in zip(dataset.images, store.stamps(places).tolist(), strict=True):
+        if UNKNOWN not in (size, now := size_and_change(image.path)[0]) and now != size:
             path = printable(image.path)
             raise DataError(f"{path} is another photo than its feature was made of; {mend}")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction left."""
+
+    folder: Path
+    """Where the features are."""
+    away: int
+    """Photos that are missing or cannot be read now; their features stay."""
+    broken: tuple[str, ...]
+    """Names of images that have no feature, as their photos cannot be encoded."""
 
 
 def extract_features(
     dataset: Dataset,
     encoder: ImageEncoder,
     on_photo: Callable[[], None] = lambda: None,
-    on_problem: Callable[[str], None] | None = None,
-) -> Path:
-    """The features of all photos of a dataset, in a folder.
+    on_problem: Callable[[str], None] = lambda _: None,
+) -> Extraction:
+    """Compute the features of all photos of a dataset.
 
-    A photo is encoded again only if its size or time of modification has changed. An
-    interrupted run goes on where it stopped. Photos that cannot be encoded are reported to
-    `on_problem`; when all others are done, DataError is raised.
+    A photo is encoded again only if its content has changed. An interrupted run goes on where it
+    stopped. `on_problem` gets a line for each photo that cannot be encoded.
     """
-    identity, problems = encoder.identity, []
-
-    def refuse(problem: str) -> None:
-        problems.append(problem)
-        if on_problem:
-            on_problem(problem)
-
+    identity = encoder.identity
     folder, mend = features_folder(dataset, identity), mend_of(dataset, identity)
     manifest = Manifest(folder, store_config(identity), mend)
     with manifest.lock():
         if (folder / CONFIG).exists():
             old = read_config(folder, StoreConfig, mend)
             manifest.take_over(old, rows=old.encoder == identity)
-        photos = ((image.name, image.path) for image in dataset.images)
         with feature_writer(manifest) as writer:
-            add_photos(photos, writer, lambda: encoder, on_photo, refuse)
-    if problems:
-        first = "" if on_problem else f" ({problems[0]:.120})"
-        raise DataError(
-            f"{len(problems):,} of {len(dataset.images):,} photos have no feature{first}; mend "
-            f"them, or leave them out. Run: mrnn check {dataset.folder}"
-        )
-    return folder
+            update = PhotoUpdate(writer, lambda: encoder, on_problem)
+            update.add(((image.name, image.path) for image in dataset.images), on_photo)
+    return Extraction(folder, len(update.away), tuple(update.broken))

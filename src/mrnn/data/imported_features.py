@@ -14,7 +14,7 @@ import numpy as np
 
 from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.feature_manifest import Manifest
-from mrnn.data.feature_shard import UNKNOWN, Rows
+from mrnn.data.feature_shard import STAMP, UNKNOWN, Rows
 from mrnn.data.feature_store import CONFIG, StoreConfig, read_config
 from mrnn.data.feature_writer import feature_writer
 from mrnn.data.features import features_folder, mend_of, store_config
@@ -59,8 +59,8 @@ def import_features(
             for start, block in _blocks(matrix, [rows[name] for name in names]):
                 own = names[start : start + len(block)]
                 _refuse_bad(block, own, rows, source)
-                unknown_stamps = np.full(len(own), UNKNOWN)
-                writer.write(Rows(own, unknown_stamps, unknown_stamps, {"features": block}))
+                unseen = np.full((len(own), STAMP), UNKNOWN)
+                writer.write(Rows(own, unseen, {"features": block}))
     note = None
     if unknown:
         note = f"{len(unknown):,} rows belong to no photo of {dataset.folder}, as {unknown[0]}"

@@ -38,7 +38,7 @@ def find_images(
     be listed or has no photo is told to `on_problem`, and the others are searched; without it
     raises ImageError. Raises OptionsError for a pattern that is none.
     """
-    excluded, tell = _excluded(exclude), on_problem or _refuse
+    excluded, tell = excluded_by(exclude), on_problem or _refuse
     given = list(paths)
     if len(given) == 1 and os.path.isdir(given[0]):  # a walk meets each photo once
         yield from map(Path, _photos_at(given[0], excluded, tell))
@@ -77,7 +77,8 @@ def is_photo(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in (*SUFFIXES, *UNREAD)
 
 
-def _excluded(patterns: Sequence[str]) -> Excluded:
+def excluded_by(patterns: Sequence[str]) -> Excluded:
+    """What patterns as in a .gitignore leave out. Raises OptionsError for one that is none."""
     if not patterns:
         return lambda _: False
     from pathspec import GitIgnoreSpec  # takes time to import
