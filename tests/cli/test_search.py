@@ -1,5 +1,6 @@
 """`mrnn index` and `mrnn search`."""
 
+import io
 import json
 import os
 import shutil
@@ -9,7 +10,6 @@ import sys
 import pytest
 from PIL import Image
 
-from mrnn.retrieval.index import open_index
 from mrnn.retrieval.search_page import search_page
 
 
@@ -61,9 +61,11 @@ def test_a_page_of_thumbnails_names_what_is_gone(mrnn, photos, model_with_heads,
     Image.new("RGB", (900, 600), "blue").save(photos / "<b>.png")
     assert mrnn("index", photos, "--out", index, "--model", model_with_heads)[0] == 0
     (photos / "train-02-blue.png").unlink()
+    (photos / "train-05-blue.png").write_bytes(b"dust")
     code, out, err = mrnn("search", index, "blue & more", "--top", 30, "--html", page)
     assert (code, out) == (0, "")
-    assert f"{photos}/train-02-blue.png is no longer there; run mrnn index again\n" in err
+    gone = photos / "train-02-blue.png"
+    assert f"1 finds are away and left out, as {gone}; mrnn index --prune forgets" in err
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/jpeg;base64,") == 29
     assert text.count("(cannot be read any more)") == 1
@@ -87,32 +89,154 @@ def test_sentences_are_indexed_and_found(mrnn, photos, model_with_heads, tmp_pat
     assert json.loads(out.splitlines()[0])["sentence"] == "A red wall"
     file.write_text("A red wall\nqwert asdf\na blue velvet wall\n")
     code, out, err = mrnn("index", "--sentences", file, "--out", index, "--model", model_with_heads)
-    assert (code, out) == (1, f"{index}: 2 sentences (1 new, 0 changed, 1 forgotten)\n")
-    assert err == (
-        "'qwert asdf': has no word that the model knows\n1 of 3 sentences could not be indexed\n"
-    )
+    assert (code, out) == (1, f"{index}: 3 sentences (1 new, 0 changed, 0 forgotten)\n")
+    assert err.splitlines() == [
+        "'qwert asdf': has no word that the model knows",
+        "1 sentence is in no file and stays in the index; --prune forgets it",
+        "1 of 3 sentences could not be indexed",
+    ]
+    more = tmp_path / "more.txt"
+    more.write_text("a green wall\n")
+    assert mrnn("index", "--sentences", more, "--out", index)[1].startswith(f"{index}: 4 sentences")
+    file.write_text("A red wall\n")
+    code, out, err = mrnn("index", "--out", index, "--prune")
+    assert (code, out) == (0, f"{index}: 2 sentences (0 new, 0 changed, 2 forgotten)\n")
+    file.rename(tmp_path / "elsewhere.txt")
+    code, out, err = mrnn("index", "--out", index)
+    assert (code, out) == (0, f"{index}: 2 sentences (0 new, 0 changed, 0 forgotten)\n")
+    assert err.splitlines() == [
+        f"{file}: not there now; its sentences stay, unless you give --prune",
+        "1 sentence is in no file and stays in the index; --prune forgets it",
+    ]
+    code, out, err = mrnn("index", "--out", index, "--exclude", "a")
+    assert (code, err) == (1, "mrnn: --exclude goes with photos; leave it out with sentences\n")
 
 
-def test_a_folder_that_is_not_there_forgets_nothing(mrnn, photos, model_with_heads, tmp_path):
+def test_a_drive_that_is_not_there_is_told_and_nothing_forgotten(
+    mrnn, photos, model_with_heads, tmp_path
+):
     index, drive = tmp_path / "index", tmp_path / "drive"
     shutil.copytree(photos, drive)
-    arguments = ("index", photos, drive, "--out", index, "--model", model_with_heads)
-    assert mrnn(*arguments)[:2] == (0, f"{index}: 60 photos\n")
-    shutil.rmtree(drive)
-    code, out, err = mrnn(*arguments)
-    assert (code, out) == (1, "")
-    assert err == f"mrnn: {drive}: no such file or folder; nothing was changed\n"
-    assert len(open_index(index)) == 60
+    model = ("--model", model_with_heads)
+    assert mrnn("index", photos, "--out", index, *model)[:2] == (0, f"{index}: 30 photos\n")
+    code, out, err = mrnn("index", drive, "--out", index)
+    assert (code, out, err) == (0, f"{index}: 60 photos (30 new, 0 changed, 0 forgotten)\n", "")
+    drive.rename(tmp_path / "elsewhere")
     (photos / "dev-00-red.png").unlink()
-    os.utime(photos / "dev-01-green.png", (1, 1))
-    code, out, _ = mrnn("index", photos, "--out", index, "--model", model_with_heads)
-    assert (code, out) == (0, f"{index}: 29 photos (0 new, 1 changed, 31 forgotten)\n")
+    shutil.copy(photos / "dev-02-blue.png", photos / "dev-01-green.png")
+    code, out, err = mrnn("index", "--out", index)
+    assert (code, out) == (0, f"{index}: 60 photos (0 new, 1 changed, 0 forgotten)\n")
+    assert err.splitlines() == [
+        f"{drive}: not there now; its photos stay, unless you give --prune",
+        "31 photos are away and stay in the index; --prune forgets them",
+    ]
+    drive.mkdir()
+    code, out, err = mrnn("index", photos, drive, "--out", index)
+    assert (code, out) == (1, f"{index}: 60 photos (0 new, 0 changed, 0 forgotten)\n")
+    told = err.splitlines()
+    assert told[0].startswith(f"{drive}: no photos in this folder")
+    assert told[1] == "31 photos are away and stay in the index; --prune forgets them"
+    assert told[2] == "1 of the folders and globs had no photos or could not be searched"
+    drive.rmdir()
+    code, out, err = mrnn("index", drive, "--out", index)
+    assert (code, err.splitlines()[0]) == (1, f"{drive}: no such file")
+    code, out, _ = mrnn("index", "--out", index, "--prune")
+    assert (code, out) == (0, f"{index}: 29 photos (0 new, 0 changed, 31 forgotten)\n")
+    assert mrnn("index", "--out", index)[2] == ""
+
+
+def test_an_index_remembers_its_folders_and_globs(
+    mrnn, photos, model_with_heads, tmp_path, monkeypatch
+):
+    index, other = tmp_path / "index", tmp_path / "other"
+    (other / "@eaDir").mkdir(parents=True)
+    (other / "raw").mkdir()
+    for name in ("a.png", "raw/b.png", "@eaDir/c.png", "d.gif"):
+        shutil.copy(photos / "dev-00-red.png", other / name)
+    monkeypatch.chdir(tmp_path)
+    model = ("--model", model_with_heads)
+    made = mrnn("index", "other", "photos/dev-*.png", "--out", index, *model, "--exclude", "raw/")
+    assert made[:2] == (0, f"{index}: 8 photos\n")
+    for folder in (other, other / "raw", photos):
+        shutil.copy(photos / "dev-00-red.png", folder / "dev-new.png")
+    monkeypatch.chdir(other)
+    code, out, _ = mrnn("index", "--out", index)
+    assert (code, out) == (0, f"{index}: 10 photos (2 new, 0 changed, 0 forgotten)\n")
+    code, out, _ = mrnn("index", "--out", index, "--exclude", "*.gif", "--prune")
+    assert (code, out) == (0, f"{index}: 11 photos (2 new, 0 changed, 1 forgotten)\n")
+
+
+def test_a_folder_that_cannot_be_listed_costs_itself_alone(
+    mrnn, photos, model_with_heads, tmp_path, monkeypatch
+):
+    (photos / "closed").mkdir()
+    real = os.scandir
+
+    def scandir(folder):  # root may list everything, so chmod proves nothing
+        if os.path.basename(folder) == "closed":
+            raise PermissionError(13, "Permission denied", folder)
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    index = tmp_path / "index"
+    code, out, err = mrnn("index", photos, "--out", index, "--model", model_with_heads)
+    assert (code, out) == (1, f"{index}: 30 photos\n")
+    told = err.splitlines()
+    assert told[0].startswith(f"{photos}/closed: cannot list this folder (Permission denied)")
+    assert told[1:] == ["1 of the folders and globs had no photos or could not be searched"]
+
+
+def test_a_list_of_photos_on_stdin(mrnn, photos, model_with_heads, tmp_path, monkeypatch):
+    listed = b"\0".join(bytes(photo) for photo in sorted(photos.iterdir())[:3])
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    index = tmp_path / "index"
+    code, out, _ = mrnn("index", "-", "--out", index, "--model", model_with_heads)
+    assert (code, out) == (0, f"{index}: 3 photos\n")
+    shutil.copy(photos / "train-00-red.png", photos / "dev-01-green.png")
+    assert "1 changed" in mrnn("index", "--out", index)[1]
+
+
+def test_photos_that_are_away_are_not_found(mrnn, photos, model_with_heads, tmp_path):
+    index = tmp_path / "index"
+    assert mrnn("index", photos, "--out", index, "--model", model_with_heads)[0] == 0
+    gone = [line.split()[1] for line in mrnn("search", index, "red")[1].splitlines()[:2]]
+    for path in gone:
+        os.unlink(path)
+    code, out, err = mrnn("search", index, "red", "--top", 8, "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert (code, len(found), found[0]["rank"]) == (0, 8, 1)
+    assert not {result["path"] for result in found} & {*gone}
+    told = f"2 finds are away and left out, as {gone[0]}; mrnn index --prune forgets them\n"
+    assert err == told
+    photos.rename(tmp_path / "elsewhere")
+    code, out, err = mrnn("search", index, "red", "--top", 2)
+    assert (code, [line.split()[1] for line in out.splitlines()]) == (0, gone)
+    assert err == f"2 finds are away, as {gone[0]}; mrnn index --prune forgets them\n"
+
+
+def test_finds_that_are_good_enough(mrnn, photos, model_with_heads, tmp_path):
+    index = tmp_path / "index"
+    assert mrnn("index", photos, "--out", index, "--model", model_with_heads)[0] == 0
+    every = [json.loads(line) for line in mrnn("search", index, "red", "--json")[1].splitlines()]
+    least = every[3]["score"]
+    code, out, err = mrnn("search", index, "red", "--json", "--min-score", least)
+    assert (code, err) == (0, "")
+    assert [json.loads(line) for line in out.splitlines()] == every[:4]
+    code, out, err = mrnn("search", index, "red", "--min-score", 1000)
+    best = every[0]["score"]
+    assert (code, out, err) == (0, "", f"No find has a score of 1000; the best has {best:.2f}\n")
+    code, out, err = mrnn("search", index, "red", "--min-score", "nan")
+    assert (code, out, err) == (1, "", "mrnn: min_score is nan; give a number\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["index", "--out", "index"], "mrnn: Give photos to index, or a file to --sentences\n"),
+        (
+            ["index", "a.jpg", "--sentences", "a.txt", "--out", "index"],
+            "mrnn: Give photos to index, or a file to --sentences, not both\n",
+        ),
         (
             ["search", "nowhere", "my dog.HEIC"],
             "mrnn: my dog.HEIC: no such file; give a photo that is there, or a sentence\n",
@@ -156,7 +280,7 @@ from mrnn.cli import main
 try:
     main()
 finally:
-    bad = {"torch", "scipy", "onnx", "mrnn.retrieval.index_writer", "mrnn.captioning"}
+    bad = {"torch", "scipy", "onnx", "mrnn.retrieval.index_writer", "mrnn.captioning.captioner"}
     print(*sorted(bad & sys.modules.keys()), file=sys.stderr)
 """
     found = subprocess.run(

@@ -18,7 +18,7 @@ def folder(colours, model_with_heads, tmp_path):
 def test_what_is_on_the_disk_says_what_made_it(folder, model_with_heads, colour_encoder):
     loaded = RetrievalModel.load(model_with_heads)
     assert json.loads((folder / CONFIG).read_text()) == {
-        "format": 2,
+        "format": 3,
         "encoder": colour_encoder.identity.model_dump(),
         "columns": {
             "vectors": {"dtype": "float32", "size": 3},
@@ -30,6 +30,8 @@ def test_what_is_on_the_disk_says_what_made_it(folder, model_with_heads, colour_
         "run": os.path.abspath(model_with_heads),
         "model": loaded.checkpoint.fingerprint,
         "heads": loaded.heads.fingerprint,
+        "roots": [],
+        "exclude": [],
     }
 
 
@@ -54,11 +56,11 @@ def test_an_index_is_opened_without_reading_its_rows(folder, monkeypatch):
             r"is damaged \(Expecting .*\); remove \S+ if mrnn made it, then run mrnn index again$",
         ),
         (
-            '{"format": 3, "holds": ""}',
-            r"has format 3, not 2; remove \S+ if mrnn made it, then run",
+            '{"format": 4, "holds": ""}',
+            r"has format 4, not 3; remove \S+ if mrnn made it, then run",
         ),
         (
-            '{"format": 2, "holds": "dust"}',
+            '{"format": 3, "holds": "dust"}',
             r"is damaged \(.*\); remove \S+ if mrnn made it, then r",
         ),
     ],

@@ -3,6 +3,7 @@ import random
 import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from mrnn.model.heads import Heads
 from mrnn.model.image_encoder import OnnxEncoder
 from mrnn.retrieval import index_writer
 from mrnn.retrieval.index import IndexChanges, RetrievalModel, open_index
-from mrnn.retrieval.index_writer import index_photos, index_sentences
+from mrnn.retrieval.index_writer import Scope, index_photos, index_sentences
 from mrnn.retrieval.ranking import near_marginals
 from tests.conftest import COLOURS
 
@@ -42,12 +43,12 @@ def encoded(monkeypatch):
     return calls
 
 
-def index(photos, folder, model, on_problem=lambda _: None):
-    return index_photos(photos, folder, model, lambda: None, on_problem)
+def index(photos, folder, model, on_problem=lambda _: None, **scope):
+    return index_photos(photos, folder, model, lambda: None, on_problem, Scope(**scope))
 
 
-def sentences(texts, folder, model, on_problem=lambda _: None):
-    return index_sentences(texts, folder, model, lambda: None, on_problem)
+def sentences(texts, folder, model, on_problem=lambda _: None, **scope):
+    return index_sentences(texts, folder, model, lambda: None, on_problem, Scope(**scope))
 
 
 def names_of(folder):
@@ -79,32 +80,76 @@ def test_vectors_are_those_of_the_stored_features(photos, loaded, tmp_path):
 def test_the_encoder_is_not_loaded_where_no_photo_is_new(photos, loaded, tmp_path):
     index(photos, tmp_path / "i", loaded)
     blind = replace(loaded, encoder_file=tmp_path / "nowhere.onnx")
-    assert index(photos[:7], tmp_path / "i", blind) == IndexChanges(0, 0, 23)
+    assert index(photos[:7], tmp_path / "i", blind) == IndexChanges(0, 0, 0)
+    assert len(open_index(tmp_path / "i")) == 30
 
 
-def test_the_new_is_added_the_changed_replaced_the_gone_forgotten(
-    photos, loaded, encoded, tmp_path
-):
+def test_the_new_is_added_the_changed_replaced_the_rest_stays(photos, loaded, encoded, tmp_path):
     index(photos, tmp_path / "i", loaded)
     opened = open_index(tmp_path / "i")
     new = photos[0].with_name("new-blue.png")
     Image.new("RGB", (9, 9), COLOURS["blue"]).save(new)
     Image.new("RGB", (9, 9), COLOURS["green"]).save(photos[1])
     changes = index([*photos[:10], new, new, photos[3]], tmp_path / "i", loaded)
-    assert changes == IndexChanges(1, 1, 20)
+    assert changes == IndexChanges(1, 1, 0)
     assert len(encoded) == 32
-    assert sorted(names_of(tmp_path / "i")) == sorted(map(str, [*photos[:10], new]))
+    assert sorted(names_of(tmp_path / "i")) == sorted(map(str, [*photos, new]))
     assert len(opened) == 30  # who opened the old index still has it
     assert opened.name(1) == str(photos[1])
 
 
-def test_a_photo_that_is_away_keeps_its_row_while_it_is_named(photos, loaded, encoded, tmp_path):
-    index(photos, tmp_path / "i", loaded)
+def test_what_is_away_keeps_its_rows_until_it_is_pruned(photos, loaded, encoded, tmp_path):
+    """Whether it is named or not: deleted, a dangling link, or in a folder that is not there."""
+    drive = tmp_path / "drive"
+    shutil.copytree(photos[0].parent, drive)
+    index([*photos, *drive.iterdir()], tmp_path / "i", loaded)
     photos[2].unlink()
+    photos[3].unlink()
+    photos[3].symlink_to("nowhere")
+    drive.rename(tmp_path / "elsewhere")
+    drive.mkdir()  # an empty mount point
     problems = []
-    assert index(photos, tmp_path / "i", loaded, problems.append) == IndexChanges(0, 0, 0)
-    assert (len(encoded), problems) == (30, [])
-    assert index([*photos[:2], *photos[3:]], tmp_path / "i", loaded) == IndexChanges(0, 0, 1)
+    for named in (photos, photos[:2]):
+        changes = index(named, tmp_path / "i", loaded, problems.append)
+        assert changes == IndexChanges(0, 0, 0, away=32)
+    assert (len(open_index(tmp_path / "i")), len(encoded), problems) == (60, 60, [])
+    drive.rmdir()
+    (tmp_path / "elsewhere").rename(drive)
+    assert index([], tmp_path / "i", loaded, prune=True) == IndexChanges(0, 0, 2)
+    left = [*photos[:2], *photos[4:], *drive.iterdir()]
+    assert sorted(names_of(tmp_path / "i")) == sorted(map(str, left))
+    assert len(encoded) == 60
+
+
+def test_all_rows_are_looked_at_if_that_is_asked_for(photos, loaded, encoded, tmp_path):
+    index(photos, tmp_path / "i", loaded)
+    for photo in photos[:2]:
+        Image.new("RGB", (9, 9), COLOURS["green"]).save(photo)
+    photos[2].unlink()
+    assert index(photos[:1], tmp_path / "i", loaded) == IndexChanges(0, 1, 0, away=1)
+    assert index([], tmp_path / "i", loaded, everything=True) == IndexChanges(0, 1, 0, away=1)
+    assert len(encoded) == 32
+
+
+def test_the_index_remembers_folders_and_patterns(photos, loaded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    odd = os.fsdecode(b"\xff")
+    Path(odd).mkdir()
+    shutil.copy(photos[0], odd)
+    index(photos, tmp_path / "i", loaded, roots=["photos"], exclude=["dev-*"])
+    config = open_index(tmp_path / "i").config
+    assert config.roots == (str(tmp_path / "photos"),)
+    assert config.exclude == ("dev-*",)
+    index([Path(odd, photos[0].name)], tmp_path / "i", loaded, roots=[odd, "photos"])
+    config = open_index(tmp_path / "i").config
+    assert config.roots == (str(tmp_path / "photos"), f"{tmp_path}/\\udcff")
+    assert config.exclude == ("dev-*",)
+    shutil.rmtree(odd)
+    changes = index([], tmp_path / "i", loaded, prune=True, exclude=["/dev-00*", "*_thumb.jpg"])
+    assert changes == IndexChanges(0, 0, 2)
+    assert str(tmp_path / "photos" / "dev-00-red.png") not in names_of(tmp_path / "i")
+    config = open_index(tmp_path / "i").config
+    assert (config.roots, config.exclude) == ((f"{tmp_path}/photos",), ("/dev-00*", "*_thumb.jpg"))
 
 
 def test_photos_that_cannot_be_encoded_are_told_and_left_out(photos, loaded, tmp_path):
@@ -115,9 +160,9 @@ def test_photos_that_cannot_be_encoded_are_told_and_left_out(photos, loaded, tmp
     assert (changes.new, len(problems)) == (28, 2)
     assert problems[0].startswith(f"{photos[0]}: not a ")
     assert problems[1].startswith(f"{photos[1]}: its feature holds nan, but numbers up to 65,504")
-    with pytest.raises(DataError, match=r"i: no photo could be read, so there is nothing to ind"):
-        index([tmp_path / "nowhere.png"], tmp_path / "i", loaded)
-    assert len(open_index(tmp_path / "i")) == 28
+    nowhere = [tmp_path / "nowhere.png"]
+    assert index(nowhere, tmp_path / "i", loaded, problems.append) == IndexChanges(0, 0, 0)
+    assert (len(problems), len(open_index(tmp_path / "i"))) == (3, 28)
     with pytest.raises(DataError, match=r"no photo could be read"):
         index([tmp_path / "nowhere.png"], tmp_path / "new", loaded)
     assert not (tmp_path / "new").exists()
@@ -148,7 +193,8 @@ def test_new_heads_make_new_vectors_of_the_features_that_are_there(
     rows = np.arange(29)
     before = open_index(tmp_path / "i").take("vectors", rows)
     other = with_other_heads(loaded)
-    assert index(photos[:29], tmp_path / "i", other) == IndexChanges(0, 0, 1)
+    photos[29].unlink()
+    assert index(photos[:29], tmp_path / "i", other, prune=True) == IndexChanges(0, 0, 1)
     assert len(encoded) == 30
     made = open_index(tmp_path / "i")
     assert made.config.heads == other.heads.fingerprint
@@ -166,13 +212,16 @@ def test_new_heads_and_a_shard_that_is_gone(photos, loaded, encoded, tmp_path):
     assert len(encoded) == 50
 
 
-def test_features_of_another_encoder_are_not_taken_over(photos, loaded, encoded, tmp_path):
+def test_features_of_another_encoder_are_not_thrown_away(photos, loaded, encoded, tmp_path):
     index(photos, tmp_path / "i", loaded)
     config = (tmp_path / "i" / CONFIG).read_text()
     (tmp_path / "i" / CONFIG).write_text(config.replace('"layer":"mean"', '"layer":"last"'))
-    assert index(photos[:4], tmp_path / "i", loaded) == IndexChanges(4, 0, 0)
-    assert len(encoded) == 34
-    assert len(open_index(tmp_path / "i")) == 4
+    told = (
+        r"i holds features of colour \(last,.*, but the model takes those of colour \(mean,.*; make"
+    )
+    with pytest.raises(DataError, match=told + " another index, or remove this one first$"):
+        index(photos[:4], tmp_path / "i", loaded)
+    assert (len(encoded), len(open_index(tmp_path / "i"))) == (30, 30)
 
 
 def test_the_index_of_a_model_that_moved_knows_where_it_is_now(photos, loaded, encoded, tmp_path):
@@ -199,9 +248,11 @@ def test_sentences_are_added_and_forgotten(loaded, tmp_path, monkeypatch):
     assert (changes, len(seen)) == (IndexChanges(3, 0, 0), 6)
     assert problems == [f"{text!r}: has no word that the model knows" for text in texts[3:5]]
     assert names_of(tmp_path / "i") == ["A red wall", "the wall is green .", "Blue!"]
-    changes = sentences(["A red wall", "a blue velvet wall"], tmp_path / "i", loaded)
-    assert changes == IndexChanges(1, 0, 2)
-    assert asked == [3, 1]
+    texts = ["A red wall", "a blue velvet wall"]
+    assert sentences(texts, tmp_path / "i", loaded) == IndexChanges(1, 0, 0, away=2)
+    assert (asked, len(open_index(tmp_path / "i"))) == ([3, 1], 4)
+    assert sentences(texts, tmp_path / "i", loaded, prune=True) == IndexChanges(0, 0, 2)
+    assert names_of(tmp_path / "i") == texts
     made = open_index(tmp_path / "i")
     ids = [loaded.token_ids(name) for _, name in made.names()]
     rows = np.array([row for row, _ in made.names()])
@@ -223,8 +274,8 @@ def test_many_sentences_are_written_some_at_a_time(loaded, tmp_path, monkeypatch
 def test_sentences_of_another_model_are_made_anew(loaded, tmp_path):
     sentences(["a red wall", "green"], tmp_path / "i", loaded)
     other = with_other_heads(loaded)
-    assert sentences(["a red wall"], tmp_path / "i", other) == IndexChanges(1, 0, 0)
-    assert len(open_index(tmp_path / "i")) == 1
+    assert sentences(["a red wall"], tmp_path / "i", other) == IndexChanges(2, 0, 0)
+    assert names_of(tmp_path / "i") == ["a red wall", "green"]
 
 
 def test_no_sentences_at_all(loaded, tmp_path):

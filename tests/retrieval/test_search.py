@@ -52,7 +52,7 @@ def test_scores_are_similarity_and_exact_likelihood(index, model_with_heads, tmp
 
 
 def test_beyond_the_candidates_similarity_alone_decides(index, monkeypatch):
-    monkeypatch.setattr("mrnn.retrieval.search.CANDIDATES", 4)
+    monkeypatch.setattr("mrnn.retrieval.index_ranking.CANDIDATES", 4)
     found = index.search("green", top=12)
     assert len({result.path for result in found}) == 12
     assert colours_of(found)[:10] == ["green"] * 10
@@ -87,11 +87,15 @@ def test_the_shards_of_an_index_do_not_change_what_is_found(
     folder = tmp_path / "shards"
     for count in (7, 8, 20, 30):
         PhotoIndex.build(photos[:count], folder, model_with_heads)
-    PhotoIndex.build([*photos[:4], *photos[5:]], folder, model_with_heads)
-    made = PhotoIndex.build(photos[:29], folder, model_with_heads)
-    assert made.changes == IndexChanges(1, 0, 1)
+    photos[4].rename(photos[4].with_suffix(".away"))
+    PhotoIndex.build(photos, folder, model_with_heads, prune=True)
+    photos[4].with_suffix(".away").rename(photos[4])
+    PhotoIndex.build(photos, folder, model_with_heads)
+    photos[29].unlink()
+    made = PhotoIndex.build(photos[:29], folder, model_with_heads, prune=True)
+    assert made.changes == IndexChanges(0, 0, 1)
     assert len(made) == 29
-    whole = PhotoIndex.build(photos[:29], tmp_path / "index", model_with_heads)
+    whole = PhotoIndex.build(photos[:29], tmp_path / "whole", model_with_heads)
     for query in ("a red wall", photos[3], photos[4]):
         found, expected = (each.search(query, top=99) for each in (made, whole))
         assert len(found) == 29
@@ -143,7 +147,7 @@ def test_a_photo_finds_its_sentences(model_with_heads, photos, tmp_path):
     with pytest.raises(OptionsError, match=r"^Sentences have no paths to choose by; leave out"):
         index.search(photos[0], paths="*")
     with pytest.raises(DataError, match=r"there are no sentences to index$"):
-        PhotoIndex.build_sentences(["..."], tmp_path / "index", model_with_heads)
+        PhotoIndex.build_sentences(["..."], tmp_path / "new", model_with_heads)
 
 
 def test_an_index_is_renewed_while_it_is_searched(index, photos, model_with_heads, tmp_path):
@@ -202,7 +206,9 @@ def test_columns_of_another_size(index, tmp_path):
 
 
 def test_unknown_words_are_left_out(index):
-    assert index.unknown_words("A purple wall of velvet") == ["purple", "of", "velvet"]
+    prepared = index.prepare("A purple wall of velvet")
+    assert (prepared.tags, prepared.ignored) == ([], ["purple", "of", "velvet"])
+    assert index.search(prepared) == index.search("A purple wall of velvet")
     assert index.search("red velvet") == index.search("red")
 
 
@@ -228,8 +234,11 @@ def test_no_finds_at_all_cannot_be_asked_for(index):
 def test_photos_that_cannot_be_read(index, model_with_heads, tmp_path):
     with pytest.raises(ImageError, match=r"no such file$"):
         index.search(tmp_path / "nowhere.png")
+    problems, missing = [], [tmp_path / "nowhere.png"]
     with pytest.raises(DataError, match=r"no photo could be read, so there is nothing to index$"):
-        PhotoIndex.build([tmp_path / "nowhere.png"], tmp_path / "index", model_with_heads)
+        PhotoIndex.build(missing, tmp_path / "new", model_with_heads)
+    PhotoIndex.build(missing, tmp_path / "index", model_with_heads, on_problem=problems.append)
+    assert problems == [f"{missing[0]}: no such file"]
     assert len(PhotoIndex.load(tmp_path / "index")) == len(index)
 
 
@@ -281,9 +290,8 @@ def tagged_index(photos, model_with_heads, colour_tags, tmp_path):
 
 
 def test_unknown_words_find_photos_by_tags(tagged_index, tmp_path, model_with_heads):
-    assert tagged_index.names_of_tags("a crimson wall under the big skies") == [
-        "crimson", "big skies",
-    ]  # fmt: skip
+    prepared = tagged_index.prepare("a crimson wall under the big skies")
+    assert (prepared.tags, prepared.ignored) == (["crimson", "big skies"], ["under"])
     found = tagged_index.search("crimson", top=99)
     assert colours_of(found)[:10] == ["red"] * 10
     features = open_index(tmp_path / "index").take("features", np.arange(30))
@@ -305,7 +313,7 @@ def test_known_words_and_tags_are_added_up(tagged_index, monkeypatch):
     for result in both:
         expected = words[result.path] + scale * tags[result.path]
         assert result.score == pytest.approx(expected, abs=1e-2)
-    monkeypatch.setattr("mrnn.retrieval.search.CANDIDATES", 4)
+    monkeypatch.setattr("mrnn.retrieval.index_ranking.CANDIDATES", 4)
     fewer = tagged_index.search("a crimson wall", top=99)
     assert [r.score for r in fewer] == sorted((r.score for r in fewer), reverse=True)
     assert len({r.path for r in fewer}) == 30
@@ -313,13 +321,14 @@ def test_known_words_and_tags_are_added_up(tagged_index, monkeypatch):
 
 
 def test_words_that_neither_knows_are_refused_as_ever(tagged_index):
-    assert tagged_index.names_of_tags("velvet red") == []
+    prepared = tagged_index.prepare("velvet red")
+    assert (prepared.tags, prepared.ignored) == ([], ["velvet"])
     with pytest.raises(OptionsError, match=r"^The model knows no word of the query \('velvet'\)"):
         tagged_index.search("velvet")
 
 
 def test_a_known_word_is_no_tag(tagged_index):
-    assert tagged_index.names_of_tags("a red wall") == []
+    assert tagged_index.prepare("a red wall").tags == []
 
 
 def test_a_damaged_feature_is_told_of_a_search_by_tags(tagged_index, tmp_path):
@@ -333,4 +342,4 @@ def test_a_damaged_feature_is_told_of_a_search_by_tags(tagged_index, tmp_path):
 
 def test_sentences_have_no_tags(tagged_index, model_with_heads, tmp_path):
     index = PhotoIndex.build_sentences(["a red wall"], tmp_path / "sentences", model_with_heads)
-    assert index.names_of_tags("crimson") == []
+    assert index.prepare("crimson red").tags == []

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrnn.cli.export_encoder import Weights, write_encoder
-from mrnn.cli.terminal import DataFolder, EncoderFile, check_output, progress, tell
+from mrnn.cli.terminal import DataFolder, EncoderFile, Overwrite, progress, say, tell
 from mrnn.errors import DataError, OptionsError
-from mrnn.files import write_whole
+from mrnn.outputs import check_output, write_whole
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import Dataset
@@ -48,6 +48,7 @@ def extract(
     broken: Annotated[
         Path | None, typer.Option(help="Write the names of these images to a file, one a line")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compute image features, only those that are missing; or import them."""
     from mrnn.data.dataset import Dataset, leave_out
@@ -63,7 +64,7 @@ def extract(
         _import_features(dataset, source, ids, name)
         return
     if broken:
-        check_output("--broken", broken)
+        check_output("--broken", broken, overwrite=overwrite)
     if encoder_file and weights:
         raise OptionsError("--encoder-file holds the encoder's weights: no --weights beside it")
     if not encoder_file:
@@ -73,7 +74,7 @@ def extract(
     with progress("Extracting", len(dataset.images)) as advance:
         made = extract_features(dataset, loaded, advance, tell)
     good = len(dataset.images) - len(made.broken)
-    print(f"{made.folder}: {good:,} features of {loaded.identity}")
+    say(f"{made.folder}: {good:,} features of {loaded.identity}")
     if made.away:
         tell(f"{made.away:,} photos are away; their features stay")
     if broken:
@@ -123,4 +124,4 @@ def _import_features(
     file, encoder, note = import_features(dataset, source, ids, name)
     if note:
         tell(note)
-    print(f"{file}: {len(dataset.images):,} features of {encoder}")
+    say(f"{file}: {len(dataset.images):,} features of {encoder}")

@@ -22,6 +22,13 @@ def search(
         str | None,
         typer.Option(metavar="PATTERN", help="Only photos whose path is like '*/2024/*'"),
     ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            help="Only finds with this score or a better one: for photos like a photo a cosine, -1 "
+            "to 1; else nats, as log-probabilities are, which compare finds of one query"
+        ),
+    ] = None,
     model: ModelFolder = None,
     encoder_file: EncoderFile = None,
     as_json: Json = False,
@@ -38,19 +45,25 @@ def search(
     if html:
         check_output("--html", html, ours=is_page, inputs=[Path(query)], overwrite=overwrite)
     opened = PhotoIndex.load(folder, model, encoder_file=encoder_file)
-    results = opened.search(Path(query) if photo else query, top, paths=paths)
-    if not photo:
-        names = opened.names_of_tags(query)
-        for name in names:
-            tell(f'"{name}" is not in the model\'s vocabulary: found by tags')
-        named = {word for name in names for word in name.split()}
-        unknown = [word for word in opened.unknown_words(query) if word not in named]
-        if unknown:
-            listed = ", ".join(unknown[:10])
-            tell(f"Ignored, as the model does not know them: {listed}")
-    gone = [r.path for r in results if r.path is not None and not os.path.exists(r.path)]
-    if gone:
-        tell(f"{gone[0]} is no longer there; run mrnn index again")
+    prepared = opened.prepare(Path(query) if photo else query)
+    for name in prepared.tags:
+        tell(f'"{name}" is not in the model\'s vocabulary: found by tags')
+    if prepared.ignored:
+        listed = ", ".join(prepared.ignored[:10])
+        tell(f"Ignored, as the model does not know them: {listed}")
+    away: list[str] = []
+    results = opened.search(prepared, top, paths=paths, min_score=min_score, on_away=away.append)
+    if away:
+        left_out = "" if results and results[0].path == away[0] else " and left out"
+        tell(
+            f"{len(away):,} finds are away{left_out}, as {away[0]}; mrnn index --prune forgets them"
+        )
+    if min_score is not None and not results:
+        best = opened.search(prepared, 1, paths=paths)
+        tell(
+            f"No find has a score of {min_score:g}"
+            + f"; the best has {best[0].score:.2f}" * len(best)
+        )
     if html:
         from mrnn.retrieval.search_page import search_page
 

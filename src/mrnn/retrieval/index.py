@@ -17,6 +17,7 @@ from typing import Literal
 
 from mrnn.data.feature_shard import Column
 from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig, read_config
+from mrnn.data.photo_names import name_as_text
 from mrnn.errors import DataError
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.heads import Heads
@@ -33,11 +34,15 @@ class IndexConfig(StoreConfig):
 
     holds: Kind
     run: str
-    """The folder of the model that made the index."""
+    """The folder of the model that made the index, by `name_as_text`."""
     model: str
     """Fingerprint of the model."""
     heads: str
     """Fingerprint of the heads."""
+    roots: tuple[str, ...] = ()
+    """The folders and globs whose photos, or the files whose lines it holds; as `run`."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of photos and folders that are left out."""
 
 
 Index = FeatureStore[IndexConfig]
@@ -45,11 +50,13 @@ Index = FeatureStore[IndexConfig]
 
 @dataclass(frozen=True)
 class IndexChanges:
-    """How many rows of an index a run added, replaced and removed."""
+    """How many rows of an index a run added, replaced and removed, and how many are away."""
 
     new: int
     changed: int
     forgotten: int
+    away: int = 0
+    """Photos that are missing or cannot be read, or sentences in no file; they stay."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class RetrievalModel:
             encoder=identity,
             columns=columns,
             holds=holds,
-            run=os.path.abspath(self.checkpoint.folder),
+            run=name_as_text(os.path.abspath(self.checkpoint.folder)),
             model=self.checkpoint.fingerprint,
             heads=self.heads.fingerprint,
         )
