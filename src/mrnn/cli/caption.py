@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrnn.captioning.options import Asked, flag_of, options_of
+from mrnn.cli.bulk import ModelFlags, ShardFlags, are_shards, caption_shards, takes_shard_flags
 from mrnn.cli.decoding_flags import takes_decoding_flags
 from mrnn.cli.photo_arguments import Exclude, Photos, found_photos
 from mrnn.cli.terminal import (
@@ -31,6 +32,7 @@ class Sort(StrEnum):
 
 
 @takes_decoding_flags
+@takes_shard_flags()
 def caption(
     paths: Photos,
     model: ModelFolder = None,
@@ -38,7 +40,10 @@ def caption(
     encoder_file: EncoderFile = None,
     as_json: Json = False,
     out: Annotated[
-        Path | None, typer.Option(help="A .jsonl or .csv file; photos already in it are skipped")
+        Path | None,
+        typer.Option(
+            help="A .jsonl or .csv file, of shards a folder; what is already in it is skipped"
+        ),
     ] = None,
     sidecar: Annotated[bool, typer.Option(help="Write PHOTO.txt beside each photo")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace sidecars that exist")] = False,
@@ -52,15 +57,22 @@ def caption(
     exclude: Exclude = None,
     *,
     asked: Asked,
+    shards: ShardFlags,
 ) -> None:
     """Caption photos; unreadable ones are reported, and the rest are still captioned.
 
+    In their place may stand shards: tar or Parquet files, lists of photos, globs and URLs of them.
     A caption that is right less than once in three times is told to be a guess.
     """
     from mrnn.captioning.caption_writer import CaptionFile, Sidecars
     from mrnn.captioning.captioner import Captioner, image_name
     from mrnn.model.checkpoint import DEFAULT_MODEL
 
+    if are_shards(paths, out, shards):
+        for_photos = {"--json": as_json, "--sidecar": sidecar, "--tags": tags, "--sort": sort}
+        flags = ModelFlags(model, consensus, encoder_file)
+        caption_shards(paths, out, shards, asked, flags, for_photos | {"--exclude": exclude})
+        return
     if overwrite and not sidecar:
         raise OptionsError("--overwrite replaces sidecars; give --sidecar too")
     if out and as_json:
