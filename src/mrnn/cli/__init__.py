@@ -26,6 +26,7 @@ from mrnn.cli.report import report
 from mrnn.cli.rerank import rerank
 from mrnn.cli.score import score
 from mrnn.cli.search import search
+from mrnn.cli.serve import serve
 from mrnn.cli.shard import shard
 from mrnn.cli.terminal import tell
 from mrnn.cli.train import train
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    caption, demo, index, search, shard, embed,
+    caption, demo, index, search, serve, shard, embed,
     prepare, check, extract, train, train_heads, export, export_encoder,
     evaluate, score, compare, report, rerank,
 ):  # fmt: skip
