@@ -164,6 +164,16 @@ def test_a_single_bad_photo_raises(captioner, tmp_path):
         captioner.caption(tmp_path / "none.jpg")
 
 
+def test_each_photo_is_told_about_as_it_is_encoded(captioner, photos, tmp_path):
+    calls = []
+    results = captioner.stream(
+        [*photos[:3], tmp_path / "none.jpg"], None, None, lambda: calls.append(1)
+    )
+    assert not calls
+    next(results)
+    assert len(calls) == 4
+
+
 def test_a_name_that_is_no_utf8_is_escaped(captioner, photos, tmp_path):
     path = tmp_path / "caf\udce9.png"
     try:

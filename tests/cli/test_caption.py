@@ -13,8 +13,10 @@ from PIL import Image
 
 from mrnn.captioning import captioner
 from mrnn.captioning.results import Caption, ImageCaptions
-from mrnn.cli.caption import caption_text
+from mrnn.cli.caption_outputs import caption_text
 from mrnn.data.photo_paths import SYSTEM_FOLDERS
+from mrnn.locks import locked
+from tests.cli.processes import start
 from tests.conftest import lines_of
 
 
@@ -139,7 +141,7 @@ def test_photos_sorted_by_confidence(mrnn, confident_model, colours, tmp_path):
 def test_what_is_not_printed_is_not_sorted(mrnn, album, option):
     code, out, err = mrnn("caption", album, "--sort", "confidence", *option)
     assert (code, out) == (1, "")
-    assert err == "mrnn: --sort orders what is printed; leave out --out and --sidecar\n"
+    assert err == "mrnn: --sort orders what is printed; leave out --out, --sidecar and --xmp\n"
 
 
 def test_sorting_needs_a_model_with_confidence(mrnn, album, model):
@@ -188,7 +190,7 @@ def test_a_sidecar_never_replaces_what_a_user_wrote(mrnn, model, album, monkeypa
     mine.write_text("my own words")
     code, out, err = mrnn("caption", album, "--model", model, "--sidecar")
     assert (code, out) == (0, "")
-    stays = "Text files there already and stay; --overwrite replaces them: "
+    stays = "Text files there already and stay; --existing overwrite replaces them: "
     assert err == f"Text files written: 3\n{stays}1\n"
     assert mine.read_text() == "my own words"
     with monkeypatch.context() as patch:  # what is there is not captioned again
@@ -197,26 +199,47 @@ def test_a_sidecar_never_replaces_what_a_user_wrote(mrnn, model, album, monkeypa
     assert (code, out, err) == (0, "", f"{stays}4\n")
     written = sorted(path.name for path in album.rglob("*.txt"))
     assert written == ["a b.txt", "comma, 'and' \"quotes\".txt", "emoji 🐕.txt", "é.txt"]
-    assert mrnn("caption", album, "--model", model, "--sidecar", "--overwrite")[0] == 0
+    assert mrnn("caption", album, "--model", model, "--sidecar", "--existing", "overwrite")[0] == 0
     assert mine.read_text() != "my own words"
 
 
-def test_photos_of_one_name_do_not_share_a_sidecar(mrnn, model, tmp_path):
-    for name in ("a.jpg", "a.png", "b.png"):
-        Image.new("RGB", (64, 64), "red").save(tmp_path / name)
-    code, out, err = mrnn("caption", tmp_path, "--model", model, "--sidecar", "--overwrite")
-    assert (code, out) == (1, "")
-    assert err == (
-        f"{tmp_path}/a.png: the text file cannot be written (that name is for a.jpg; rename one)\n"
-        "Text files written: 2\nText files not written: 1\n"
+def test_photos_of_one_name_do_not_share_a_sidecar(mrnn, model, tmp_path, monkeypatch):
+    for name in ("a.heic", "a.jpg", "a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"no photo")
+        if name != "a.heic":
+            Image.new("RGB", (64, 64), "red").save(tmp_path / name)
+    caption = captioner.Captioner._caption
+    words = iter("abc")
+    monkeypatch.setattr(
+        captioner.Captioner,
+        "_caption",
+        lambda self, each: caption(self, each).model_copy(update={"text": next(words)}),
     )
-    assert sorted(file.name for file in tmp_path.glob("*.txt")) == ["a.txt", "b.txt"]
+    arguments = ("caption", tmp_path, "--model", model, "--sidecar", "--existing", "overwrite")
+    code, out, err = mrnn(*arguments)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[1:] == [
+        f"{tmp_path}/a.png: the text file cannot be written (a.txt is that of a.jpg; rename one "
+        "of the photos)",
+        "Text files written: 2",
+        "Text files not written: 1",
+        "1 of 4 photos could not be captioned",
+    ]
+    found = {file.name: file.read_text() for file in tmp_path.glob("*.txt")}
+    assert found == {"a.txt": "a\n", "b.txt": "c\n"}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--overwrite"], "--overwrite replaces sidecars; give --sidecar too"),
+        (
+            ["--existing", "append"],
+            "--existing append is for files beside photos; give --sidecar or --xmp",
+        ),
+        (["--suffix", ".caption"], "--suffix names files beside photos; give --sidecar too"),
+        (["--sidecar", "--suffix", "a/b"], "--suffix 'a/b': expected one like .txt or .caption"),
+        (["--prepend", "x", "--out", "x.csv"], "--prepend is for what is written; give --sidecar"),
+        (["--append", "x"], "--append is for what is written; give --sidecar or --out metadata.js"),
         (
             ["--json", "--out", "x.csv"],
             "--json prints, and --out writes a file of its own form",
@@ -332,6 +355,80 @@ def test_a_folder_that_cannot_be_searched_costs_itself_alone(mrnn, model, album,
 def test_the_help_names_what_is_left_out(mrnn):
     text = " ".join(mrnn("caption", "--help")[1].split())
     assert all(name in text for name in SYSTEM_FOLDERS)
+
+
+def test_a_photo_is_done_under_another_path(mrnn, model, album, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "a.CSV"
+    assert mrnn("caption", "my photos", "--model", model, "--out", out)[0] == 0
+    content = out.read_bytes()
+    code, _, err = mrnn("caption", album, "my photos//./sub", "--model", model, "--out", "a.CSV")
+    assert (code, err) == (0, "a.CSV: 4 photos are done already\n")
+    assert out.read_bytes() == content
+
+
+def test_two_runs_at_once_are_not_one_file(mrnn, model, album, tmp_path):
+    out = tmp_path / "a.csv"
+    with locked(out):
+        code, _, err = mrnn("caption", album, "--model", model, "--out", out)
+    assert code == 1
+    assert err == f"mrnn: {out} is being written by another mrnn; wait until it is done\n"
+    assert not out.exists()
+
+
+def test_an_output_is_no_photo_and_no_file_of_others(mrnn, model, album, tmp_path):
+    photo = (album / "a b.png").rename(album / "a.csv")
+    content = photo.read_bytes()
+    code, _, err = mrnn("caption", photo, "--model", model, "--out", photo)
+    assert code == 1
+    assert err == f"mrnn: --out {photo} is an input of this command; name another file\n"
+    (tmp_path / "mine.csv").write_text("a,b\n")
+    code, _, err = mrnn("caption", photo, "--model", model, "--out", tmp_path / "mine.csv")
+    assert (code, photo.read_bytes()) == (1, content)
+    assert "mine.csv exists and was not written by `mrnn caption`; give another file" in err
+
+
+def test_an_image_folder(mrnn, model, album):
+    out = album / "metadata.jsonl"
+    arguments = ("caption", album, "--model", model, "--out", out, "--prepend", "sks, ")
+    assert mrnn(*arguments)[0] == 0
+    rows = lines_of(out.read_text(encoding="utf-8"))
+    assert sorted(row["file_name"] for row in rows) == [
+        *("a b.png", "comma, 'and' \"quotes\".png", "emoji 🐕.png", "sub/é.png")
+    ]
+    assert all(row["text"].startswith("sks, ") for row in rows)
+    assert mrnn(*arguments)[2] == f"{out}: 4 photos are done already\n"
+    code, _, err = mrnn("caption", album, "--model", model, "--out", album / "sub/metadata.jsonl")
+    assert (code, "is not below" in err) == (1, True)
+
+
+def test_files_beside_photos_and_a_file_for_all(mrnn, model, album, tmp_path):
+    out = tmp_path / "a.jsonl"
+    arguments = ("caption", album, "--model", model)
+    assert mrnn(*arguments, "--out", out)[0] == 0
+    both = (*arguments, "--out", out, "--sidecar", "--xmp", "--suffix", ".caption")
+    code, _, err = mrnn(*both)
+    assert code == 0
+    assert err.splitlines() == [
+        f"{out}: 4 photos are done already", "Text files written: 4", "XMP files written: 4"
+    ]  # fmt: skip
+    assert (album / "a b.xmp").exists()
+    assert (album / "a b.caption").exists()
+    (album / "a b.caption").unlink()
+    _, _, err = mrnn(*both)
+    assert err.splitlines()[1:3] == [
+        "Text files written: 1",
+        "Text files there already and stay; --existing overwrite replaces them: 3",
+    ]
+
+
+def test_json_in_a_locale_that_is_not_utf8(model, album):
+    process = start(
+        "caption", album, "--model", model, "--json", env={"PYTHONIOENCODING": "cp1252"}
+    )
+    out, _ = process.communicate(timeout=60)
+    assert [Path(each["image"]).name for each in lines_of(out)][-2:] == ["emoji 🐕.png", "é.png"]
+    assert out.isascii()
 
 
 def test_a_name_that_is_no_utf8(mrnn, model, album, tmp_path):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mrnn.captioning.caption_writer import coco_ids, write_coco_results
+from mrnn.captioning.coco_results import coco_ids, write_coco_results
 from mrnn.data.caption_reader import (
     References,
     match,
@@ -241,3 +241,9 @@ def test_coco_results_need_whole_numbers():
         coco_ids(["7.jpg", "walk.jpg"])
     with pytest.raises(DataError, match=r"^'7\.jpg' and '007\.jpg' have one image id, 7$"):
         coco_ids(["7.jpg", "007.jpg"])
+
+
+def test_cells_of_a_csv_that_are_kept_from_running_are_read_as_they_were(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("image,rank,text\n'=1.jpg,1,'-x\n''=1.jpg,1,'a\n")
+    assert read_hypotheses(file) == {"=1.jpg": "-x", "'=1.jpg": "'a"}

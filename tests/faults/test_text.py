@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-
 from mrnn.captioning.caption_writer import coco_ids
+
 from mrnn.data.caption_reader import References, read_hypotheses, read_references
 from mrnn.data.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.data.imported_features import import_features

@@ -3,7 +3,7 @@
 Letters: N photos, F image feature, M multimodal.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -145,13 +145,17 @@ class Captioner:
         images: Iterable[ImageSource],
         decoding: DecodingOptions | None = None,
         reranking: RerankingOptions | None = None,
+        on_photo: Callable[[], None] | None = None,
     ) -> Iterator[ImageCaptions]:
-        """As `caption`, a batch at a time: a result for each photo, in order, as they are ready."""
+        """As `caption`, a batch at a time: a result for each photo, in order, as they are ready.
+
+        `on_photo` is called as each is encoded, which takes most of its time.
+        """
         sources = iter(images)
         size = photos_at_once(decoding or self.checkpoint.config.decoding)
         batch_size = min(max(size, LEAST_BATCH), LARGEST_BATCH)
         while batch := list(islice(sources, batch_size)):
-            yield from self._caption_batch(batch, decoding, reranking)
+            yield from self._caption_batch(batch, decoding, reranking, on_photo)
 
     def describe(
         self,
@@ -313,6 +317,7 @@ class Captioner:
         sources: Sequence[ImageSource],
         decoding: DecodingOptions | None,
         reranking: RerankingOptions | None,
+        on_photo: Callable[[], None] | None,
     ) -> Iterator[ImageCaptions]:
         encoder = self.encoder
         results: dict[int, ImageCaptions] = {}
@@ -324,10 +329,12 @@ class Captioner:
                 feature = encode_finite(encoder, pixels, printable(image_name(source)))
             except MRNNError as error:
                 results[place] = ImageCaptions(image=image_name(source), error=str(error))
-                continue
-            places.append(place)
-            keys.append(crc32(b"".join(crops.tobytes() for crops in pixels)))
-            features.append(feature)
+            else:
+                places.append(place)
+                keys.append(crc32(b"".join(crops.tobytes() for crops in pixels)))
+                features.append(feature)
+            if on_photo:
+                on_photo()
         if places:
             matrix = np.stack(features)
             familiarity = self.checkpoint.familiarity.score(matrix).tolist()

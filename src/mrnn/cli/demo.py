@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mrnn.cli.caption import caption_text
+from mrnn.cli.caption_outputs import caption_text
 from mrnn.cli.terminal import tell
 
 INSTALLED = Path(__file__).parents[1] / "examples"

@@ -18,6 +18,7 @@ from zlib import crc32
 import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from mrnn.data.csv_cells import from_cell
 from mrnn.data.dataset import Dataset
 from mrnn.data.readers.table import read_rows
 from mrnn.errors import DataError
@@ -244,6 +245,8 @@ def _read(
             yield from _read_json(file, {} if others is None else others)
         case ".jsonl" | ".csv" | ".tsv":
             for number, row in read_rows(file):
+                if file.suffix.lower() == ".csv":
+                    row = {column: from_cell(cell) for column, cell in row.items()}
                 if not (best_only and str(row.get("rank") or 1) != "1"):
                     yield str(number), *_read_row(row, f"{file}:{number}")
         case ".txt":

@@ -1,1 +1,0 @@
-"""Bulk work: shards of photos to shards of captions or embeddings, on one machine or many."""

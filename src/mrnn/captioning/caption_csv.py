@@ -1,0 +1,174 @@
+"""Captions in a CSV file that grows, also after a spreadsheet has saved it in its own way."""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+
+from mrnn.captioning.caption_rows import Row, RowError
+from mrnn.captioning.results import ImageCaptions
+from mrnn.data.csv_cells import as_cell, from_cell
+from mrnn.data.photo_names import name_from_text
+
+CSV_COLUMNS = (
+    "image", "rank", "text", "log_probability", "tags", "familiarity", "confidence", "error",
+)  # fmt: skip
+SEPARATORS = ",;\t"
+_ENCODINGS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_QUOTED = re.compile(r'[",;\t\r\n]')
+"""What is in a cell that needs quotation marks, whatever a spreadsheet takes for the separator."""
+_NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?")
+NOT_CLOSED = "a quotation mark in it is not closed"
+
+
+class Csv:
+    """A row a caption, or one with the error: see `mrnn.captioning.caption_rows.Form`."""
+
+    def __init__(self, n_best: int) -> None:
+        self._n_best = n_best
+        self._encoding, self._separator, self._end, self._decimal = "utf-8", ",", "\n", "."
+        self.start = self._encoded([CSV_COLUMNS])
+
+    def lines(self, result: ImageCaptions) -> bytes:
+        """See `Form`."""
+        image, tags = as_cell(result.image), as_cell("; ".join(map(str, result.tags)))
+        rows: list[Iterable[object]] = [
+            (
+                image, rank, as_cell(c.text), c.log_probability, tags, result.familiarity,
+                result.confidence if rank == 1 else None, "",
+            )
+            for rank, c in enumerate(result.captions, 1)
+        ]  # fmt: skip
+        empty = [""] * (len(CSV_COLUMNS) - 2)
+        return self._encoded(rows or [(image, *empty, as_cell(result.error or ""))])
+
+    def read(self, content: bytes) -> list[Row]:
+        """See `Form`. A last photo with less than `n_best` rows is taken for one that was cut."""
+        if self.start.startswith(content):
+            return []
+        mark = next((mark for mark in _ENCODINGS if content.startswith(mark)), b"")
+        encoding = _ENCODINGS.get(mark, "utf-8")
+        text, cut = _decoded(content[len(mark) :], encoding)
+        head = next(io.StringIO(text, newline=""), "")
+        columns = head.rstrip("\r\n")
+        separators = (each for each in SEPARATORS if _cells(columns, each) == list(CSV_COLUMNS))
+        if not (separator := next(separators, "")):
+            raise RowError(1, "other columns")
+        self._encoding, self._separator = encoding, separator
+        self._end = head[len(columns) :] or "\n"
+        self.start = mark + (columns + self._end).encode(encoding)
+        return self._without_cut_photo(list(self._rows(text[len(head) :], cut=cut)))
+
+    def _rows(self, text: str, *, cut: bool) -> Iterator[Row]:
+        for number, record, cells in _records(text, self._separator):
+            if cells is None:
+                if not self._is_cut(record):
+                    raise RowError(number, NOT_CLOSED)
+                return
+            if not cells:
+                continue
+            is_last = not record.endswith(("\r", "\n"))
+            if is_last and (cut or len(cells) < len(CSV_COLUMNS) or not cells[1]):
+                return
+            if not record.endswith((self._end, "\n")):
+                record = record.rstrip("\r") + self._end
+            rank = self._rank(number, cells)
+            photo = name_from_text(from_cell(cells[0]))
+            yield Row(photo, number, rank, 1, record.encode(self._encoding))
+
+    def _rank(self, number: int, cells: list[str]) -> int:
+        """0 for a row with an error. Raises RowError."""
+        if len(cells) != len(CSV_COLUMNS):
+            raise RowError(number, f"{len(cells)} cells, but {len(CSV_COLUMNS)} in the header")
+        if any(re.search(r"[\r\n]", cell) for cell in cells[1:]):
+            raise RowError(number, NOT_CLOSED)
+        if cells[-1]:
+            return 0
+        if not (re.fullmatch(r"[1-9]\d{0,8}", cells[1]) and _NUMBER.fullmatch(cells[3])):
+            raise RowError(number, "expected a rank and a log-probability, or an error")
+        if "," in cells[3]:
+            self._decimal = ","
+        return int(cells[1])
+
+    def _is_cut(self, record: str) -> bool:
+        """Whether a last record with an open quotation mark is the beginning of one of ours.
+
+        Only a name may have ends of lines in it.
+        """
+        cells = _cells(f'{record}"', self._separator)
+        if len(cells) > 1:
+            return not re.search(r"[\r\n]", cells[-1])
+        inside = io.StringIO(record, newline="").readlines()[1:]
+        return not any(len(_cells(line, self._separator)) == len(CSV_COLUMNS) for line in inside)
+
+    def _without_cut_photo(self, rows: list[Row]) -> list[Row]:
+        """The rows but for those of the last photo, where some of its rows may be lacking."""
+        last = rows[-1].photo if rows else ""
+        whole = sum(row.photo == last for row in rows) >= self._n_best
+        return rows if whole else [row for row in rows if row.photo != last]
+
+    def _encoded(self, rows: Iterable[Iterable[object]]) -> bytes:
+        lines = [self._separator.join(map(self._cell, row)) + self._end for row in rows]
+        return "".join(lines).encode(self._encoding)
+
+    def _cell(self, value: object) -> str:
+        text = "" if value is None else str(value)
+        is_number = isinstance(value, float)
+        if is_number:
+            text = text.replace(".", self._decimal)
+        if self._separator in text or (_QUOTED.search(text) and not is_number):
+            text = '"{}"'.format(text.replace('"', '""'))
+        return text
+
+
+def _decoded(content: bytes, encoding: str) -> tuple[str, bool]:
+    """The text, and whether its last character was cut. Raises RowError."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        text = decoder.decode(content)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise RowError(line, "not UTF-8; save the file as UTF-8") from None
+    return text, bool(decoder.getstate()[0])
+
+
+def _records(text: str, separator: str) -> Iterator[tuple[int, str, list[str] | None]]:
+    """First line, text and cells of each record below the header.
+
+    The last has no cells if a quotation mark in it is not closed. Raises RowError.
+    """
+    taken: list[str] = []
+    at_end = False
+
+    def lines() -> Iterator[str]:
+        nonlocal at_end
+        for line in io.StringIO(text, newline=""):
+            taken.append(line)
+            yield line
+        at_end = True
+
+    reader, number = csv.reader(lines(), delimiter=separator, strict=True), 2
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if not at_end:
+                raise RowError(number, f"not CSV ({error})") from None
+            cells = None
+        yield number, "".join(taken), cells
+        number = reader.line_num + 2
+        taken.clear()
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader(io.StringIO(line, newline=""), delimiter=separator), [])
+    except csv.Error:
+        return []

@@ -1,1 +1,0 @@
-"""Captions and search by HTTP, and the page for people."""
