@@ -127,5 +127,5 @@ def test_photos_that_are_away_keep_their_features(mrnn, colours, colour_encoder)
     assert mrnn(*extract)[0] == 0
     colours.images[3].path.unlink()
     code, out, err = mrnn(*extract)
-    assert (code, err) == (0, "1 photos are away; their features stay\n")
+    assert (code, err) == (0, "1 photo is away; what is known of them stays\n")
     assert " 30 features of " in out

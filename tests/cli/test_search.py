@@ -10,6 +10,7 @@ import sys
 import pytest
 from PIL import Image
 
+from mrnn.retrieval.search import SearchResult
 from mrnn.retrieval.search_page import search_page
 
 
@@ -65,7 +66,7 @@ def test_a_page_of_thumbnails_names_what_is_gone(mrnn, photos, model_with_heads,
     code, out, err = mrnn("search", index, "blue & more", "--top", 30, "--html", page)
     assert (code, out) == (0, "")
     gone = photos / "train-02-blue.png"
-    assert f"1 finds are away and left out, as {gone}; mrnn index --prune forgets" in err
+    assert f"1 find is away and left out, as {gone}; mrnn index --prune forgets" in err
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/jpeg;base64,") == 29
     assert text.count("(cannot be read any more)") == 1
@@ -77,6 +78,35 @@ def test_a_page_of_thumbnails_names_what_is_gone(mrnn, photos, model_with_heads,
 
 def test_a_query_that_is_not_utf8_is_shown_as_far_as_it_is():
     assert "<h1>red \\udcff</h1>" in search_page("red \udcff", [])
+
+
+def test_names_that_would_mislead_are_escaped_on_a_page(tmp_path):
+    path = f"{tmp_path}/\u202egnp.<b>\x1b[31m.jpg"
+    found = [SearchResult(rank=1, path=path, score=1), SearchResult(rank=2, path="a", score=0)]
+    found.append(SearchResult(rank=3, sentence="<i>\u2066red", score=0))
+    page = search_page("red\u202e", found)
+    assert not {"\u202e", "\u2066", "\x1b"} & set(page)
+    assert page.count("(cannot be read any more)") == 2
+    assert f"<p>{tmp_path}/\\u202egnp.&lt;b&gt;\\x1b[31m.jpg</p>" in page
+    assert "<p>&lt;i&gt;\\u2066red</p>" in page
+
+
+def test_a_page_of_others_is_not_replaced(mrnn, photos, model_with_heads, tmp_path):
+    index, page = tmp_path / "index", tmp_path / "page.html"
+    assert mrnn("index", photos, "--out", index, "--model", model_with_heads)[0] == 0
+    search = ("search", index, "red", "--html", page)
+    assert mrnn(*search)[0] == mrnn(*search)[0] == 0
+    page.write_text("<p>mine</p>")
+    code, out, err = mrnn(*search)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"mrnn: --html {page} exists and is not an earlier output of this comman")
+    assert page.read_text() == "<p>mine</p>"
+    assert mrnn(*search, "--overwrite")[0] == 0
+    photo = photos / "dev-00-red.png"
+    before = photo.read_bytes()
+    code, _, err = mrnn("search", index, photo, "--html", photo, "--overwrite")
+    assert (code, photo.read_bytes()) == (1, before)
+    assert "is an input of this command" in err
 
 
 def test_sentences_are_indexed_and_found(mrnn, photos, model_with_heads, tmp_path):
@@ -206,12 +236,12 @@ def test_photos_that_are_away_are_not_found(mrnn, photos, model_with_heads, tmp_
     found = [json.loads(line) for line in out.splitlines()]
     assert (code, len(found), found[0]["rank"]) == (0, 8, 1)
     assert not {result["path"] for result in found} & {*gone}
-    told = f"2 finds are away and left out, as {gone[0]}; mrnn index --prune forgets them\n"
+    told = f"2 finds are away and left out, as {gone[0]}; mrnn index --prune forgets what is away\n"
     assert err == told
     photos.rename(tmp_path / "elsewhere")
     code, out, err = mrnn("search", index, "red", "--top", 2)
     assert (code, [line.split()[1] for line in out.splitlines()]) == (0, gone)
-    assert err == f"2 finds are away, as {gone[0]}; mrnn index --prune forgets them\n"
+    assert err == f"2 finds are away, as {gone[0]}; mrnn index --prune forgets what is away\n"
 
 
 def test_finds_that_are_good_enough(mrnn, photos, model_with_heads, tmp_path):

@@ -126,20 +126,20 @@ def changed(**keys):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda c: b"", "not a safetensors file, or cut short"),
-        (lambda c: b"\xff" * 500, "not a safetensors file, or cut short"),
-        (lambda c: c[:100], "not a safetensors file, or cut short"),
+        (lambda c: b"", "not a whole shard"),
+        (lambda c: b"\xff" * 500, "not a whole shard"),
+        (lambda c: c[:100], "not a whole shard"),
         (lambda c: c[:-1], r"it has \d+ bytes, not \d+"),
         (lambda c: c + b"1", r"it has \d+ bytes, not \d+"),
-        (lambda c: with_header(c, lambda h: b"{"), "Expecting property name"),
-        (lambda c: with_header(c, lambda h: b"\xff\xff"), "decode"),
-        (lambda c: with_header(c, lambda h: b"[" * 60_000), "its header is nested too deep"),
+        (lambda c: with_header(c, lambda h: b"{"), "its header is no JSON"),
+        (lambda c: with_header(c, lambda h: b"\xff\xff"), "its header is no JSON"),
+        (lambda c: with_header(c, lambda h: b"[" * 60_000), "its header is no JSON"),
         (lambda c: with_header(c, lambda h: b"[]"), "its header has no names"),
         (lambda c: with_header(c, changed(names=7)), "its header has no names"),
         (lambda c: with_header(c, changed(names={"shape": [-1]})), "its header has no names"),
         (
             lambda c: with_header(c, changed(features={"dtype": "F64"})),
-            r"its features are \{'dtype': 'F64'\}, not \{'dtype': 'F16', 'shape': \[4, 3\]",
+            r"its features have another type, shape or place",
         ),
         (lambda c: with_header(c, changed(more={})), "it holds 'more' too"),
     ],
@@ -151,10 +151,10 @@ def test_a_file_of_another_form(file, damage, message):
 
 
 def test_another_number_of_rows_and_files_of_others(file):
-    with pytest.raises(ValueError, match=r"its keys are .*'shape': \[4, 2\].*not .*\[5, 2\]"):
+    with pytest.raises(ValueError, match=r"its keys have another type, shape or place"):
         Shard.open(file, 5, COLUMNS)
     save_file({"names": np.zeros(3, np.uint8)}, file)
-    with pytest.raises(ValueError, match="its keys are None, not"):
+    with pytest.raises(ValueError, match="its keys have another"):
         Shard.open(file, 4, COLUMNS)
 
 

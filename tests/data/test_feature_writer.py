@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from mrnn.data import feature_manifest, feature_writer
-from mrnn.data.feature_manifest import LOCK, Manifest, derive_again
+from mrnn.data.feature_manifest import Manifest, derive_again
 from mrnn.data.feature_shard import Column
 from mrnn.data.feature_store import CONFIG, StoreConfig, read_config
 from mrnn.errors import DataError
+from mrnn.locks import LOCK
 from tests.data.test_feature_store import MEND, config_of, open_store, rows_of
 
 FULL = r"store cannot be written \(No space left on device\); mend that, then run mrnn again$"
@@ -65,7 +66,7 @@ def content(folder):
 
 def shards_of(folder):
     entries = open_store(folder).config.shards
-    files = {file.name for file in folder.iterdir()} - {CONFIG, LOCK}
+    files = {file.name for file in folder.iterdir()} - {CONFIG}
     assert files == {entry.file for entry in entries}
     return [entry.rows for entry in entries]
 
@@ -356,7 +357,7 @@ def test_a_lock_that_fails_is_not_another_writer(folder, monkeypatch):
 
 
 def test_without_locks_it_works_all_the_same(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr("mrnn.locks.HAS_LOCKS", False)
     assert add(folder, ["a"]) == ["a"]
 
 
@@ -364,8 +365,12 @@ def test_a_link_in_the_place_of_the_lock_empties_no_file(folder, tmp_path):
     folder.mkdir()
     (tmp_path / "victim").write_text("dear")
     (folder / LOCK).symlink_to(tmp_path / "victim")
-    add(folder, ["a"])
+    with pytest.raises(
+        DataError, match=r"store cannot be written \(.*links\); mend that, then run"
+    ):
+        add(folder, ["a"])
     assert (tmp_path / "victim").read_text() == "dear"
+    assert (folder / LOCK).is_symlink()
 
 
 @pytest.mark.parametrize("size", [100, 500, 900])

@@ -10,7 +10,6 @@ from PIL import Image
 from mrnn.data import feature_writer
 from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.extraction import encode_photo
-from mrnn.data.feature_manifest import LOCK
 from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig
 from mrnn.data.features import (
     extract_features,
@@ -103,7 +102,7 @@ def test_what_is_on_the_disk_says_what_made_it(folder, dataset, colour_encoder):
         "made": 1,
         "shards": [{"file": SHARD, "rows": 30, "removed": []}],
     }
-    assert {path.name for path in folder.iterdir()} == {CONFIG, LOCK, SHARD}
+    assert {path.name for path in folder.iterdir()} == {CONFIG, SHARD}
     store = FeatureStore.open(folder, StoreConfig, "")
     assert [name for _, name in store.names()] == [image.name for image in dataset.images]
     sizes = [image.path.stat().st_size for image in dataset.images]
@@ -210,7 +209,7 @@ def test_an_extraction_killed_at_ten_random_moments_ends_as_one_left_alone(
             kills += 1
         features = load_features(dataset, colour_encoder.identity)
         np.testing.assert_array_equal(features.of(dataset.images), expected)
-        files = {path.name for path in folder.iterdir()} - {CONFIG, LOCK}
+        files = {path.name for path in folder.iterdir()} - {CONFIG}
         assert files == {entry.file for entry in features.store.config.shards}
         for path in folder.iterdir():
             path.unlink()
@@ -322,12 +321,12 @@ def damage(folder, what):
     [
         (
             "not JSON",
-            r"config\.json is damaged \(Expecting .*\); remove \S+-squash if mrnn made it, then",
+            r"config\.json is damaged \(line 1 is no JSON\); remove its folder if mrnn made it,",
             ".",
         ),
         (
             "format",
-            r"config\.json has format 4, not 3; remove \S+-squash if mrnn made it, then",
+            r"config\.json has format 4, not 3; remove its folder if mrnn made it, then",
             ".",
         ),
         ("float32", r"-squash does not hold float16 features; remove it, then run", "."),

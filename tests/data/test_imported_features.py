@@ -9,7 +9,6 @@ from scipy.io import savemat
 from mrnn.captioning.captioner import Captioner
 from mrnn.data import imported_features
 from mrnn.data.dataset import CaptionedImage, Dataset
-from mrnn.data.feature_manifest import LOCK
 from mrnn.data.feature_store import CONFIG
 from mrnn.data.features import (
     extract_features,
@@ -53,7 +52,7 @@ def taken(walls, source, ids, name="vgg16-fc7", *, merged=True):
     assert recorded_encoder(walls, name, "squash") == encoder
     features = load_features(walls, encoder)
     assert features.encoder == encoder
-    assert len({path.name for path in folder.iterdir()} - {CONFIG, LOCK}) == 1 or not merged
+    assert len({path.name for path in folder.iterdir()} - {CONFIG}) == 1 or not merged
     return features.of(walls.images), encoder, note
 
 
@@ -72,7 +71,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(walls, ids, tmp_path, lim
             import_features(walls, source, ids, "vgg16-fc7")
         np.testing.assert_array_equal(load_features(walls, encoder).of(walls.images), before)
     folder = features_folder(walls, encoder)
-    assert len({path.name for path in folder.iterdir()} - {CONFIG, LOCK}) == 1
+    assert len({path.name for path in folder.iterdir()} - {CONFIG}) == 1
 
 
 # What is taken

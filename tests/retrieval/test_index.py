@@ -53,15 +53,15 @@ def test_an_index_is_opened_without_reading_its_rows(folder, monkeypatch):
         ('{"format": 1, "encoder": {}}', r"is not an index; make one in another folder"),
         (
             "{",
-            r"is damaged \(Expecting .*\); remove \S+ if mrnn made it, then run mrnn index again$",
+            r"is damaged \(line 1 is no JSON\); remove its folder if mrnn made it,",
         ),
         (
             '{"format": 4, "holds": ""}',
-            r"has format 4, not 3; remove \S+ if mrnn made it, then run",
+            r"has format 4, not 3; remove its folder if mrnn made it, then run",
         ),
         (
             '{"format": 3, "holds": "dust"}',
-            r"is damaged \(.*\); remove \S+ if mrnn made it, then r",
+            r"is damaged \(.*\); remove its folder if mrnn made it, then r",
         ),
     ],
 )

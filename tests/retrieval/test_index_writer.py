@@ -11,7 +11,6 @@ from PIL import Image
 
 from mrnn import outputs
 from mrnn.data import feature_writer
-from mrnn.data.feature_manifest import LOCK
 from mrnn.data.feature_store import CONFIG
 from mrnn.errors import DataError
 from mrnn.model.heads import Heads
@@ -199,9 +198,7 @@ def test_new_heads_make_new_vectors_of_the_features_that_are_there(
     made = open_index(tmp_path / "i")
     assert made.config.heads == other.heads.fingerprint
     np.testing.assert_allclose(made.take("vectors", rows), before * np.array([-1, 1, 1]), atol=1e-6)
-    assert {f.name for f in (tmp_path / "i").iterdir()} == {
-        *(CONFIG, LOCK, "shard-000002.safetensors")
-    }
+    assert {f.name for f in (tmp_path / "i").iterdir()} == {*(CONFIG, "shard-000002.safetensors")}
 
 
 def test_new_heads_and_a_shard_that_is_gone(photos, loaded, encoded, tmp_path):
@@ -314,7 +311,7 @@ def test_what_somebody_keeps_beside_it_stays(photos, loaded, tmp_path):
     index(photos[:3], tmp_path / "i", loaded)
     kept = {file.name for file in (tmp_path / "i").iterdir()}
     assert kept == {
-        *(CONFIG, LOCK, "found.html", "shard-1.png"),
+        *(CONFIG, "found.html", "shard-1.png"),
         *("shard-000001.safetensors", "shard-000002.safetensors"),
     }
 
@@ -396,7 +393,7 @@ def test_an_index_killed_at_ten_random_moments_ends_as_one_left_alone(
         made = open_index(folder)
         assert names_of(folder) == list(map(str, photos))
         np.testing.assert_allclose(made.take("vectors", np.arange(30)), whole, atol=1e-6)
-        files = {file.name for file in folder.iterdir()} - {CONFIG, LOCK}
+        files = {file.name for file in folder.iterdir()} - {CONFIG}
         assert files == {entry.file for entry in made.config.shards}
         if kills >= 10:
             break

@@ -76,7 +76,8 @@ def extract(
     good = len(dataset.images) - len(made.broken)
     say(f"{made.folder}: {good:,} features of {loaded.identity}")
     if made.away:
-        tell(f"{made.away:,} photos are away; their features stay")
+        photos = "photos are" if made.away > 1 else "photo is"
+        tell(f"{made.away:,} {photos} away; what is known of them stays")
     if broken:
         write_whole(broken, "".join(f"{name}\n" for name in made.broken))
     if made.broken and skip_broken:

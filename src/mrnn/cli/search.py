@@ -54,16 +54,13 @@ def search(
     away: list[str] = []
     results = opened.search(prepared, top, paths=paths, min_score=min_score, on_away=away.append)
     if away:
+        finds = f"{len(away):,} finds are" if len(away) > 1 else "1 find is"
         left_out = "" if results and results[0].path == away[0] else " and left out"
-        tell(
-            f"{len(away):,} finds are away{left_out}, as {away[0]}; mrnn index --prune forgets them"
-        )
+        tell(f"{finds} away{left_out}, as {away[0]}; mrnn index --prune forgets what is away")
     if min_score is not None and not results:
         best = opened.search(prepared, 1, paths=paths)
-        tell(
-            f"No find has a score of {min_score:g}"
-            + f"; the best has {best[0].score:.2f}" * len(best)
-        )
+        known = f"; the best has {best[0].score:.2f}" if best else ""
+        tell(f"No find has a score of {min_score:g}{known}")
     if html:
         from mrnn.retrieval.search_page import search_page
 

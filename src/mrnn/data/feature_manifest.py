@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import compress
 from pathlib import Path
 from typing import Generic
@@ -17,12 +17,11 @@ import numpy as np
 from mrnn.data.feature_shard import Derive, Shard, merge_shards
 from mrnn.data.feature_store import CONFIG, SHARD, Config, FeatureStore, ShardEntry, damaged
 from mrnn.errors import DataError
-from mrnn.locks import try_lock
+from mrnn.locks import LOCK, locked_folder
 from mrnn.outputs import ASIDE, write_whole
 from mrnn.shapes import Bool
 
-LOCK = "lock"
-OURS = re.compile(rf"{re.escape(CONFIG)}|{SHARD.pattern}|{LOCK}|{re.escape(ASIDE)}.*")
+OURS = re.compile(rf"{re.escape(CONFIG)}|{SHARD.pattern}|{re.escape(LOCK)}|{re.escape(ASIDE)}.*")
 """The names of a store's files; others are somebody's own."""
 ALIKE = 16
 """So many shards of one order of magnitude, to this base, are merged."""
@@ -52,25 +51,12 @@ class Manifest(Generic[Config]):
     def lock(self) -> Iterator[None]:
         """Makes the folder if there is none, and keeps other writers out.
 
-        A folder in which there is no store in the end is removed again, if nothing else is in it.
+        A folder that it made, and in which there is nothing in the end, is removed again.
         """
-        file = self.folder / LOCK
-        with self.naming():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = file.open("a")
-        with lock:
+        with ExitStack() as held:
             with self.naming():
-                alone = try_lock(lock) and file.exists()  # it is gone if another has just failed
-            if not alone:
-                problem = "is being written by another mrnn; wait until it is done"
-                raise DataError(f"{self.folder} {problem}")
-            try:
-                yield
-            finally:
-                if not (self.folder / CONFIG).exists():
-                    with suppress(OSError):
-                        file.unlink()
-                        self.folder.rmdir()
+                held.enter_context(locked_folder(self.folder))
+            yield
 
     def take_over(self, old: Config, *, rows: bool) -> None:
         """Go on from what is there, with its rows or without them."""

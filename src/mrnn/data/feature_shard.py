@@ -9,7 +9,7 @@ Letters: R rows, F image feature.
 """
 
 import json
-import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -214,16 +214,19 @@ def _header(layout: Iterable[_Array]) -> dict[str, Any]:
 
 def _read_header(file: Path, rows: int, columns: Mapping[str, Column]) -> tuple[int, list[_Array]]:
     """Where the arrays begin, and which they are. Nothing is allocated before it is checked."""
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would never answer
+        raise ValueError("not a plain file")
+    size = status.st_size
     with file.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
         length = int.from_bytes(stream.read(8), "little")
         if not 0 < length <= min(size, MOST_HEADER):
-            raise ValueError("not a safetensors file, or cut short")
+            raise ValueError("not a whole shard")
         text = stream.read(length)
     try:
         header = json.loads(text)
-    except RecursionError:
-        raise ValueError("its header is nested too deep") from None
+    except (ValueError, RecursionError):
+        raise ValueError("its header is no JSON") from None
     names = header.get("names") if isinstance(header, dict) else None
     shape = names.get("shape") if isinstance(names, dict) else None
     if not (
@@ -232,10 +235,10 @@ def _read_header(file: Path, rows: int, columns: Mapping[str, Column]) -> tuple[
         raise ValueError("its header has no names")
     layout = _layout(rows, columns, shape[0])
     for name, expected in _header(layout).items():
-        if (found := header.pop(name, None)) != expected:
-            raise ValueError(f"its {name} are {found!r:.80}, not {expected}")
+        if header.pop(name, None) != expected:
+            raise ValueError(f"its {name} have another type, shape or place")
     if header:
-        raise ValueError(f"it holds {next(iter(header))!r:.80} too")
+        raise ValueError(f"it holds {next(iter(header))!r:.40} too")
     whole = 8 + length + sum(array.bytes for array in layout)
     if size != whole:
         raise ValueError(f"it has {size:,} bytes, not {whole:,}")

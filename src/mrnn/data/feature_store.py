@@ -11,12 +11,13 @@ Letters: N rows asked for, R rows of a shard, X numbers of a row.
 
 import json
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -30,6 +31,8 @@ from mrnn.shapes import Bool, Float, Int, UInt64
 FORMAT = 3
 CONFIG = "config.json"
 SHARD = re.compile(r"shard-(\d{6,9})\.safetensors")
+MOST_CONFIG = 2**28
+"""Bytes of config.json; with a million rows, a sixteenth of them removed, it has a megabyte."""
 ATTEMPTS = 5
 """To open shards that a writer may be merging."""
 
@@ -40,7 +43,7 @@ class ShardEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     file: str = Field(pattern=rf"^{SHARD.pattern}$")
-    rows: int = Field(ge=1)
+    rows: int = Field(ge=1, le=2**40)
     removed: tuple[int, ...] = ()
     """Removed rows, from 0."""
 
@@ -68,7 +71,7 @@ class StoreConfig(BaseModel):
     encoder: EncoderIdentity
     """The encoder of the features, or of the model that goes with them."""
     columns: dict[Annotated[str, Field(pattern="^[a-z_]{1,40}$")], Column]
-    made: int = Field(default=0, ge=0)
+    made: int = Field(default=0, ge=0, le=10**9)
     """Shards that were ever made: a name is never used again."""
     shards: tuple[ShardEntry, ...] = ()
 
@@ -208,15 +211,8 @@ def _all_finite(values: Float[np.ndarray, "N X"]) -> bool:
 
 def read_config(folder: Path, form: type[Config], mend: str) -> Config:
     """Strictly, the format first. Raises DataError."""
-    file = folder / CONFIG
-    remove = f"remove {folder} if mrnn made it, then {mend}"
-    try:
-        text = file.read_bytes()
-        content = json.loads(text)
-    except OSError as error:
-        raise _unreadable(file, error) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file} is damaged ({error!s:.80}); {remove}") from error
+    file, remove = folder / CONFIG, _remove(mend)
+    text, content = read_json_config(folder, mend)
     found = content.get("format") if isinstance(content, dict) else None
     if type(found) is not int or found != FORMAT:
         raise DataError(f"{file} has format {found!r:.20}, not {FORMAT}; {remove}")
@@ -224,6 +220,32 @@ def read_config(folder: Path, form: type[Config], mend: str) -> Config:
         return form.model_validate_json(text)
     except ValidationError as error:
         raise DataError(f"{file} is damaged ({first_problem(error)}); {remove}") from error
+
+
+def read_json_config(folder: Path, mend: str) -> tuple[bytes, Any]:
+    """The text of config.json, and what it says. Raises DataError."""
+    file, remove = folder / CONFIG, _remove(mend)
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would never answer
+            raise DataError(f"{file} is not a plain file; {remove}")
+        if status.st_size > MOST_CONFIG:
+            raise DataError(f"{file} is damaged ({status.st_size / 1e6:,.0f} MB); {remove}")
+        text = file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    try:
+        return text, json.loads(text)
+    except RecursionError:
+        raise DataError(f"{file} is damaged (nested too deep); {remove}") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file} is damaged (line {error.lineno} is no JSON); {remove}") from None
+    except ValueError as error:  # not UTF-8, or a number of thousands of digits
+        raise DataError(f"{file} is damaged ({error!s:.60}); {remove}") from None
+
+
+def _remove(mend: str) -> str:
+    return f"remove its folder if mrnn made it, then {mend}"
 
 
 def _open_shard(file: Path, rows: int, config: StoreConfig, mend: str) -> Shard:

@@ -5,10 +5,8 @@ Letters: N rows of the source, K objects in a photo, F image feature.
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -25,6 +23,8 @@ from mrnn.model.config import EncoderIdentity
 from mrnn.model.image_encoder import is_encoder
 
 ROWS_AT_ONCE = 256
+MOST_UNPACKED = 200
+"""So many times what it takes in an archive an array may hold; features have some 10 times."""
 NAMED = "features"
 """The name of the array to read if a file has several."""
 
@@ -69,28 +69,43 @@ def import_features(
 
 def read_array(file: Path) -> np.ndarray:
     """The array of numbers in a file; a .npy stays on the disk. Raises DataError."""
+    suffix = file.suffix.lower()
+    if suffix not in READERS:
+        raise DataError(f"{file}: features come as .npy, .npz or .mat, not as {suffix!r:.20}")
+    if file.exists() and not file.is_file():  # a pipe would never answer
+        raise DataError(f"{file}: not a plain file; name a file of features")
     try:
-        match file.suffix.lower():
-            case ".npy":
-                content: Any = np.load(file, mmap_mode="r", allow_pickle=False)
-            case ".npz":
-                with np.load(file, allow_pickle=False) as archive:
-                    content = _only({name: archive[name] for name in archive.files}, file)
-            case ".mat":
-                content = _only(_read_mat(file), file)
-            case suffix:
-                raise DataError(f"{file}: features come as .npy, .npz or .mat, not as {suffix!r}")
+        content = READERS[suffix](file)
+    except DataError:
+        raise
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError, KeyError, TypeError, BadZipFile) as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error!s:.80})") from None
+    except MemoryError:
+        raise DataError(f"{file}: more than memory holds, or damaged; save a .npy") from None
+    except Exception as error:  # numpy and scipy have a dozen kinds for a damaged file
         line = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{file}: damaged, or not what its name says ({line})") from None
+        raise DataError(f"{file}: damaged, or not what its name says ({line:.80})") from None
     if content.dtype.kind not in "fiu":
-        raise DataError(f"{file}: holds {content.dtype}, not numbers")
+        raise DataError(f"{file}: holds {content.dtype!s:.40}, not numbers")
     return np.asanyarray(content)
 
 
-def _read_mat(file: Path) -> dict[str, np.ndarray]:
+def _read_npy(file: Path) -> np.ndarray:
+    return np.asanyarray(np.load(file, mmap_mode="r", allow_pickle=False))
+
+
+def _read_npz(file: Path) -> np.ndarray:
+    with np.load(file, allow_pickle=False) as archive:
+        for entry in archive.zip.infolist():
+            if entry.file_size > MOST_UNPACKED * max(entry.compress_size, 1):
+                raise DataError(
+                    f"{file}: {entry.filename!r:.40} unpacks to {entry.file_size / 1e9:,.1f} GB, "
+                    f"over {MOST_UNPACKED} times what it takes here; save a .npy"
+                )
+        return _only({name: archive[name] for name in archive.files}, file)
+
+
+def _read_mat(file: Path) -> np.ndarray:
     try:
         from scipy.io import loadmat
     except ImportError:
@@ -103,21 +118,23 @@ def _read_mat(file: Path) -> dict[str, np.ndarray]:
         raise DataError(
             f"{file}: of MATLAB 7.3, which is not read here; save it with -v7, or as .npy"
         ) from None
-    except OSError:
-        raise
-    except Exception as error:  # scipy has a dozen kinds for a damaged file
-        raise ValueError(error) from error
-    return {name: array for name, array in found.items() if not name.startswith("__")}
+    arrays = {name: array for name, array in found.items() if not name.startswith("__")}
+    return _only(arrays, file)
+
+
+READERS: dict[str, Callable[[Path], np.ndarray]] = {
+    ".npy": _read_npy, ".npz": _read_npz, ".mat": _read_mat,
+}  # fmt: skip
 
 
 def _only(arrays: dict[str, np.ndarray], file: Path) -> np.ndarray:
     """The array of features among several: the only one of two or three axes, or that so named."""
-    found = {name: array for name, array in arrays.items() if array.ndim in (2, 3)}
+    found = {name: array for name, array in arrays.items() if np.ndim(array) in (2, 3)}
     if len(found) == 1:
         return next(iter(found.values()))
     if NAMED in found:
         return found[NAMED]
-    holds = f"several arrays ({', '.join(found)})" if found else "no array of rows"
+    holds = f"several arrays ({', '.join(found):.80})" if found else "no array of rows"
     raise DataError(f"{file}: holds {holds}; name the one of the features {NAMED!r}")
 
 

@@ -7,16 +7,14 @@ is named by its absolute path, a sentence by its text. What makes one is in inde
 Letters: D joint embedding.
 """
 
-import json
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from mrnn.data.feature_shard import Column
-from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig, read_config
+from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig, read_config, read_json_config
 from mrnn.data.photo_names import name_as_text
 from mrnn.errors import DataError
 from mrnn.model.checkpoint import Checkpoint
@@ -111,9 +109,9 @@ def read_index_config(folder: Path) -> IndexConfig:
     file = folder / CONFIG
     if not file.exists():
         raise DataError(f"{folder} is not an index; make one with mrnn index")
-    with suppress(OSError, ValueError, RecursionError):  # told about below
-        if "holds" not in json.loads(file.read_bytes()):
-            raise DataError(f"{folder} is not an index; make one in another folder with mrnn index")
+    _, content = read_json_config(folder, MEND)
+    if not (isinstance(content, dict) and "holds" in content):
+        raise DataError(f"{folder} is not an index; make one in another folder with mrnn index")
     return read_config(folder, IndexConfig, MEND)
 
 

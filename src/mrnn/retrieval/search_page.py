@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mrnn.data.images import load_image
-from mrnn.errors import ImageError
-from mrnn.files import utf8
+from mrnn.errors import ImageError, printable
 from mrnn.retrieval.search import SearchResult
 
 SIDE = 320
@@ -36,20 +35,24 @@ p {{ margin: .3rem 0; overflow-wrap: anywhere }}
 
 def search_page(query: str, results: Sequence[SearchResult]) -> str:
     """The page. A photo that is no longer there is said to be gone."""
-    return _PAGE.format(title=html.escape(utf8(query)), items="\n".join(map(_item, results)))
+    return _PAGE.format(title=_text(query), items="\n".join(map(_item, results)))
 
 
 def _item(result: SearchResult) -> str:
     score = f'<p class="score">{result.rank}. score {result.score:.2f}</p>'
     if result.path is None:
-        return f"<li><p>{html.escape(utf8(result.sentence or ''))}</p>{score}</li>"
-    name = html.escape(utf8(result.path))
+        return f"<li><p>{_text(result.sentence)}</p>{score}</li>"
     try:
         link = html.escape(Path(result.path).as_uri())
         picture = f'<a href="{link}"><img alt="" src="{_thumbnail(Path(result.path))}"></a>'
-    except ImageError:
+    except (ImageError, ValueError):  # no absolute path, in a damaged index
         picture = "<p>(cannot be read any more)</p>"
-    return f"<li>{picture}<p>{name}</p>{score}</li>"
+    return f"<li>{picture}<p>{_text(result.path)}</p>{score}</li>"
+
+
+def _text(text: object) -> str:
+    """As a page shows it, with what misleads or cannot be shown escaped."""
+    return html.escape(printable(text))
 
 
 def _thumbnail(path: Path) -> str:
