@@ -281,7 +281,7 @@ def test_features_of_another_encoder_are_made_anew(folder, dataset, colour_encod
     extract_features(dataset, other)
     assert other.encoded == 30
     load_features(dataset, other.identity)
-    assert len(list(folder.iterdir())) == 3
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_another_resize_mode_is_another_folder(folder, dataset, colour_encoder):
