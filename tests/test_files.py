@@ -11,8 +11,10 @@ from mrnn.files import (
     first_problem,
     parse_json,
     parse_toml,
+    read_form,
     read_json,
     read_lines,
+    read_plain,
     read_text,
     read_toml,
     utf8,
@@ -212,3 +214,76 @@ def test_toml_that_is_refused(text, told):
 def test_a_byte_that_is_not_utf8_in_text_at_hand():
     with pytest.raises(DataError, match="the list:1: not UTF-8"):
         decode_text(b"\xff", "the list")
+
+
+# Files of our own
+
+
+class Own(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    size: int = Field(ge=1)
+
+
+def own(file, content):
+    file.write_text(content)
+    return read_form(file, Own, 2, "copy it again", "make it again")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (
+            '{"format": 3, "more": 1}',
+            "format 3; this version of mrnn reads 2; upgrade mrnn",
+        ),
+        ('{"format": -2}', "format -2; this"),
+        ('{"format": true}', "format True; this"),
+        ('{"format": 2.0}', "format 2.0; this"),
+        ("[2]", "format None; this"),
+        (
+            '{"format": 2, "size": 0}',
+            "size: expected greater than or equal to 1, not 0; copy",
+        ),
+        ('{"format": 2, "size": 1.0}', "size: expected a whole number, not 1.0; copy it again"),
+        ('{"format": 2, "size": true}', "size: expected a whole number, not True; copy it again"),
+        ('{"format": 2, "size": 3, "size": 4}', "the key 'size' is there twice"),
+        ('{"format": 2, "size": NaN}', "NaN is no number"),
+        ('{"format": 2, "size": 1' + "0" * 5000 + "}", "not JSON that is used here"),
+        ("[" * 100_000, "nested too deeply; copy it again"),
+        ("", "not JSON"),
+    ],
+)
+def test_what_is_not_of_our_form_is_refused(file, content, problem):
+    with pytest.raises(DataError) as raised:
+        own(file, content)
+    assert str(raised.value).startswith(f"{file}:")
+    assert problem in str(raised.value)
+
+
+def test_the_format_is_checked_first_and_the_rest_strictly(file):
+    assert own(file, '{"size": 5, "format": 2}') == Own(format=2, size=5)
+
+
+def test_files_of_our_own_are_plain_files_of_some_size(file, tmp_path):
+    file.write_bytes(b"12345")
+    assert read_plain(file, 5) == b"12345"
+    with pytest.raises(DataError, match=r"file\.txt: larger than 0 MB, so not what mrnn writes$"):
+        read_plain(file, 4)
+    with pytest.raises(DataError, match=r": a folder, not a file$"):
+        read_plain(tmp_path)
+    with pytest.raises(DataError, match=r"^/dev/null: a device or a pipe, not a file$"):
+        read_plain(Path("/dev/null"))
+    with pytest.raises(DataError, match=r"none: is missing$"):
+        read_plain(tmp_path / "none")
+    (tmp_path / "loop").symlink_to("loop")
+    for odd in (tmp_path / "loop", tmp_path / "a\0b"):
+        with pytest.raises(DataError, match=r": cannot be read \("):
+            read_plain(odd)
+
+
+def test_a_toml_file_is_a_small_plain_file(file):
+    file.write_bytes(b"#" * (2**20 + 1))
+    with pytest.raises(DataError, match="larger than 1 MB"):
+        read_toml(file)

@@ -7,8 +7,10 @@ import codecs
 import gzip
 import json
 import re
+import stat
 import tomllib
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -20,6 +22,10 @@ from mrnn.errors import DataError, printable
 
 LARGEST = 4 * 2**30
 """Bytes of a text file, unpacked."""
+LARGEST_TOML = 2**20
+"""Bytes of a TOML file."""
+LARGEST_OWN = 256 * 2**20
+"""Bytes of a text file that mrnn itself writes."""
 _SHORT = {"missing": "is missing", "extra_forbidden": "is unknown"}
 _UNION_TAGS = {"int", "str", "float", "bool", "constrained-str", "constrained-int"}
 _EXPECTED = {
@@ -77,6 +83,49 @@ def _read(file: Path) -> bytes:
     return bytes(content)
 
 
+def read_plain(file: Path, largest: int = LARGEST_OWN) -> bytes:
+    """The bytes of a file of our own: not of a pipe or device, which may never end.
+
+    Raises DataError, also for a file of more than `largest` bytes.
+    """
+    try:
+        mode = file.stat().st_mode
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+            raise DataError(f"{file}: {what}, not a file")
+        with file.open("rb") as stream:
+            content = stream.read(largest + 1)
+    except FileNotFoundError:
+        raise DataError(f"{file}: is missing") from None
+    except (OSError, ValueError, MemoryError) as error:
+        problem = getattr(error, "strerror", None) or error or "more than memory holds"
+        raise DataError(f"{file}: cannot be read ({problem})") from None
+    if len(content) > largest:
+        raise DataError(f"{file}: larger than {largest / 1e6:,.0f} MB, so not what mrnn writes")
+    return content
+
+
+def read_form(file: Path, form: type[Form], version: int, mend: str, renew: str) -> Form:
+    """A JSON file of our own, in the form that goes with its `format` number. Raises DataError.
+
+    The number is checked first; no key may be there twice. The message ends with what mends a
+    damaged file, or with what makes one of another format anew.
+    """
+    try:
+        text = decode_text(read_plain(file), file)
+        content = parse_json(text, file, unique_keys=True)
+    except DataError as error:
+        raise DataError(f"{error}; {mend}") from None
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != version or type(found) is not int:
+        problem = f"format {found!r:.40}; this version of mrnn reads {version}"
+        raise DataError(f"{file}: {problem}; upgrade mrnn, or {renew}")
+    try:
+        return form.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise DataError(f"{file}: {first_problem(error)}; {mend}") from None
+
+
 def read_lines(file: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, with their numbers."""
     for number, line in enumerate(read_text(file).split("\n"), start=1):
@@ -92,11 +141,15 @@ def read_json(file: Path, form: type[Form]) -> Form:
         raise DataError(f"{file}:{line_of(error)} {first_problem(error)}") from None
 
 
-def parse_json(content: str | bytes, where: object) -> Any:  # noqa: ANN401 (of any form)
-    """JSON of any form, without NaN and infinities. Raises DataError; `where` names it."""
+def parse_json(content: str | bytes, where: object, *, unique_keys: bool = False) -> Any:  # noqa: ANN401 (of any form)
+    """JSON of any form, without NaN and infinities. Raises DataError; `where` names it.
+
+    With `unique_keys` an object that has a key twice is refused; else the last one counts.
+    """
     text = decode_text(content, where) if isinstance(content, bytes) else content
+    pairs = _without_twins if unique_keys else None
     try:
-        return json.loads(text, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
         problem = f"not JSON ({error.msg} at column {error.colno})"
         raise DataError(f"{where}:{error.lineno}: {problem}") from None
@@ -106,13 +159,21 @@ def parse_json(content: str | bytes, where: object) -> Any:  # noqa: ANN401 (of 
         raise DataError(f"{where}: not JSON that is used here ({error!s:.80})") from None
 
 
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the key {key!r:.40} is there twice")
+    return content
+
+
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
 def read_toml(file: Path) -> dict[str, Any]:
     """A TOML file. Raises DataError."""
-    return parse_toml(read_text(file), file)
+    return parse_toml(decode_text(read_plain(file, LARGEST_TOML), file), file)
 
 
 def parse_toml(text: str, where: object) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from mrnn.errors import CheckpointError, DataError
+from mrnn.files import read_plain
 from mrnn.outputs import write_whole
 from mrnn.shapes import Int
 
@@ -160,9 +161,9 @@ class Vocabulary:
         `mend` says what to do then.
         """
         try:
-            lines = Path(path).read_bytes().decode().removesuffix("\n").split("\n")
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}; {mend}") from None
+            lines = read_plain(Path(path)).decode().removesuffix("\n").split("\n")
+        except DataError as error:
+            raise CheckpointError(f"{error}; {mend}") from None
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             raise CheckpointError(f"{path}, line {line}: not UTF-8 text; {mend}") from None

@@ -21,14 +21,12 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-from mrnn.errors import MRNNError
+from mrnn.errors import LONGEST, LONGEST_WORD, MRNNError, printable, shortened
 from tests.faults.mutations import mutations
 
 SECONDS = 10
 BYTES = 3 * 2**29
 """1.5 GB that a process may take beyond what it has when it begins."""
-LONGEST = 300
-"""Characters of a message."""
 ODD_FILES = ("absent", "empty", "folder", "pipe", "endless", "socket", "loop", "dangling")
 """What may stand in the place of a file; see `odd_file`."""
 
@@ -39,7 +37,8 @@ class Sandbox:
     """Runs a loader in a forked process, which begins with all that this one has loaded."""
 
     def __init__(self, load: Load, *names: object) -> None:
-        self._load, self._names = load, [str(name) for name in names]
+        whole = [printable(name) for name in names]
+        self._load, self._names = load, [*whole, *(shortened(n, LONGEST_WORD) for n in whole)]
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
 
@@ -94,7 +93,7 @@ class Sandbox:
         return "", ""
 
     def _judge(self, message: str) -> str:
-        if not message.isprintable():
+        if printable(message) != message:
             return f"not one printable line: {message!r:.500}"
         if len(message) > LONGEST:
             return f"{len(message)} characters: {message:.500}"

@@ -30,6 +30,13 @@ def refuse(message):
     raise DataError(message)
 
 
+def raise_bare(message):
+    """An error whose message is as it was given."""
+    error = DataError("a")
+    error.args = (message,)
+    raise error
+
+
 def outcome(load, *names):
     with Sandbox(load, *names) as box:
         return box.attempt()
@@ -44,6 +51,8 @@ def test_what_loads_and_what_is_refused_in_a_line_is_well():
     ("load", "fault"),
     [
         (lambda: refuse("wrong"), "names none of"),
+        (lambda: raise_bare("a.json: two\nlines"), "not one printable line"),
+        (lambda: raise_bare("a.json" + " x" * 999), "2004 characters"),
         (lambda: [][0], "IndexError"),
         (lambda: np.ones(2**31).sum(), "MemoryError"),
         (lambda: exit(3), "SystemExit"),

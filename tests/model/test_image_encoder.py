@@ -190,6 +190,10 @@ def test_the_file_of_another_encoder(colour):
         ({"size": "big"}, r"\(metadata size: .*\); make it with: mrnn export-encoder NAME --out"),
         ({"mean": "grey"}, r"\(metadata not JSON \("),
         ({"mean": "[1, 2]"}, r"\(metadata mean\[2\] is missing"),
+        ({"mean": "[1, 2, 300]"}, r"\(metadata mean\[2\]: expected less than or equal to 255, n"),
+        ({"mean": "[1, 2, NaN]"}, r"\(metadata mean\[2\]: expected "),
+        ({"size": "1000000"}, r"\(metadata size: expected less than or equal to 4096, not "),
+        ({"feature_size": "0"}, r"\(metadata feature_size: expected greater than or equal to 1"),
     ],
 )
 def test_a_file_that_is_no_encoder(tmp_path, changes, message):

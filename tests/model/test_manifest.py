@@ -64,23 +64,30 @@ def test_a_file_that_was_changed(bundle, content):
     refused(bundle, "encoders/a.onnx was changed since its export; copy the bundle again")
 
 
+NEWER = "this version of mrnn reads 1; upgrade mrnn, or export the model again"
+START = '{"format": 1, "mrnn": "1", "files": '
+AGAIN = "; copy the bundle again"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", ":1: not JSON (EOF while parsing an object at column 1)"),
-        ("[]", ": expected an object, not []"),
+        ("{", ":1: not JSON (Expecting property name enclosed in double quotes at column 2)"),
         ('{"format": 1, "mrnn": "1"}', ": files is missing"),
-        ('{"format": 1, "mrnn": "1", "files": {"a": 3}}',
-         ": files.a: expected text, not 3"),
+        (START + '{"a": 3}}', ": files.a: expected text, not 3"),
+        (START + '{"a": "12"}}', ": files.a: expected text of the form ^[0-9a-f]{64}$, not '12'"),
+        (START + '{"a": "12", "a": "13"}}',
+         ": not JSON that is used here (the key 'a' is there twice)"),
+        (START + f'{{"../a": "{"0" * 64}"}}}}', " names a file outside its folder, '../a'"),
+        (START + f'{{"/etc/a": "{"0" * 64}"}}}}', " names a file outside its folder, '/etc/a'"),
     ],
 )  # fmt: skip
 def test_a_manifest_that_is_none(bundle, content, message):
     (bundle / MANIFEST).write_text(content)
-    refused(bundle, f"{MANIFEST}{message}; copy the bundle again")
+    refused(bundle, f"{MANIFEST}{message}{AGAIN}")
 
 
-def test_a_manifest_of_another_format(bundle):
-    content = json.loads((bundle / MANIFEST).read_text())
-    (bundle / MANIFEST).write_text(json.dumps(content | {"format": 2}))
-    message = "has format 2; this version reads 1. Upgrade mrnn, or export the model again"
-    refused(bundle, f"{MANIFEST} {message}")
+@pytest.mark.parametrize(("content", "found"), [("[]", None), ('{"format": 2}', 2)])
+def test_a_manifest_of_another_format(bundle, content, found):
+    (bundle / MANIFEST).write_text(content)
+    refused(bundle, f"{MANIFEST}: format {found}; {NEWER}")

@@ -1,6 +1,7 @@
 import os
 
 import numpy as np
+import onnx
 import pytest
 
 from mrnn.errors import CheckpointError
@@ -24,8 +25,9 @@ def test_a_graph(file, convolutional):
 
 
 def test_files_that_are_no_graphs(tmp_path):
-    for name, problem in (("none.onnx", "is missing"), ("folder.onnx", "is missing")):
-        (tmp_path / "folder.onnx").mkdir(exist_ok=True)
+    (tmp_path / "folder.onnx").mkdir()
+    problems = {"none.onnx": "is missing", "folder.onnx": "is no file, but a folder or a device"}
+    for name, problem in problems.items():
         with pytest.raises(CheckpointError, match=rf"{name} {problem}; copy it again$"):
             open_session(tmp_path / name, "copy it again")
     (tmp_path / "text.onnx").write_text("no\ngraph")
@@ -34,6 +36,35 @@ def test_files_that_are_no_graphs(tmp_path):
     ) as raised:
         open_session(tmp_path / "text.onnx", "copy it again")
     assert "\n" not in str(raised.value)
+
+
+def test_inputs_that_a_graph_does_not_take(file):
+    session = open_session(file, "mend it")
+    with pytest.raises(
+        CheckpointError, match=r"^\S+colour\.onnx cannot be run \(.+\); mend it$"
+    ) as raised:
+        session.run({"pixels": np.zeros((1, 4), np.uint8)})
+    assert "onnxruntime_src" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda model: setattr(model, "ir_version", 99), r"Unsupported model IR version: 99, max"),
+        (
+            lambda model: setattr(model.graph.node[0], "domain", "mine"),
+            r".*mine:Cast\(-1\) is not a registered function/op",
+        ),
+    ],
+)
+def test_what_onnxruntime_cannot_open_is_told_without_the_places_in_its_code(file, change, reason):
+    model = onnx.load(file)
+    model.opset_import.add(domain="mine", version=1)
+    change(model)
+    file.write_bytes(model.SerializeToString())
+    message = rf"colour\.onnx is no graph that can be run \({reason}.*\); mend it$"
+    with pytest.raises(CheckpointError, match=message):
+        open_session(file, "mend it")
 
 
 def test_threads(monkeypatch):

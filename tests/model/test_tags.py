@@ -241,14 +241,16 @@ def test_the_tags_that_ship_are_words_that_a_person_would_say():
 
 def test_a_list_of_another_length_than_the_weights_is_refused(tmp_path):
     write_tags(tmp_path, weights=np.ones((3, SIZE), np.float32))
-    with pytest.raises(CheckpointError, match=r"'colour' has 3 classes, but tags.json lists 4"):
+    with pytest.raises(
+        CheckpointError, match=r"colour is I8 of shape \(3, 7\), not I8 of shape \(4, any\)"
+    ):
         Tagger.for_encoder(identity(), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "has format 2; this version reads 1"),
+        ({"format": 2}, "format 2; this version of mrnn reads 1"),
         ({"imagenet": (3, 4, 5, 8)}, "a class has the tag 8 of 8"),
         ({"tags": [{"names": ["a"], "parents": [0]}] * 8}, "'a' stands before a parent"),
         ({"calibrations": {}}, "lacks the calibration 'both'"),
@@ -261,6 +263,19 @@ def test_a_list_of_another_length_than_the_weights_is_refused(tmp_path):
             "the calibration 'both' is of 0 tags, not 8",
         ),
         ({"more": 1}, "more is unknown"),
+        ({"detector": {"encoder": "boxes", "scale": 0, "tags": []}}, "detector.scale: expected"),
+        (
+            {"calibrations": {"both": {"temperatures": {"a": 0}, "thresholds": {}, "weights": []}}},
+            r"temperatures\.a: expected greater than or equal to 0\.001, not 0",
+        ),
+        (
+            {
+                "calibrations": {
+                    "both": {"temperatures": {}, "thresholds": {}, "weights": [(0, 1e9, 0)] * 8}
+                }
+            },
+            r"weights\[0\]\[1\]: expected less than or equal to 80",
+        ),
     ],
 )
 def test_a_broken_list_is_refused_in_one_line(tmp_path, changes, message):
@@ -284,5 +299,5 @@ def test_a_broken_file_is_refused_in_one_line(tmp_path, file, content):
 def test_a_missing_file_of_weights_is_refused(tmp_path):
     write_tags(tmp_path)
     (tmp_path / "tags.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"tags.safetensors cannot be read"):
+    with pytest.raises(CheckpointError, match=r"tags.safetensors is missing; reinstall"):
         Tagger.for_encoder(identity(), tmp_path)

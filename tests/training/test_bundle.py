@@ -252,6 +252,6 @@ def test_a_full_disk_leaves_nothing(model, tmp_path, limited):
 def test_a_model_that_is_damaged_is_refused(model, tmp_path):
     os.truncate(model / "search.onnx", 100)
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(CheckpointError, match=r"search\.onnx is no graph that can be run"):
+    with pytest.raises(CheckpointError, match=r"search\.onnx is not the graph that config"):
         export_bundle(model, tmp_path / "out")
     assert sorted(tmp_path.iterdir()) == before

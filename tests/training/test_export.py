@@ -198,7 +198,7 @@ def test_graphs_of_other_sizes_are_refused(vocabulary, colour_encoder, tmp_path)
     for graph in other.folder.glob("*.onnx"):
         (first.folder / graph.name).write_bytes(graph.read_bytes())
     with pytest.raises(
-        CheckpointError, match=r"words\.onnx (is no graph|does not fit).* copy the whole"
+        CheckpointError, match=r"\.onnx is not the graph that config\.json .* copy the whole"
     ):
         Checkpoint.load(first.folder)
 

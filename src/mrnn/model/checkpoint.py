@@ -8,7 +8,6 @@ heads.safetensors   joint embedding and CIDEr predictor, of a model that has hea
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,28 +15,36 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from mrnn.errors import CheckpointError
-from mrnn.files import first_problem
-from mrnn.model.config import CheckpointConfig, EncoderIdentity
+from mrnn.errors import CheckpointError, DataError
+from mrnn.files import read_form
+from mrnn.model.config import CheckpointConfig, EncoderIdentity, ModelConfig
 from mrnn.model.familiarity import Familiarity
 from mrnn.model.heads import HEADS, Heads
 from mrnn.model.image_encoder import JoinedEncoder, OnnxEncoder, load_encoder
 from mrnn.model.manifest import check_manifest
-from mrnn.model.network import MEND, WEIGHTS, Network
+from mrnn.model.network import MEND, WEIGHTS, Network, weight_shapes
 from mrnn.model.quantization import quantize
 from mrnn.model.tags import Tagger
+from mrnn.model.tensor_file import (
+    TensorForm,
+    check_forms,
+    check_values,
+    read_header,
+    stored_as,
+)
 from mrnn.outputs import write_whole
 from mrnn.tokenizer import Vocabulary
 
-FORMAT = 4
+FORMAT = 5
 CONFIG, VOCABULARY = "config.json", "vocabulary.txt"
 MEAN, DIRECTIONS = "familiarity.mean", "familiarity.directions"
 ELMAN = re.compile(r"recurrence\.(layers\.\d+\.)?weight")
 """The names of U, the recurrent weights of Elman layers."""
+ROUNDING = 0.05
+"""By which the length of a direction of familiarity may differ from 1."""
 ENCODERS = "encoders"
 """The folder of a bundle that holds its encoder's files."""
 DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "flickr8k"
@@ -72,11 +79,14 @@ class Checkpoint:
                 f"{folder / CONFIG}: the model takes features of {config.model.image_size} values, "
                 f"but its encoder makes {config.encoder.feature_size}; {MEND}"
             )
-        tensors, content = _read_tensors(folder / WEIGHTS)
-        familiarity = _familiarity_of(tensors, config, folder / WEIGHTS)
-        _check_finite(tensors, folder / WEIGHTS)
         network = Network(folder, config.model)
-        network.check()
+        try:
+            check_forms(read_header(folder / WEIGHTS).forms, tensor_forms(config.model))
+            network.check(config.graphs)
+            tensors, content = _read_tensors(folder / WEIGHTS)
+            familiarity = _familiarity_of(tensors, config)
+        except ValueError as error:
+            raise CheckpointError(f"{folder / WEIGHTS}{error}; {MEND}") from None
         fingerprint = _fingerprint(config.encoder, vocabulary, content)
         return cls(folder, config, network, vocabulary, familiarity, fingerprint)
 
@@ -140,69 +150,54 @@ def save_weights(file: Path, weights: Mapping[str, np.ndarray], familiarity: Fam
     write_whole(file, save(quantize(matrices) | rounded))
 
 
+def tensor_forms(config: ModelConfig) -> dict[str, TensorForm]:
+    """What model.safetensors holds for a network."""
+    forms = {
+        MEAN: TensorForm("F16", (config.image_size,)),
+        DIRECTIONS: TensorForm("F16", (None, config.image_size)),
+    }
+    for name, shape in weight_shapes(config).items():
+        is_half = ELMAN.fullmatch(name)
+        forms |= {name: TensorForm("F16", shape)} if is_half else stored_as(shape, name)
+    return forms
+
+
 def _read_config(folder: Path) -> CheckpointConfig:
     file = folder / CONFIG
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if folder.is_dir() and not file.exists():
         raise CheckpointError(
             f"{folder} is not a trained model: it has no {CONFIG}. "
             "Give the folder that `mrnn train --out` wrote"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        problem = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{file} cannot be read: {problem}; {MEND}") from error
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT or isinstance(found, bool):
-        raise CheckpointError(
-            f"{file} has format {found!r:.40}; this version reads {FORMAT}. "
-            "Upgrade mrnn, or train the model again"
         )
     try:
-        return CheckpointConfig.model_validate(content)
-    except ValidationError as error:
-        raise CheckpointError(f"{file}: {first_problem(error)}; {MEND}") from error
+        return read_form(file, CheckpointConfig, FORMAT, MEND, "train the model again")
+    except DataError as error:
+        raise CheckpointError(error) from None
 
 
 def _read_tensors(file: Path) -> tuple[dict[str, np.ndarray], bytes]:
+    """All tensors, and the bytes of the file. Raises ValueError."""
     try:
         content = file.read_bytes()
-        return load(content), content
-    except KeyError as error:
-        problem = f"it holds numbers of type {error}"
-    except OSError as error:
-        problem = str(error.strerror)
-    except (ValueError, SafetensorError) as error:
-        problem = " ".join(str(error).split())[:100]
-    raise CheckpointError(f"{file} cannot be read: {problem}; {MEND}")
+        tensors = load(content)
+    except (OSError, MemoryError, SafetensorError) as error:
+        raise ValueError(f" cannot be read: {' '.join(str(error).split())[:100]}") from None
+    check_values(tensors)
+    return tensors, content
 
 
-def _familiarity_of(
-    tensors: dict[str, np.ndarray], config: CheckpointConfig, file: Path
-) -> Familiarity:
-    size = config.model.image_size
-    for name, shape in ((MEAN, (size,)), (DIRECTIONS, (None, size))):
-        tensor = tensors.get(name)
-        if tensor is None:
-            raise CheckpointError(f"{file} lacks the tensor {name}; {MEND}")
-        fits = tensor.ndim == len(shape) and tensor.shape[-1] == size
-        if not fits or tensor.dtype != np.float16:
-            raise CheckpointError(
-                f"{file}: {name} is {tensor.dtype} of shape {tensor.shape}, which does not fit "
-                f"{CONFIG}; {MEND}"
-            )
+def _familiarity_of(tensors: dict[str, np.ndarray], config: CheckpointConfig) -> Familiarity:
+    """Raises ValueError for directions that are not of unit length."""
+    directions = tensors[DIRECTIONS].astype(np.float32)
+    lengths = np.sqrt(np.square(directions).sum(axis=1))
+    if (np.abs(lengths - 1) > ROUNDING).any():
+        raise ValueError(f": {DIRECTIONS} holds rows that are not of unit length")
     return Familiarity(
         tensors[MEAN].astype(np.float32),
-        tensors[DIRECTIONS].astype(np.float32),
+        directions,
         config.familiarity_median,
         config.familiarity_edge,
     )
-
-
-def _check_finite(tensors: Mapping[str, np.ndarray], file: Path) -> None:
-    for name, tensor in tensors.items():
-        if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
-            raise CheckpointError(f"{file}: {name!r:.60} holds values that are not finite; {MEND}")
 
 
 def _fingerprint(encoder: EncoderIdentity, vocabulary: Vocabulary, content: bytes) -> str:

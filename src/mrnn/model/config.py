@@ -26,8 +26,8 @@ class EncoderIdentity(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    layer: str
+    name: str = Field(max_length=1000)
+    layer: str = Field(max_length=1000)
     resize_mode: ResizeMode | None
     size: int = Field(ge=0)
     """Side of the network's input, in pixels."""
@@ -77,7 +77,7 @@ class ModelOptions(BaseModel):
     embedding_layers: int = Field(default=2, ge=1, le=2)
     recurrence: Kind = "relu"
     recurrent_size: int = Field(default=256, ge=1)
-    recurrent_layers: int = Field(default=1, ge=1)
+    recurrent_layers: int = Field(default=1, ge=1, le=100)
     multimodal_size: int = Field(default=512, ge=1)
     multimodal_activation: Literal["scaled-tanh", "tanh"] = "scaled-tanh"
     shares_embedding: bool = False
@@ -221,7 +221,15 @@ class CheckpointConfig(BaseModel):
     encoder: EncoderIdentity
     decoding: DecodingOptions
     reranking: RerankingOptions
-    familiarity_median: FiniteFloat
+    familiarity_median: FiniteFloat = Field(ge=0)
     familiarity_edge: FiniteFloat
+    graphs: dict[str, str]
+    """The first 16 hexadecimal digits of the SHA-256 of each graph."""
     held_out: int = Field(default=0, ge=0)
     """Photos of the train split that the model was not trained on, evenly spaced in its order."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "CheckpointConfig":
+        if self.familiarity_edge <= self.familiarity_median:
+            raise ValueError("familiarity_edge must be above familiarity_median")
+        return self

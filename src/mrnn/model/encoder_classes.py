@@ -18,13 +18,19 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
-from safetensors import SafetensorError, safe_open
 
 from mrnn.errors import CheckpointError, DataError
-from mrnn.files import read_json
+from mrnn.files import read_form
 from mrnn.model import image_encoder
 from mrnn.model.config import EncoderIdentity
 from mrnn.model.quantization import SCALE
+from mrnn.model.tensor_file import (
+    TensorForm,
+    check_forms,
+    read_header,
+    read_tensors,
+    stored_as,
+)
 from mrnn.shapes import Bool, Float, Float32, Int
 
 FORMAT = 1
@@ -42,6 +48,9 @@ PHOTOS = 1000
 """Photos whose classes are computed at a time."""
 MEND = "reinstall mrnn: pip install --force-reinstall --no-deps mrnn"
 
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
+Weight = Annotated[float, Field(ge=-80, le=80)]
+"""Of log-odds, which lie between -10 and 10: their sum is still one that exp can take."""
 Kind = Literal["detector", "leaf", "parent"]
 """What a tag has: a class of the detector, a class of ImageNet, or only classes below it."""
 
@@ -63,7 +72,7 @@ class DetectorClasses(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     encoder: str
-    scale: FiniteFloat = Field(gt=0)
+    scale: float = Field(ge=1e-3, le=1e6)
     """By which its feature is multiplied."""
     tags: tuple[int, ...]
 
@@ -73,11 +82,11 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperatures: dict[str, Annotated[FiniteFloat, Field(gt=0)]]
+    temperatures: dict[str, Temperature]
     """Of the softmax, by the names of the classifiers, sorted and joined by "+"."""
     thresholds: dict[Kind, FiniteFloat]
     """The least probability of a tag that is given."""
-    weights: tuple[tuple[FiniteFloat, FiniteFloat, FiniteFloat], ...]
+    weights: tuple[tuple[Weight, Weight, Weight], ...]
     """Of each tag: of d, of c, and the intercept."""
 
 
@@ -226,13 +235,9 @@ class EncoderClasses:
 def read_tag_file(path: Path) -> TagFile:
     """Raises CheckpointError for a file that is damaged or of another format."""
     try:
-        file = read_json(path, TagFile)
+        file = read_form(path, TagFile, FORMAT, MEND, MEND)
     except DataError as error:
-        raise CheckpointError(f"{error}; {MEND}") from None
-    if file.format != FORMAT:
-        raise CheckpointError(
-            f"{path} has format {file.format}; this version reads {FORMAT}. Upgrade mrnn"
-        )
+        raise CheckpointError(error) from None
     count = len(file.tags)
     named = [("a class", tag) for tag in (*file.imagenet, *file.detector.tags)]
     for what, tag in named:
@@ -251,27 +256,22 @@ def read_tag_file(path: Path) -> TagFile:
 
 
 def _read_classifiers(path: Path, names: Sequence[str], classes: int) -> dict[str, Classifier]:
-    """Those of the names that the file has."""
+    """Those of the names that the file has. Raises CheckpointError."""
     try:
-        with safe_open(path, framework="np") as opened:
-            held = set(opened.keys())
-            read = opened.get_tensor
-            found = {
-                name: Classifier(read(name), read(name + SCALE), read(name + BIAS))
-                for name in names
-                if name in held
-            }
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
-        problem = " ".join(str(error).split())[:100]
-        raise CheckpointError(f"{path} cannot be read: {problem}; {MEND}") from None
-    for name, each in found.items():
-        shapes = {len(each.weights), len(each.scales), len(each.bias)}
-        if shapes != {classes}:
-            raise CheckpointError(
-                f"{path}: {name!r:.60} has {len(each.weights)} classes, but {TAGS} lists "
-                f"{classes}; {MEND}"
-            )
-    return found
+        held = read_header(path).forms
+        wanted: dict[str, TensorForm] = {}
+        known = [name for name in names if name in held]
+        for name in known:
+            wanted |= stored_as((classes, None), name)
+            wanted[name + BIAS] = TensorForm("F16", (classes,))
+        check_forms({name: form for name, form in held.items() if name in wanted}, wanted)
+        tensors = read_tensors(path, wanted)
+    except ValueError as error:
+        raise CheckpointError(f"{path}{error}; {MEND}") from None
+    return {
+        name: Classifier(tensors[name], tensors[name + SCALE], tensors[name + BIAS])
+        for name in known
+    }
 
 
 def _part_names(identity: EncoderIdentity) -> list[str]:

@@ -1,12 +1,15 @@
 """RUN/metrics.jsonl: a line an epoch of a model's training."""
 
+import math
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mrnn.errors import OptionsError
+from mrnn.errors import DataError, OptionsError
+from mrnn.files import read_plain
 
 METRICS = "metrics.jsonl"
+MEND = "move the file away for a report without the training curve"
 
 
 class EpochDone(BaseModel):
@@ -30,6 +33,12 @@ class EpochDone(BaseModel):
     seconds: float
 
     @property
+    def is_finite(self) -> bool:
+        """Whether no figure is infinite or no number."""
+        figures = self.model_dump(exclude_none=True).values()
+        return all(math.isfinite(each) for each in figures)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings for people."""
         found = []
@@ -46,13 +55,17 @@ def read_epochs(run: Path) -> tuple[EpochDone, ...]:
     file = run / METRICS
     if not file.exists():
         return ()
+    try:
+        lines = read_plain(file).splitlines()
+    except DataError as error:
+        raise OptionsError(f"{error}; {MEND}") from None
     epochs = []
-    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
-            epochs.append(EpochDone.model_validate_json(line))
+            done = EpochDone.model_validate_json(line, strict=True)
         except ValidationError:
-            raise OptionsError(
-                f"{file}:{number} is not what mrnn train writes; move the file away for a report "
-                "without the training curve"
-            ) from None
+            done = None
+        if done is None or done.epoch < 1 or not done.is_finite:
+            raise OptionsError(f"{file}:{number} is not what mrnn train writes; {MEND}")
+        epochs.append(done)
     return tuple(epochs)

@@ -7,26 +7,31 @@ Letters: S sentences, N images, F image feature, D joint embedding, K sampled im
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from mrnn.errors import CheckpointError
-from mrnn.files import first_problem
+from mrnn.errors import CheckpointError, DataError
+from mrnn.files import first_problem, parse_json
 from mrnn.metrics.ngrams import LONGEST
 from mrnn.model.cider_predictor import PADDING, CiderPredictor
 from mrnn.model.confidence import Confidence, Signals
 from mrnn.model.config import ModelConfig
 from mrnn.model.joint_embedding import JointEmbedding, TokenIds
 from mrnn.model.quantization import dequantize, quantize
+from mrnn.model.tensor_file import (
+    TensorForm,
+    check_forms,
+    read_header,
+    read_tensors,
+    stored_as,
+)
 from mrnn.model.thing_predictor import NOTHING, ThingPredictor
 from mrnn.outputs import write_whole
 from mrnn.shapes import Float, Float32, Float64, Int
@@ -36,8 +41,6 @@ HEADS = "heads.safetensors"
 JOINT, SAMPLED, CIDER = "joint_embedding.", "sampled_features", "cider_predictor."
 THINGS, CONFIDENCE = "thing_predictor.", "confidence."
 INTEGERS = (CIDER + "token_ids", THINGS + "phrase_ids", THINGS + "phrase_thing")
-STORED = ("I8", "I32", "F16", "F32")
-"""Types of numbers that the file holds, as safetensors calls them."""
 HUBNESS_TEMPERATURE, HUBNESS_WEIGHT = 0.05, 0.5
 """Temperature of the soft maximum in `Heads.hubness_correction`, and its weight."""
 
@@ -178,26 +181,20 @@ class Heads:
             refuse(" does not exist, so the model has no retrieval head")
         try:
             return _read(file, config, model)
-        except _UnfitError as error:
+        except ValueError as error:
             refuse(error)
-        except (OSError, ValueError, RecursionError, SafetensorError) as error:
-            refuse(f" cannot be read: {str(error).splitlines()[0]:.100}")
-
-
-class _UnfitError(Exception):
-    """What is wrong with the file: the end of a line that begins with its name."""
 
 
 def _read(file: Path, config: ModelConfig, model: str) -> Heads:
-    with safe_open(file, framework="np") as opened:
-        header = _header_of(json.loads((opened.metadata() or {}).get("header", "null")), model)
-        names = opened.keys()
-        for name in names:
-            if (stored := opened.get_slice(name).get_dtype()) not in STORED:
-                raise _UnfitError(f": {name!r:.60} holds {stored}")
-        tensors = dequantize({name: opened.get_tensor(name) for name in names})
-    _check(tensors, _shapes(tensors, config))
+    """Raises ValueError: the end of a line that begins with the file's name."""
+    metadata, forms = read_header(file)
+    header = _header_of(metadata.get("header", "null"), model)
+    check_forms(forms, _forms(forms, config))
+    tensors = dequantize(read_tensors(file, forms))
     _check_token_ids(tensors, CIDER + "token_ids", config.vocabulary_size)
+    for name in (CIDER + "idf", CIDER + "max_idf", CIDER + "length_penalty"):
+        if (tensors[name] < 0).any():
+            raise ValueError(f": {name} holds values below 0")
     joint, cider, things, confidence = (
         {name.removeprefix(head): t for name, t in tensors.items() if name.startswith(head)}
         for head in (JOINT, CIDER, THINGS, CONFIDENCE)
@@ -206,10 +203,10 @@ def _read(file: Path, config: ModelConfig, model: str) -> Heads:
         _check_token_ids(tensors, THINGS + "phrase_ids", config.vocabulary_size)
         rows = things["phrase_thing"]
         if ((rows < NOTHING) | (rows >= len(things["bias"]))).any():
-            raise _UnfitError(f": {THINGS}phrase_thing holds rows that {THINGS}weight lacks")
+            raise ValueError(f": {THINGS}phrase_thing holds rows that {THINGS}weight lacks")
     width = len(joint["image_bias"])
     if width % header.parts:
-        raise _UnfitError(f": {header.parts} parts cannot share {width} dimensions")
+        raise ValueError(f": {header.parts} parts cannot share {width} dimensions")
     return Heads(
         JointEmbedding(**joint, parts=header.parts), tensors[SAMPLED], header.weights,
         CiderPredictor(**cider), ThingPredictor(**things) if things else None,
@@ -217,27 +214,40 @@ def _read(file: Path, config: ModelConfig, model: str) -> Heads:
     )  # fmt: skip
 
 
-def _header_of(content: Any, model: str) -> _Header:  # noqa: ANN401
+def _header_of(text: str, model: str) -> _Header:
+    try:
+        content = parse_json(text, "header", unique_keys=True)
+    except DataError as error:
+        problem = str(error).partition(": ")[2]
+        raise ValueError(f": its header is {problem}") from None
     found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT or isinstance(found, bool):
-        raise _UnfitError(
+    if found != FORMAT or type(found) is not int:
+        raise ValueError(
             f" has format {found!r:.40}, not {FORMAT}, so upgrade mrnn if that is newer"
         )
     try:
-        header = _Header.model_validate(content)
+        header = _Header.model_validate(content, strict=True)
     except ValidationError as error:
-        raise _UnfitError(f": {first_problem(error)}") from error
+        raise ValueError(f": {first_problem(error)}") from error
     if header.model != model:
-        raise _UnfitError(" was made for another model")
+        raise ValueError(" was made for another model")
     return header
 
 
-def _shapes(tensors: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The expected shapes, given the number of dimensions, photos, n-grams and lengths."""
+def _forms(found: Mapping[str, TensorForm], config: ModelConfig) -> dict[str, TensorForm]:
+    """The expected forms, given the number of dimensions, photos, n-grams and lengths."""
+    forms: dict[str, TensorForm] = {}
+    for name, shape in _shapes(found, config).items():
+        forms |= {name: TensorForm("I32", shape)} if name in INTEGERS else stored_as(shape, name)
+    return forms
+
+
+def _shapes(found: Mapping[str, TensorForm], config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of all arrays."""
 
     def count(name: str, axis: int = 0) -> int:
-        tensor = tensors.get(name)
-        return 1 if tensor is None or tensor.ndim <= axis else max(1, tensor.shape[axis])
+        shape = found[name].shape if name in found else ()
+        return max(1, shape[axis] or 1) if len(shape) > axis else 1
 
     words, features = config.vocabulary_size, config.image_size
     width = count(JOINT + "image_bias")
@@ -262,7 +272,7 @@ def _shapes(tensors: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str,
     optional = {
         head + name: shape
         for head, shapes in ((THINGS, things), (CONFIDENCE, confidence))
-        if any(name.startswith(head) for name in tensors)
+        if any(name.startswith(head) for name in found)
         for name, shape in shapes.items()
     }
     return {
@@ -273,25 +283,10 @@ def _shapes(tensors: Mapping[str, np.ndarray], config: ModelConfig) -> dict[str,
     }
 
 
-def _check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    for name in sorted(shapes.keys() | tensors.keys()):
-        if name not in tensors:
-            raise _UnfitError(f" lacks the tensor {name}")
-        if name not in shapes:
-            raise _UnfitError(f" has an unknown tensor {name!r:.60}")
-        if (shape := tensors[name].shape) != shapes[name]:
-            raise _UnfitError(f": {name} has shape {shape}, not {shapes[name]}")
-        integers = name in INTEGERS
-        if (tensors[name].dtype == np.int32) != integers:
-            raise _UnfitError(f": {name} holds {tensors[name].dtype}")
-        if not integers and not np.isfinite(tensors[name]).all():
-            raise _UnfitError(f": {name} holds values that are not finite")
-
-
 def _check_token_ids(tensors: Mapping[str, np.ndarray], name: str, vocabulary_size: int) -> None:
     """One or more words of the vocabulary, then padding."""
     ids: Int[np.ndarray, "G _"] = tensors[name]
     words = (ids >= 0) & (ids < vocabulary_size)
     whole = words[:, 0].all() and (words | (ids == PADDING)).all()
     if not whole or (words[:, 1:] & ~words[:, :-1]).any():
-        raise _UnfitError(f": {name} holds no n-grams of the vocabulary")
+        raise ValueError(f": {name} holds no n-grams of the vocabulary")

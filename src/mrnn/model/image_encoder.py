@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, cast, get_args, runtime_checkable
+from typing import Annotated, Literal, Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 from mrnn.errors import CheckpointError, ImageError, OptionsError
 from mrnn.files import first_problem
 from mrnn.model.config import EncoderIdentity, ResizeMode
+from mrnn.model.onnx_file import check_whole
 from mrnn.model.onnx_session import Session, open_session
 from mrnn.model.preprocessing import Colour, crops_of
 from mrnn.shapes import Float32, UInt8
@@ -39,8 +40,12 @@ EXPORTABLE = ("alexnet", "vgg16", "vgg19", "resnet50", "resnet101", "resnet152")
 """Networks of torchvision that `mrnn export-encoder` knows; those of timm are timm:NAME."""
 SMALLEST, LARGEST = 64, 1024
 """Sides of an input that can be asked for, in pixels."""
+LARGEST_NATIVE, LARGEST_FEATURE = 4096, 1_000_000
+"""Of an encoder file: side of its native input in pixels, and values of its feature."""
 PIXELS, FEATURES = "pixels", "features"
 
+Sample = Annotated[float, Field(ge=0, le=255)]
+"""A value of a pixel."""
 Pixels = tuple[UInt8[np.ndarray, "_ _ _ 3"], ...]
 """The input of each network of an encoder for one photo: its crops, C x H x W x 3."""
 
@@ -53,10 +58,10 @@ class EncoderMetadata(BaseModel):
     format: Literal["1"] = "1"
     name: str = Field(pattern=r"^[A-Za-z0-9_.:@-]{1,80}$")
     layer: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,80}$")
-    size: int = Field(ge=1)
+    size: int = Field(ge=1, le=LARGEST_NATIVE)
     """Native side of the input, in pixels."""
-    feature_size: int = Field(ge=1)
-    mean: Json[tuple[float, float, float]]
+    feature_size: int = Field(ge=1, le=LARGEST_FEATURE)
+    mean: Json[tuple[Sample, Sample, Sample]]
     """Red, green and blue, 0..255, that normalization makes 0; the colour of padding."""
 
 
@@ -94,10 +99,18 @@ class OnnxEncoder:
         return (crops_of(photo, self.identity.size, mode, self.padding),)
 
     def encode(self, pixels: Pixels) -> Float32[np.ndarray, " F"]:
-        """The mean over the crops. They run one at a time, which is faster than a batch."""
+        """The mean over the crops. They run one at a time, which is faster than a batch.
+
+        Raises CheckpointError for a file that does not do what it says.
+        """
         (crops,) = pixels
-        features = [self.session.run({PIXELS: crop[None]})[0][0] for crop in crops]
-        return np.asarray(np.mean(features, axis=0))
+        features = [self.session.run({PIXELS: crop[None]})[0] for crop in crops]
+        if any(feature.shape != (1, self.identity.feature_size) for feature in features):
+            raise CheckpointError(
+                f"{self.file} gives features of shape {features[0].shape}, not "
+                f"(1, {self.identity.feature_size}); export the encoder again"
+            )
+        return np.asarray(np.mean(features, axis=0)[0])
 
 
 @dataclass(frozen=True)
@@ -200,6 +213,11 @@ def open_encoder(file: Path, resize_mode: ResizeMode, mend: str = "") -> OnnxEnc
     Raises CheckpointError, which ends with `mend`, for a file that is missing or no encoder.
     """
     mend = mend or "make it with: mrnn export-encoder NAME --out FILE.onnx"
+    if file.is_file():
+        try:
+            check_whole(file)
+        except ValueError as error:
+            raise CheckpointError(f"{file}{error}; {mend}") from None
     session = open_session(file, mend, convolutional=True)
     try:
         metadata = EncoderMetadata.model_validate(session.metadata)

@@ -1,16 +1,21 @@
 """manifest.json of a bundle: the checksum of each of its files."""
 
 import hashlib
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from mrnn.errors import CheckpointError, DataError
-from mrnn.files import read_json
+from mrnn.errors import CheckpointError, DataError, naming
+from mrnn.files import read_form
 from mrnn.outputs import write_whole
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+MEND = "copy the bundle again"
+
+
+Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Manifest(BaseModel):
@@ -21,7 +26,7 @@ class Manifest(BaseModel):
     format: int
     mrnn: str
     """The version that wrote the bundle."""
-    files: dict[str, str]
+    files: dict[str, Checksum]
     """SHA-256, in hexadecimal digits, by path below the bundle."""
 
 
@@ -45,22 +50,19 @@ def check_manifest(folder: Path) -> None:
     if not file.exists():
         return
     try:
-        manifest = read_json(file, Manifest)
+        manifest = read_form(file, Manifest, FORMAT, MEND, "export the model again")
     except DataError as error:
-        raise CheckpointError(f"{error}; copy the bundle again") from None
-    if manifest.format != FORMAT:
-        raise CheckpointError(
-            f"{file} has format {manifest.format}; this version reads {FORMAT}. Upgrade mrnn, or "
-            "export the model again"
-        )
+        raise CheckpointError(error) from None
     for name, checksum in manifest.files.items():
         part = folder / name
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise CheckpointError(f"{file} names a file outside its folder, {name!r:.60}; {MEND}")
         if not part.is_file():
-            raise CheckpointError(f"{part} is missing; copy the bundle again")
+            raise CheckpointError(f"{part} is missing; {MEND}")
         if _checksum(part) != checksum:
-            raise CheckpointError(f"{part} was changed since its export; copy the bundle again")
+            raise CheckpointError(f"{part} was changed since its export; {MEND}")
 
 
 def _checksum(file: Path) -> str:
-    with file.open("rb") as stream:
+    with naming(file), file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

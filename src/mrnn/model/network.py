@@ -9,16 +9,17 @@ Source: Mao et al., "Deep Captioning with Multimodal Recurrent Neural Networks (
 """
 
 import hashlib
-import json
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from mrnn.errors import CheckpointError
+from mrnn.errors import CheckpointError, DataError
+from mrnn.files import read_plain
 from mrnn.model.config import ModelConfig
 from mrnn.model.onnx_session import Session, open_session
+from mrnn.model.tensor_file import read_layout
 from mrnn.shapes import Float, Float32, Int
 
 WEIGHTS = "model.safetensors"
@@ -27,35 +28,13 @@ OUTPUT, SEARCH = "output.onnx", "search.onnx"
 GRAPHS = (IMAGE, WORDS, LANGUAGE, OUTPUT, SEARCH)
 LAYOUT, MODEL = "layout", "model"
 """Keys of a graph's metadata: the layout of the weights that it refers to, and its network."""
+GATES = {"gru": 3, "lstm": 4}
+"""Gates of each kind of recurrent layer that has them."""
+LARGEST_GRAPH = 2**20
+"""Bytes of a graph: its weights are elsewhere."""
 MEND = "copy the whole folder again"
 ACTIVATION_STEPS = 63
 """Quantization steps of the multimodal layer, on either side of zero, in `search.onnx`."""
-
-
-@dataclass(frozen=True)
-class TensorLayout:
-    """Where a tensor is in a safetensors file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-    """In bytes from the start of the file."""
-    length: int
-
-
-def read_layout(file: Path) -> tuple[dict[str, TensorLayout], str]:
-    """The tensors of a safetensors file, and a digest of where they are. Raises OSError."""
-    with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(size))
-    header.pop("__metadata__", None)
-    tensors = {
-        name: TensorLayout(form["dtype"], tuple(form["shape"]), 8 + size + start, end - start)
-        for name, form in header.items()
-        for start, end in [form["data_offsets"]]
-    }
-    content = json.dumps([size, sorted(header.items())], sort_keys=True)
-    return tensors, hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def describe(config: ModelConfig) -> str:
@@ -74,6 +53,70 @@ def state_size(config: ModelConfig) -> int:
     return parts * config.recurrent_layers * config.recurrent_size
 
 
+def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of all weights, by their names in model.safetensors."""
+    words, features = config.vocabulary_size, config.image_size
+    embedding, recurrent = config.embedding_size, config.recurrent_size
+    multimodal = config.multimodal_size
+    shapes: dict[str, tuple[int, ...]] = _recurrent_shapes(config)
+    if config.network == "simple-rnn":
+        return shapes | {
+            "embedding.weight": (words, config.word_size), "output.weight": (words, recurrent),
+            "output.bias": (words,),
+        }  # fmt: skip
+    shapes |= {
+        "embedding_1.weight": (words, embedding), "output.bias": (words,),
+        "word_to_multimodal.weight": (multimodal, config.word_size),
+        "recurrent_to_multimodal.weight": (multimodal, recurrent),
+        "recurrent_to_multimodal.bias": (multimodal,),
+    }  # fmt: skip
+    if config.embedding_layers == 2:
+        shapes |= {
+            "embedding_2.weight": (recurrent, embedding), "embedding_2.bias": (recurrent,)
+        }  # fmt: skip
+    if config.sees_image:
+        shapes["image_to_multimodal.weight"] = (multimodal, features)
+    if not config.shares_embedding:
+        return shapes | {"output.weight": (words, multimodal)}
+    return shapes | {
+        "multimodal_to_embedding.weight": (embedding, multimodal),
+        "multimodal_to_embedding.bias": (embedding,),
+    }
+
+
+def _recurrent_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    size, layers = config.recurrent_size, range(config.recurrent_layers)
+    shapes: dict[str, tuple[int, ...]] = {}
+    if config.recurrence in GATES:
+        rows = GATES[config.recurrence] * size
+        for layer in layers:
+            below = size if layer else config.word_size
+            for kind, columns in (("ih", below), ("hh", size)):
+                shapes[f"recurrence.layers.weight_{kind}_l{layer}"] = (rows, columns)
+                shapes[f"recurrence.layers.bias_{kind}_l{layer}"] = (rows,)
+        return shapes
+    if len(layers) == 1:
+        return {"recurrence.weight": (size, size)}
+    for layer in layers:
+        shapes[f"recurrence.layers.{layer}.weight"] = (size, size)
+        if layer:
+            shapes[f"recurrence.maps.{layer - 1}.weight"] = (size, size)
+            shapes[f"recurrence.maps.{layer - 1}.bias"] = (size,)
+    return shapes
+
+
+def graphs_of(config: ModelConfig) -> list[str]:
+    """The files of a network's graphs."""
+    others = {IMAGE: config.sees_image, SEARCH: searches_in_int8(config)}
+    return [name for name in GRAPHS if others.get(name, True)]
+
+
+def graph_digests(folder: Path, config: ModelConfig) -> dict[str, str]:
+    """The first 16 hexadecimal digits of the SHA-256 of each graph. Raises DataError."""
+    contents = {name: read_plain(folder / name, LARGEST_GRAPH) for name in graphs_of(config)}
+    return {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items()}
+
+
 class Network:
     """A trained network. Its graphs are opened when they are first used."""
 
@@ -82,14 +125,22 @@ class Network:
         self._folder = folder
         self._sessions: dict[str, Session] = {}
 
-    def check(self) -> None:
-        """Raises CheckpointError for a graph that is missing, or of other weights or config."""
-        for name in (WORDS, LANGUAGE, OUTPUT):
-            self._graph(name)
-        if self.config.sees_image:
-            self._graph(IMAGE)
-        if searches_in_int8(self.config) and not (self._folder / SEARCH).is_file():
-            raise CheckpointError(f"{self._folder / SEARCH} is missing; {MEND}")
+    def check(self, digests: Mapping[str, str]) -> None:
+        """Raises CheckpointError for a graph that is missing or changed, or of other weights.
+
+        `digests` are those that `graph_digests` gave when the graphs were written.
+        """
+        try:
+            found = graph_digests(self._folder, self.config)
+        except DataError as error:
+            raise CheckpointError(f"{error}; {MEND}") from None
+        for name, digest in found.items():
+            if digests.get(name) != digest:
+                problem = "is not the graph that config.json beside it names"
+                raise CheckpointError(f"{self._folder / name} {problem}; {MEND}")
+        for name in found:
+            if name != SEARCH:  # for which there is time when it is first used
+                self._graph(name)
 
     @property
     def image_size(self) -> int:
@@ -168,7 +219,11 @@ class Network:
 
     @cached_property
     def _layout(self) -> str:
-        return read_layout(self._folder / WEIGHTS)[1]
+        file = self._folder / WEIGHTS
+        try:
+            return read_layout(file)[1]
+        except ValueError as error:
+            raise CheckpointError(f"{file}{error}; {MEND}") from None
 
     def _graph(self, name: str) -> Session:
         """Opened when it is first used. Raises CheckpointError."""

@@ -1,6 +1,7 @@
 """An ONNX graph, opened for inference on the processor."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from mrnn.errors import CheckpointError
 class Session:
     """A graph that takes arrays by name and gives its outputs in order."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session = session
+    def __init__(self, session: onnxruntime.InferenceSession, file: Path, mend: str) -> None:
+        self._session, self._file, self._mend = session, file, mend
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -32,8 +33,13 @@ class Session:
         return {each.name: (each.type, each.shape) for each in self._session.get_outputs()}
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The outputs."""
-        outputs: list[np.ndarray] = self._session.run(None, dict(inputs))
+        """The outputs. Raises CheckpointError for a graph that cannot be run."""
+        try:
+            outputs: list[np.ndarray] = self._session.run(None, dict(inputs))
+        except Exception as error:  # onnxruntime's errors have no common class
+            raise CheckpointError(
+                f"{self._file} cannot be run ({_reason(error)}); {self._mend}"
+            ) from error
         return outputs
 
 
@@ -44,7 +50,8 @@ def open_session(file: Path, mend: str, *, convolutional: bool = False) -> Sessi
     would only wait for; and its runs are long, so that it need not keep their large buffers.
     """
     if not file.is_file():
-        raise CheckpointError(f"{file} is missing; {mend}")
+        what = "is no file, but a folder or a device" if file.exists() else "is missing"
+        raise CheckpointError(f"{file} {what}; {mend}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count()
     options.log_severity_level = 4
@@ -59,9 +66,19 @@ def open_session(file: Path, mend: str, *, convolutional: bool = False) -> Sessi
             str(file), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime's errors have no common class
-        line = " ".join(str(error).split())[:120]
-        raise CheckpointError(f"{file} is no graph that can be run ({line}); {mend}") from error
-    return Session(session)
+        raise CheckpointError(
+            f"{file} is no graph that can be run ({_reason(error)}); {mend}"
+        ) from error
+    return Session(session, file, mend)
+
+
+def _reason(error: Exception) -> str:
+    """What onnxruntime says, without the places in its code."""
+    text = " ".join(str(error)[:4000].split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", text)
+    text = re.sub(r"^Load model from .* failed: ?", "", text)
+    text = re.sub(r"/onnxruntime_src/\S+:\d+ .*?\)(?: const)? (?=[A-Z])", "", text)
+    return text[:120]
 
 
 def thread_count() -> int:

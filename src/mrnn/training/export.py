@@ -21,6 +21,7 @@ from onnx import TensorProto
 from mrnn.model.config import ModelConfig
 from mrnn.model.network import (
     ACTIVATION_STEPS,
+    GATES,
     IMAGE,
     LANGUAGE,
     LAYOUT,
@@ -30,15 +31,14 @@ from mrnn.model.network import (
     WEIGHTS,
     WORDS,
     describe,
-    read_layout,
     searches_in_int8,
     state_size,
 )
 from mrnn.model.quantization import SCALE
+from mrnn.model.tensor_file import read_layout
 from mrnn.outputs import write_whole
 from mrnn.training.graph import CONTRIB, Form, Graph, floats
 
-GATES = {"gru": 3, "lstm": 4}
 SCALED_TANH = 1.7159
 """g(x) = 1.7159 tanh(2/3 x)."""
 

@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mrnn.model.network import WEIGHTS, TensorLayout
+from mrnn.model.network import WEIGHTS
 from mrnn.model.quantization import SCALE
+from mrnn.model.tensor_file import TensorLayout
 
 OPSET, IR_VERSION = 17, 9
 CONTRIB = "com.microsoft"

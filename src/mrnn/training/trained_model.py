@@ -6,7 +6,7 @@ from pathlib import Path
 from mrnn.model.checkpoint import CONFIG, FORMAT, VOCABULARY, save_weights
 from mrnn.model.config import CheckpointConfig, EncoderIdentity
 from mrnn.model.familiarity import Familiarity
-from mrnn.model.network import WEIGHTS
+from mrnn.model.network import WEIGHTS, graph_digests
 from mrnn.outputs import write_whole
 from mrnn.tokenizer import Vocabulary
 from mrnn.training.export import export_graphs
@@ -30,6 +30,11 @@ class TrainedModel:
 
         Of a folder that this model was saved to before only the weights change, at once.
         """
+        weights = {name: w.cpu().numpy() for name, w in weights_of(self.network).items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        self.vocabulary.save(folder / VOCABULARY)
+        save_weights(folder / WEIGHTS, weights, self.familiarity)
+        export_graphs(folder, self.network.config)
         config = CheckpointConfig(
             format=FORMAT,
             recipe=self.recipe.name,
@@ -37,13 +42,9 @@ class TrainedModel:
             encoder=self.encoder,
             decoding=self.recipe.decoding,
             reranking=self.recipe.reranking,
+            graphs=graph_digests(folder, self.network.config),
             familiarity_median=self.familiarity.median,
             familiarity_edge=self.familiarity.edge,
             held_out=self.recipe.training.held_out,
         )
-        weights = {name: w.cpu().numpy() for name, w in weights_of(self.network).items()}
-        folder.mkdir(parents=True, exist_ok=True)
-        self.vocabulary.save(folder / VOCABULARY)
-        save_weights(folder / WEIGHTS, weights, self.familiarity)
-        export_graphs(folder, config.model)
         write_whole(folder / CONFIG, config.model_dump_json(indent=2) + "\n")
