@@ -269,7 +269,9 @@ def test_the_format_is_checked_first_and_the_rest_strictly(file):
 def test_files_of_our_own_are_plain_files_of_some_size(file, tmp_path):
     file.write_bytes(b"12345")
     assert read_plain(file, 5) == b"12345"
-    with pytest.raises(DataError, match=r"file\.txt: larger than 0 MB, so not what mrnn writes$"):
+    with pytest.raises(
+        DataError, match=r"file\.txt: larger than 0 MB, which no file of this kind is$"
+    ):
         read_plain(file, 4)
     with pytest.raises(DataError, match=r": a folder, not a file$"):
         read_plain(tmp_path)

@@ -101,7 +101,9 @@ def read_plain(file: Path, largest: int = LARGEST_OWN) -> bytes:
         problem = getattr(error, "strerror", None) or error or "more than memory holds"
         raise DataError(f"{file}: cannot be read ({problem})") from None
     if len(content) > largest:
-        raise DataError(f"{file}: larger than {largest / 1e6:,.0f} MB, so not what mrnn writes")
+        raise DataError(
+            f"{file}: larger than {largest / 1e6:,.0f} MB, which no file of this kind is"
+        )
     return content
 
 

@@ -83,7 +83,7 @@ def test_settings_change_a_recipe_in_order(file):
         (["training.=3"], "'training.=3' is not a setting"),
         (["training.epochs=0"], "training.epochs: expected .*equal to 1, not 0"),
         (["training.epochs=many"], "training.epochs: expected a whole number, not 'many'"),
-        (["training.learning_rate=nan"], "training.learning_rate: .*greater than 0, not nan"),
+        (["training.learning_rate=nan"], "training.learning_rate: expected a finite number, not nan"),
         (["training.precision=auto"], "training.precision: .*'float32' or 'bfloat16', not 'auto'$"),
         (
             ["encoder.resize_mode=stretch"],
@@ -94,6 +94,17 @@ def test_settings_change_a_recipe_in_order(file):
         (["model.network=simple"], "model.network: .*'m-rnn' or 'simple-rnn', not 'simple'$"),
         (["model=3"], "model: expected an object"),
         (["training.warm_up=-0.1"], "training.warm_up: .*greater than or equal to 0, not -0.1$"),
+        (["training.learning_rate=inf"], "training.learning_rate: expected a finite number, not i"),
+        (["training.epochs=2.0"], "training.epochs: expected a whole number, not 2.0"),
+        (["training.epochs=true"], "training.epochs: expected a whole number, not True"),
+        (["training.epochs='2'"], "training.epochs: expected a whole number, not '2'"),
+        (["training.epochs=1979-05-27"], "training.epochs: expected a whole number, not '1979-05"),
+        (["training.epochs=" + "[" * 100_000], "training.epochs: expected a whole number, not"),
+        (["model.sees_image=1"], "model.sees_image: expected true or false, not 1"),
+        (["model.recurrent_layers=1000000000"], "expected less than or equal to 100, not 10000"),
+        (["joint_embedding.size=1000000000"], "size: expected less than or equal to 65536, not 1"),
+        (["a." * 100_000 + "a=1"], "nested too deeply"),
+        (["training.epochs=" + "x" * 3_000_000], "training.epochs: expected a whole number, not"),
         (["decoding.beam_size=1.5"], "decoding.beam_size: expected a whole number, not 1.5$"),
     ],
 )  # fmt: skip
@@ -106,8 +117,11 @@ def test_impossible_settings(file, settings, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"name = ", r"mine\.toml is not a recipe: Invalid value"),
-        (b"name = \xff", r"mine\.toml is not a recipe: 'utf-8' codec"),
+        (b"name = ", r"mine\.toml: not TOML \(Invalid value .*\); give a recipe, such as /"),
+        (b"name = \xff", r"mine\.toml:1: not UTF-8; save the file as UTF-8; give a recipe"),
+        (b"name = " + b"[" * 100_000, r"mine\.toml: nested too deeply for TOML"),
+        (b"#" * 2_000_000, r"mine\.toml: larger than 1 MB, which no file of this kind is"),
+        (b"name = '" + b"n" * 101 + b"'", r"mine\.toml: name: expected "),
         (b"[training]\nepochs = 3\n", r"mine\.toml: name: is missing$"),
         (b"name = 'x'\nseed = 3\n", r"mine\.toml: there is no key seed; did you mean "),
         (b"name = 3\n", r"mine\.toml: name: expected text, not 3$"),
@@ -124,7 +138,7 @@ def test_a_recipe_that_is_not_there(tmp_path):
         OptionsError, match=rf"^There is no recipe nonsense; give a file, or one of {SHIPPED[0]}"
     ):
         load_recipe("nonsense")
-    with pytest.raises(OptionsError, match=r"is not a recipe: Is a directory$"):
+    with pytest.raises(OptionsError, match=r": a folder, not a file; give a recipe, such as /"):
         load_recipe(tmp_path)
 
 

@@ -297,6 +297,12 @@ def test_photos_that_are_held_out_have_no_part(dataset, text, tmp_path):
     assert "- train: 20 photos, 40 captions" in (tmp_path / "a" / "MODEL_CARD.md").read_text()
 
 
+def test_a_network_beyond_memory_is_refused_before_it_is_made(dataset, tmp_path):
+    with pytest.raises(OptionsError, match=r"takes 24,.* GB of memory, and there are .*recurrent_"):
+        run(dataset, tmp_path / "run", {"recurrent_size": 10**9})
+    assert not list((tmp_path / "run").iterdir())
+
+
 def test_all_photos_cannot_be_held_out(dataset, tmp_path):
     with pytest.raises(OptionsError, match=r"^training\.held_out = 24 leaves no photo to train on"):
         run(dataset, tmp_path / "run", held_out=24)

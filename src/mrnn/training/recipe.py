@@ -1,15 +1,15 @@
 """A recipe: all options of a training run, in one TOML file."""
 
 import difflib
-import tomllib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from mrnn.errors import OptionsError
-from mrnn.files import in_plain_words
+from mrnn.errors import DataError, OptionsError
+from mrnn.files import in_plain_words, parse_toml, read_toml
 from mrnn.model.config import DecodingOptions, ModelOptions, RerankingOptions, ResizeMode
 from mrnn.model.image_encoder import DEFAULT_ENCODER, DEFAULT_RESIZE_MODE
 
@@ -22,7 +22,7 @@ class EncoderChoice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = DEFAULT_ENCODER
+    name: str = Field(default=DEFAULT_ENCODER, max_length=1000)
     resize_mode: ResizeMode = DEFAULT_RESIZE_MODE
 
 
@@ -36,16 +36,16 @@ class TrainingOptions(BaseModel):
     """Least occurrences in train of a word of the vocabulary."""
     batch_size: int = Field(default=128, ge=1)
     epochs: int = Field(default=12, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    warm_up: float = Field(default=0.05, ge=0, lt=1)
+    learning_rate: FiniteFloat = Field(default=1e-3, gt=0)
+    warm_up: FiniteFloat = Field(default=0.05, ge=0, lt=1)
     """Fraction of all steps in which the rate rises; then it falls to 0 along a cosine."""
-    weight_penalty: float = Field(default=1e-8, ge=0)
+    weight_penalty: FiniteFloat = Field(default=1e-8, ge=0)
     """The paper's lambda: the cost is mean bits a word + lambda ||theta||^2."""
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: FiniteFloat = Field(default=0.0, ge=0)
     """Decoupled weight decay: each step shrinks every weight by this times the learning rate."""
-    clip: float = Field(default=5.0, gt=0)
+    clip: FiniteFloat = Field(default=5.0, gt=0)
     """Largest norm of the gradient."""
-    average: float = Field(default=0.0, ge=0, lt=1)
+    average: FiniteFloat = Field(default=0.0, ge=0, lt=1)
     """Decay a step of the running average of weights that is kept; 0 keeps the last weights."""
     patience: int = Field(default=3, ge=1)
     """Epochs without a better dev perplexity, after which training stops."""
@@ -64,7 +64,7 @@ class TextOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=3, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: FiniteFloat = Field(default=1e-3, gt=0)
     min_count: int = Field(default=15, ge=1)
     """Least occurrences in the text of a word of the vocabulary that is rare in train."""
 
@@ -74,19 +74,19 @@ class JointEmbeddingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(default=128, ge=1)
+    size: int = Field(default=128, ge=1, le=65_536)
     """Dimensions of each part."""
-    parts: int = Field(default=3, ge=1)
+    parts: int = Field(default=3, ge=1, le=100)
     """Parts that are trained separately, each from its own seed, and concatenated."""
     steps: int = Field(default=1000, ge=1)
     """Steps for each part."""
     batch_size: int = Field(default=500, ge=2)
     """Photos that compete with each other, each with one of its captions."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    feature_dropout: float = Field(default=0.6, ge=0, lt=1)
-    word_dropout: float = Field(default=0.3, ge=0, lt=1)
-    temperature: float = Field(default=0.05, gt=0)
+    learning_rate: FiniteFloat = Field(default=1e-3, gt=0)
+    weight_decay: FiniteFloat = Field(default=1e-2, ge=0)
+    feature_dropout: FiniteFloat = Field(default=0.6, ge=0, lt=1)
+    word_dropout: FiniteFloat = Field(default=0.3, ge=0, lt=1)
+    temperature: FiniteFloat = Field(default=0.05, gt=0)
     """Initial temperature; it is learned."""
     seed: int = Field(default=0, ge=0, lt=2**32)
 
@@ -100,7 +100,7 @@ class CiderPredictorOptions(BaseModel):
     """Number of n-grams that are predicted: those in the captions of most images."""
     directions: int = Field(default=384, ge=1)
     """Rank of the regression matrix."""
-    penalty: float = Field(default=0.25, ge=1e-6)
+    penalty: FiniteFloat = Field(default=0.25, ge=1e-6)
     """Ridge penalty, in units of the mean square of a centred, power-normalized feature."""
 
 
@@ -111,7 +111,7 @@ class ThingPredictorOptions(BaseModel):
 
     min_count: int = Field(default=20, ge=1)
     """Train photos whose captions name a thing that is predicted, at least."""
-    penalty: float = Field(default=0.06, gt=0)
+    penalty: FiniteFloat = Field(default=0.06, gt=0)
     """L2 penalty, in nats a photo, on weights for features of unit deviation."""
     steps: int = Field(default=60, ge=1)
     """Iterations of L-BFGS."""
@@ -132,7 +132,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: str = Field(max_length=100)
     encoder: EncoderChoice = EncoderChoice()
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
@@ -160,21 +160,22 @@ def load_recipe(file: str | Path, settings: Sequence[str] = ()) -> Recipe:
     path = Path(file)
     if not path.is_file() and (RECIPES / f"{file}.toml").exists():
         path = RECIPES / f"{file}.toml"  # even beside a dataset folder of that name
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         shipped = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.toml")))
-        raise OptionsError(f"There is no recipe {file}; give a file, or one of {shipped}") from None
-    except (OSError, ValueError) as error:
-        problem = getattr(error, "strerror", None) or error
-        raise OptionsError(f"{path} is not a recipe: {problem}") from error
+        raise OptionsError(f"There is no recipe {file}; give a file, or one of {shipped}")
+    try:
+        content = read_toml(path)
+    except DataError as error:
+        raise OptionsError(f"{error}; give a recipe, such as {RECIPES / 'flickr8k.toml'}") from None
     for setting in settings:
         _apply(content, setting)
+    where = f"{path} with --set {' '.join(settings)}" if settings else str(path)
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
-        where = f"{path} with --set {' '.join(settings)}" if settings else str(path)
         raise options_error(error, Recipe, where) from error
+    except RecursionError:
+        raise OptionsError(f"{where}: nested too deeply for a recipe") from None
 
 
 def _apply(content: dict[str, Any], setting: str) -> None:
@@ -183,8 +184,8 @@ def _apply(content: dict[str, Any], setting: str) -> None:
     if not equals or not name:
         raise OptionsError(f"{setting!r} is not a setting; write table.key=value")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}", setting)["value"]
+    except DataError:
         value = text.strip()
     for table in tables:
         content = content.setdefault(table, {})

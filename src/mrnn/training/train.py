@@ -33,6 +33,7 @@ from mrnn.training.events import (
     TextEpochDone,
     TextStarted,
 )
+from mrnn.training.memory import available_memory, check_memory
 from mrnn.training.model_card import write_model_card
 from mrnn.training.network import network_of
 from mrnn.training.optimization import Optimization, Step, set_weights, weights_of
@@ -81,12 +82,13 @@ def train(
     data = read_training_data(
         dataset, features, options.min_count, options.held_out, text, recipe.text.min_count
     )
-    torch.manual_seed(options.seed)
     config = ModelConfig(
         **recipe.model.model_dump(),
         vocabulary_size=len(data.vocabulary),
         image_size=encoder.feature_size,
     )
+    check_memory(config, available_memory(there))
+    torch.manual_seed(options.seed)
     images, _ = hold_out(dataset.split("train"), options.held_out)
     familiarity = Familiarity.of(features.of(evenly_spaced(images)))
     network = network_of(config).to(there)
