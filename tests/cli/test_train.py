@@ -1,12 +1,14 @@
 """`mrnn train`."""
 
 import re
+import sys
 
 import pytest
 
 from mrnn.cli import terminal
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import extract_features
+from mrnn.errors import DataError
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.image_encoder import open_encoder
 from tests.model.tiny_encoder import write_colour_encoder
@@ -54,6 +56,29 @@ def test_a_recipe_may_have_heads(train, recipe, tmp_path):
     assert out.splitlines()[-1].startswith(f"{tmp_path}/run/heads.safetensors: retrieval weights ")
     assert "Training heads: 2 x 3 steps on cpu\n" in err
     assert Checkpoint.load(tmp_path / "run").heads.joint_embedding.parts == 2
+
+
+def test_a_folder_has_one_writer_until_its_heads_are_trained(
+    train, recipe, dataset, tmp_path, monkeypatch
+):
+    module = sys.modules["mrnn.cli.train"]
+    with recipe.open("a") as file:
+        file.write("[joint_embedding]\nparts = 1\nsteps = 3\nsize = 4\n")
+    refused, original = [], module.heads_progress
+
+    def while_heads_are_trained(*arguments):
+        for more in ([], ["--resume"]):
+            with pytest.raises(DataError) as error:
+                module.train(str(recipe), dataset, tmp_path / "run", resume=bool(more))
+            refused.append(str(error.value))
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "heads_progress", while_heads_are_trained)
+    assert train()[0] == 0
+    assert refused == 2 * [
+        f"{tmp_path}/run is being written by another mrnn; wait until it is done"
+    ]
+    assert Checkpoint.load(tmp_path / "run").heads is not None
 
 
 def test_a_run_is_resumed_and_never_overwritten(train, tmp_path):

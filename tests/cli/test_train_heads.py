@@ -3,6 +3,7 @@
 import re
 
 from mrnn.cli import terminal
+from mrnn.locks import locked_folder
 from mrnn.model.checkpoint import Checkpoint
 
 
@@ -37,6 +38,15 @@ def test_held_out_photos_give_confidence(mrnn, model, dataset):
     assert code == 0
     assert "confidence" not in err
     assert Checkpoint.load(model).heads.confidence is not None
+
+
+def test_a_run_that_is_being_trained_gets_no_heads(mrnn, model, dataset):
+    before = sorted(file.name for file in model.iterdir())
+    with locked_folder(model):
+        code, out, err = mrnn("train-heads", model, "--data", dataset, "--steps", "5")
+    assert (code, out) == (1, "")
+    assert err == (f"mrnn: {model} is being written by another mrnn; wait until it is done\n")
+    assert sorted(file.name for file in model.iterdir()) == before
 
 
 def test_a_folder_that_is_no_model(mrnn, dataset, tmp_path):

@@ -10,9 +10,12 @@ import torch
 
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import extract_features, load_features
-from mrnn.errors import CheckpointError, TrainingError
+from mrnn.errors import CheckpointError, DataError, OptionsError, TrainingError
+from mrnn.locks import locked_folder
 from mrnn.model.checkpoint import Checkpoint
+from mrnn.training.events import RunFinished, RunStarted
 from mrnn.training.network import TorchLanguageModel
+from mrnn.training.recipe import Recipe
 from mrnn.training.resume import add_metrics, cut_metrics
 from mrnn.training.train import train
 from tests.torch_network import torch_network
@@ -93,6 +96,58 @@ def test_figures_that_do_not_fit_are_forgotten(tmp_path, limited):
     cut_metrics(tmp_path, 1)
     add_metrics(tmp_path, '{"epoch": 2}')
     assert [line["epoch"] for line in metrics(tmp_path, timed=True)] == [1, 2]
+
+
+# One writer
+
+
+def test_a_folder_that_is_being_trained_takes_no_other_run(dataset, tmp_path):
+    out = tmp_path / "run"
+    first = train(recipe(epochs=2), dataset, out)
+    next(first)
+    for resume in (False, True):
+        with pytest.raises(DataError, match=r"run is being written by another mrnn; wait until"):
+            run(dataset, out, epochs=2, resume=resume)
+    with pytest.raises(DataError, match=r"run is being written by another mrnn"), \
+            locked_folder(out):  # fmt: skip
+        pass
+    rest = list(first)
+    assert len(epochs_of(rest)) == 2
+    assert not list(out.glob(".mrnn-*"))
+    assert [type(event) for event in run(dataset, out, epochs=2, resume=True)] == [
+        RunStarted, RunFinished
+    ]  # fmt: skip
+
+
+def test_a_folder_that_was_made_for_nothing_is_removed(dataset, tmp_path):
+    with pytest.raises(OptionsError, match=r"held_out"):
+        run(dataset, tmp_path / "run", held_out=24)
+    assert not (tmp_path / "run").exists()
+
+
+# Options of captioning
+
+
+def test_a_run_is_resumed_with_other_options_of_captioning(dataset, tmp_path):
+    """They change nothing in the training; the model gets the new ones."""
+    out, whole, options = tmp_path / "run", tmp_path / "whole", {"epochs": 3}
+    changed = {"decoding": {"beam_size": 7, "max_length": 9}, "reranking": {"thing_weight": 0.25}}
+    other = Recipe.model_validate(recipe(**options).model_dump() | changed)
+    run(dataset, whole, **options)
+    events = train(recipe(**options), dataset, out)
+    for _ in zip(range(9), events, strict=False):  # 7 are an epoch
+        pass
+    events.close()
+    before = Checkpoint.load(out).config
+    assert len(epochs_of(train(other, dataset, out, resume=True))) == 2
+    assert weights(out) == weights(whole)
+    config = Checkpoint.load(out).config
+    assert (config.decoding, config.reranking) == (other.decoding, other.reranking)
+    assert config == before.model_copy(update={
+        "decoding": other.decoding, "reranking": other.reranking
+    })  # fmt: skip
+    run(dataset, out, resume=True, **options)  # even when all is trained
+    assert Checkpoint.load(out).config == before
 
 
 # Interrupted and resumed

@@ -1,19 +1,28 @@
 """Train a model, with progress."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mrnn.cli.terminal import Device, Pace, TrainingDevice, bar, needs_torch, tell
-from mrnn.cli.train_heads import save_heads
-from mrnn.errors import OptionsError
+from mrnn.cli.train_heads import heads_progress, show_heads
+from mrnn.errors import MRNNError, OptionsError
 
 if TYPE_CHECKING:
     from mrnn.model.epochs import EpochDone
-    from mrnn.training.events import Event, RunStarted, TextEpochDone, TextStarted
+    from mrnn.training.events import (
+        Event,
+        HeadsStarted,
+        RunFinished,
+        RunStarted,
+        TextEpochDone,
+        TextStarted,
+    )
+    from mrnn.training.processes import Processes
 
 
 def train(
@@ -39,35 +48,88 @@ def train(
         bool, typer.Option("--tensorboard", help="Write the figures for TensorBoard too")
     ] = False,
 ) -> None:
-    """Train a model by a recipe, its heads included; the best epoch on dev is kept."""
+    """Train a model by a recipe, its heads included; the best epoch on dev is kept.
+
+    Several processes train one model, as in: torchrun --nproc-per-node 2 -m mrnn train ...
+    """
     needs_torch()
-    from mrnn.data.dataset import Dataset
-    from mrnn.training.recipe import load_recipe
-    from mrnn.training.train import train as train_model
+    from mrnn.training.processes import join_processes
 
-    if resume and not out.exists():
-        raise OptionsError(f"{out} does not exist, so no run can go on there; leave out --resume")
-    loaded, dataset = load_recipe(recipe, settings or ()), Dataset.load(data)
-    events = train_model(loaded, dataset, out, text=text or (), device=device, resume=resume)
-    if tensorboard:
-        from mrnn.training.tensorboard import log_to_tensorboard
+    with join_processes() as processes, _told_once(processes):
+        from mrnn.data.dataset import Dataset
+        from mrnn.training.recipe import load_recipe
+        from mrnn.training.train import train as train_model
 
-        folder = out / "tensorboard"
-        events = log_to_tensorboard(events, folder)
-        tell(f"Figures go to {folder}; look at them with: tensorboard --logdir {folder}")
-    _show_training(events)
-    if loaded.heads:
-        save_heads(out, dataset, loaded.heads, device)
+        if resume and not out.exists():
+            raise OptionsError(
+                f"{out} does not exist, so no run can go on there; leave out --resume"
+            )
+        loaded, dataset = load_recipe(recipe, settings or ()), Dataset.load(data)
+        heads = _HeadsProgress(device)
+        events = train_model(
+            loaded, dataset, out, text=text or (), device=device, resume=resume,
+            processes=processes, on_head_step=heads.advance,
+        )  # fmt: skip
+        if not processes.is_first:
+            for _ in events:
+                pass
+            return
+        if tensorboard:
+            from mrnn.training.tensorboard import log_to_tensorboard
+
+            folder = out / "tensorboard"
+            events = log_to_tensorboard(events, folder)
+            tell(f"Figures go to {folder}; look at them with: tensorboard --logdir {folder}")
+        _show_training(events, heads)
     captioning = _captioning(loaded.encoder.name, out)
     tell(f"Next: mrnn evaluate {out} --data {data} --split dev{captioning}")
 
 
-def _show_training(events: Iterable["Event"]) -> None:
+@contextmanager
+def _told_once(processes: "Processes") -> Iterator[None]:
+    """Of several processes that fail, only the first ends with a message."""
+    try:
+        yield
+    except (MRNNError, OSError):
+        if processes.is_first_to_tell():
+            raise
+        raise typer.Exit(1) from None
+
+
+class _HeadsProgress:
+    """Progress of the heads, once their training has started."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._shown = ExitStack()
+        self._advance: Callable[..., None]
+
+    def start(self, event: "HeadsStarted") -> None:
+        """Show it."""
+        self._advance = self._shown.enter_context(heads_progress(event, self._device))
+
+    def advance(self) -> None:
+        """For each step."""
+        self._advance()
+
+    def stop(self) -> None:
+        """Show it no more."""
+        self._shown.close()
+
+
+def _show_training(events: Iterable["Event"], heads: _HeadsProgress) -> None:
     """Epochs on stdout; on stderr a bar, or a line now and then where that is no terminal."""
     from rich.progress import TaskID, TextColumn
 
     from mrnn.model.epochs import EpochDone
-    from mrnn.training.events import RunFinished, RunStarted, StepDone, TextEpochDone
+    from mrnn.training.events import (
+        HeadsDone,
+        HeadsStarted,
+        RunFinished,
+        RunStarted,
+        StepDone,
+        TextEpochDone,
+    )
 
     started, pace = time.monotonic(), Pace()
     words, done, total, task = 0, 0, 0, TaskID(0)
@@ -96,16 +158,27 @@ def _show_training(events: Iterable["Event"]) -> None:
                         tell(f"Warning: {warning}")
                 case RunFinished():
                     shown.stop()
-                    print(
-                        f"{event.folder}: the model of epoch {event.best_epoch}, "
-                        f"dev perplexity {event.best_perplexity:.2f}"
-                    )
+                    print(_end_line(event))
+
+                case HeadsStarted():
+                    heads.start(event)
+                case HeadsDone():
+                    heads.stop()
+                    show_heads(event.folder, event.heads)
+
+
+def _end_line(run: "RunFinished") -> str:
+    exchange = f", {run.communication:.0%} of the time for exchange between processes"
+    return (
+        f"{run.folder}: the model of epoch {run.best_epoch}, "
+        f"dev perplexity {run.best_perplexity:.2f}" + (exchange if run.communication else "")
+    )
 
 
 def _start_line(run: "RunStarted") -> str:
+    device = run.device if run.processes == 1 else f"{run.processes} x {run.device}"
     return (
-        f"{run.parameters:,} weights, {run.vocabulary_size:,} words, {run.precision} on "
-        f"{run.device}. "
+        f"{run.parameters:,} weights, {run.vocabulary_size:,} words, {run.precision} on {device}. "
         f"Writing to {run.folder}; stop with Ctrl-C, go on with --resume"
     )
 

@@ -1,15 +1,17 @@
 """Train the heads of a model."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import Device, TrainingDevice, needs_torch, progress, tell
+from mrnn.cli.terminal import Device, TrainingDevice, needs_torch, progress, say, tell
 
 if TYPE_CHECKING:
-    from mrnn.data.dataset import Dataset
-    from mrnn.training.recipe import HeadOptions
+    from mrnn.model.heads import Heads
+    from mrnn.training.events import HeadsStarted
 
 
 def train_heads(
@@ -25,35 +27,39 @@ def train_heads(
     """Train a model's heads: joint embedding, CIDEr and thing predictors, confidence."""
     needs_torch()
     from mrnn.data.dataset import Dataset
+    from mrnn.locks import locked_folder
+    from mrnn.model.checkpoint import Checkpoint
+    from mrnn.training.events import HeadsStarted
+    from mrnn.training.heads import save_heads
     from mrnn.training.recipe import HeadOptions, JointEmbeddingOptions
 
+    Checkpoint.load(run)  # refuses what is no model, before it is locked
     asked = {"seed": seed} | ({"steps": steps} if steps else {})
     options = HeadOptions(joint_embedding=JointEmbeddingOptions.model_validate(asked))
-    save_heads(run, Dataset.load(data), options, device=device)
+    with locked_folder(run):
+        held_out = Checkpoint.load(run).config.held_out
+        with heads_progress(HeadsStarted(options.joint_embedding, held_out), device) as advance:
+            heads = save_heads(run, Dataset.load(data), options, advance, device)
+    show_heads(run, heads)
     tell(f"Next: mrnn evaluate {run} --data {data} --split dev")
 
 
-def save_heads(
-    run: Path,
-    dataset: "Dataset",
-    options: "HeadOptions",
-    device: Device = Device.cpu,
-) -> None:
-    """Train the heads and write them to the run's folder, with progress on stderr."""
-    from mrnn.model.checkpoint import Checkpoint
-    from mrnn.model.heads import HEADS
+def heads_progress(
+    started: "HeadsStarted", device: str
+) -> AbstractContextManager[Callable[..., None]]:
+    """Progress on stderr; gives what to call for each step."""
     from mrnn.training.devices import describe, find_device
-    from mrnn.training.heads import train_heads as train
 
-    there = describe(find_device(device))
-    checkpoint = Checkpoint.load(run)
-    joint_embedding = options.joint_embedding
-    tell(f"Training heads: {joint_embedding.parts} x {joint_embedding.steps:,} steps on {there}")
-    steps = joint_embedding.parts * joint_embedding.steps + checkpoint.config.held_out
-    with progress("Training heads", steps) as advance:
-        heads = train(checkpoint, dataset, options, advance, device)
-    heads.save(run, checkpoint.fingerprint)
-    print(
+    parts, steps = started.joint_embedding.parts, started.joint_embedding.steps
+    tell(f"Training heads: {parts} x {steps:,} steps on {describe(find_device(device))}")
+    return progress("Training heads", started.steps)
+
+
+def show_heads(run: Path, heads: "Heads") -> None:
+    """What was made."""
+    from mrnn.model.heads import HEADS
+
+    say(
         f"{run / HEADS}: retrieval weights {heads.weights.sentence_to_image:g} (sentence to image) "
         f"and {heads.weights.image_to_sentence:g} (image to sentence) nats per unit of similarity"
     )

@@ -51,6 +51,14 @@ def batches(
     order is by length. Only the rows of a batch are read from `features`; a tensor is on the
     device already. Without features the captions have no photos, and no image rows are looked at.
     """
+    for rows in batch_rows(captions, batch_size, generator):
+        yield batch_of(captions, features, rows, device)
+
+
+def batch_rows(
+    captions: EncodedCaptions, batch_size: int, generator: torch.Generator | None = None
+) -> Iterator[Int[np.ndarray, " B"]]:
+    """The captions of each batch, as places among all; see `batches`."""
     lengths = captions.lengths
     if generator is None:
         order = np.argsort(lengths, kind="stable")
@@ -63,15 +71,16 @@ def batches(
         starts = np.arange(0, len(order), batch_size)
         starts = starts[torch.randperm(len(starts), generator=generator).numpy()]
     for start in starts:
-        yield _batch(captions, features, order[start : start + batch_size], device)
+        yield order[start : start + batch_size]
 
 
-def _batch(
+def batch_of(
     captions: EncodedCaptions,
     features: np.ndarray | Features | Tensor | None,
     rows: Int[np.ndarray, " B"],
     device: torch.device,
 ) -> Batch:
+    """The batch of these captions."""
     sentences = [captions.sentences[row] for row in rows]
     lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
     words = np.full((len(rows), lengths.max() + 1), Vocabulary.EOS, dtype=np.int64)

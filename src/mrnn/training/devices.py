@@ -4,23 +4,35 @@ import torch
 from torch import Tensor
 
 from mrnn.errors import OptionsError
+from mrnn.training.processes import ALONE, Processes
 
 CPU = torch.device("cpu")
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str, processes: Processes = ALONE) -> torch.device:
     """The device of a name; auto is cuda if there, else mps, else cpu.
 
-    Raises OptionsError where there is none.
+    Each of several processes has a CUDA device of its own, or all are on the CPU. Raises
+    OptionsError where there is none.
     """
     there = available_devices()
+    if processes.count > 1:  # NCCL and gloo know no others, and gloo is for the CPU here
+        there = [each for each in there if each != "mps"]
     if name == "auto":
-        return torch.device(there[-1])
+        name = there[-1]
     if name not in there:
         raise OptionsError(
             f"--device {name}: PyTorch finds no such device here; give auto, or one of "
             f"{', '.join(there)}"
         )
+    if name == "cuda" and processes.count > 1:
+        if (count := torch.cuda.device_count()) <= processes.place:
+            raise OptionsError(
+                f"--device cuda: this computer has {count} CUDA devices, one for a process; start "
+                f"no more processes here, or train them with --device cpu"
+            )
+        torch.cuda.set_device(processes.place)
+        return torch.device("cuda", processes.place)
     return torch.device(name)
 
 

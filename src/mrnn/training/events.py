@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrnn.model.epochs import EpochDone
+from mrnn.model.heads import Heads
+from mrnn.training.recipe import JointEmbeddingOptions
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class RunStarted:
     """Epochs that were done before the run was interrupted; 0 for a new run."""
     device: str = "cpu"
     text: TextStarted | None = None
+    processes: int = 1
 
     @property
     def steps(self) -> int:
@@ -73,11 +76,34 @@ class TextEpochDone:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """The run is over; the folder holds the model of its best epoch."""
+    """The network is trained; the folder holds the model of its best epoch."""
 
     folder: Path
     best_epoch: int
     best_perplexity: float
+    communication: float = 0.0
+    """Fraction of the time in which this process exchanged gradients, or waited for them."""
 
 
-Event = RunStarted | StepDone | TextEpochDone | EpochDone | RunFinished
+@dataclass(frozen=True)
+class HeadsStarted:
+    """The training of the heads starts, of a recipe that has them."""
+
+    joint_embedding: JointEmbeddingOptions
+    held_out: int
+
+    @property
+    def steps(self) -> int:
+        """Of each part of the joint embedding, and one for each held-out photo."""
+        return self.joint_embedding.parts * self.joint_embedding.steps + self.held_out
+
+
+@dataclass(frozen=True)
+class HeadsDone:
+    """The folder holds the heads too."""
+
+    folder: Path
+    heads: Heads
+
+
+Event = RunStarted | StepDone | TextEpochDone | EpochDone | RunFinished | HeadsStarted | HeadsDone

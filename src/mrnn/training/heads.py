@@ -5,6 +5,7 @@ Letters: N images, F image feature, S sentences, Q queries, C candidates.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -84,6 +85,20 @@ def train_heads(
     _, features = _encoded(checkpoint, dataset, held_out)
     confidence = fit_confidence(checkpoint, heads, held_out, features, images, on_step)
     return replace(heads, confidence=confidence)
+
+
+def save_heads(
+    run: Path,
+    dataset: Dataset,
+    options: HeadOptions,
+    on_step: Callable[[], None] = lambda: None,
+    device: str = "cpu",
+) -> Heads:
+    """Train the heads of a model's folder, which nothing else may write, and save them there."""
+    checkpoint = Checkpoint.load(run)
+    heads = train_heads(checkpoint, dataset, options, on_step, device)
+    heads.save(run, checkpoint.fingerprint)
+    return heads
 
 
 def _encoded(

@@ -9,6 +9,10 @@ F image feature, D input of the output layer, X hypotheses.
 Source: Mao et al., "Deep Captioning with Multimodal Recurrent Neural Networks (m-RNN)", ICLR 2015.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -19,11 +23,14 @@ from mrnn.shapes import Float, Int
 from mrnn.training.loss import IGNORED, negative_log_likelihood
 from mrnn.training.recurrent_layers import recurrence_of
 
+DROPOUT_GENERATOR = ContextVar[torch.Generator | None]("DROPOUT_GENERATOR", default=None)
+"""What seeds dropout on the CPU, in this thread; None for PyTorch's global generator."""
+
 
 class Dropout(nn.Module):
     """Dropout with one random byte a value: on the CPU several times faster than PyTorch's.
 
-    PyTorch's global generator seeds NumPy's at each call, so its state is all there is to save. On
+    A generator of PyTorch's seeds NumPy's at each call, so its state is all there is to save. On
     other devices PyTorch's own dropout is faster; the probability is the same.
     """
 
@@ -37,10 +44,24 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return functional.dropout(x, self.threshold / 256)
-        seed = int(torch.randint(2**63 - 1, ()))
+        seed = int(torch.randint(2**63 - 1, (), generator=DROPOUT_GENERATOR.get()))
         draws = np.random.SFC64(seed).random_raw(x.numel() // 8 + 1).view(np.uint8)
         kept = torch.from_numpy(draws[: x.numel()]).view(x.shape).ge_(self.threshold)  # 0 or 1
         return x * kept.to(x.dtype).mul_(256 / (256 - self.threshold))
+
+
+@contextmanager
+def seeded_dropout(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout that depends on the seed alone; on the CPU in this thread only."""
+    if device.type != "cpu":
+        torch.manual_seed(seed)
+        yield
+        return
+    token = DROPOUT_GENERATOR.set(torch.Generator().manual_seed(seed))
+    try:
+        yield
+    finally:
+        DROPOUT_GENERATOR.reset(token)
 
 
 class MRNN(nn.Module):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from mrnn.data.features import Features
 from mrnn.shapes import Float, Int
 from mrnn.tokenizer import EncodedCaptions
-from mrnn.training.batches import Batch, batches
+from mrnn.training.batches import batch_of, batch_rows
 from mrnn.training.devices import has_fused_optimizer
-from mrnn.training.network import Network, sentence_loss
+from mrnn.training.network import Network, seeded_dropout, sentence_loss
 from mrnn.training.recipe import TrainingOptions
+from mrnn.training.shares import Gradient, Shares, share_seed
 
 Weights = dict[str, Tensor]
 
@@ -39,8 +41,9 @@ class Optimization:
         options: TrainingOptions,
         captions: EncodedCaptions,
         features: Features | Tensor | None,
+        shares: Shares,
     ) -> None:
-        self.network, self.options = network, options
+        self.network, self.options, self.shares = network, options, shares
         self.captions, self.features = captions, features
         self.device = network.output.weight.device
         self.average = {name: weight.clone() for name, weight in weights_of(network).items()}
@@ -62,12 +65,11 @@ class Optimization:
         done = (number - 1) * self.steps_per_epoch
         at_once = steps_at_once(self.device)
         untold: list[tuple[Tensor, int, Int[np.ndarray, " _"]]] = []
-        for batch in batches(
-            self.captions, self.features, self.options.batch_size, generator, self.device
-        ):
+        for rows in batch_rows(self.captions, self.options.batch_size, generator):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.options, done, steps)
-            untold.append((self._step(batch), batch.word_count, batch.rows))
+            words = int(self.captions.lengths[rows].sum()) + len(rows)
+            untold.append((self._step(rows, words, done), words, rows))
             done += 1
             last = done % self.steps_per_epoch == 0
             # Without averaging, only the last weights of an epoch are ever used.
@@ -79,20 +81,53 @@ class Optimization:
                     yield Step(bits, words, rows)
                 untold = []
 
-    def _step(self, batch: Batch) -> Float[Tensor, ""]:
+    def _step(self, rows: Int[np.ndarray, " B"], words: int, step: int) -> Float[Tensor, ""]:
         """One step down the paper's cost: mean bits a word + lambda ||theta||^2."""
-        low = self.options.precision == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low):
-            nats = sentence_loss(self.network, batch.words, batch.targets, batch.features)
-        bits = nats / (batch.word_count * math.log(2))
         self.optimizer.zero_grad(set_to_none=True)
-        bits.backward()  # type: ignore[no-untyped-call]
+        if self.shares.count == 1:
+            bits = self._bits(rows, words)
+            bits.backward()  # type: ignore[no-untyped-call]
+        else:
+            bits = self._sum_shares(rows, words, step)
         for weight in self.network.parameters():
             if weight.grad is not None:  # the penalty's gradient is 2 lambda theta
                 weight.grad.add_(weight.detach(), alpha=2 * self.options.weight_penalty)
         self._clip()
         self.optimizer.step()
         return bits.detach()
+
+    def _bits(self, rows: Int[np.ndarray, " B"], words: int) -> Float[Tensor, ""]:
+        """Bits of these captions, over a number of words."""
+        batch = batch_of(self.captions, self.features, rows, self.device)
+        low = self.options.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low):
+            nats = sentence_loss(self.network, batch.words, batch.targets, batch.features)
+        return nats / (words * math.log(2))
+
+    def _sum_shares(self, rows: Int[np.ndarray, " B"], words: int, step: int) -> Float[Tensor, ""]:
+        """Give the weights their gradients, of all shares in all processes; gives the bits."""
+        weights = list(self.network.parameters())
+        parts = np.array_split(rows, self.shares.count)
+        phase = int(self.features is not None)
+        used: list[bool] = []
+
+        def gradient_of(share: int) -> Gradient:
+            seed = share_seed(self.options.seed, phase, step, share)
+            with seeded_dropout(seed, self.device):
+                bits = self._bits(parts[share], words)
+                found = torch.autograd.grad(bits, weights, allow_unused=True)
+            used[:] = [gradient is not None for gradient in found]
+            return [bits.detach(), *(gradient for gradient in found if gradient is not None)]
+
+        if len(rows) < self.shares.count:  # of an epoch's end: each process computes it all
+            parts = [rows]
+            bits, *gradients = gradient_of(0)
+        else:
+            bits, *gradients = self.shares.sum(gradient_of)
+        with_gradient = (weight for weight, is_used in zip(weights, used, strict=True) if is_used)
+        for weight, gradient in zip(with_gradient, gradients, strict=True):
+            weight.grad = gradient
+        return bits
 
     def _clip(self) -> None:
         gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
@@ -125,6 +160,14 @@ def steps_at_once(device: torch.device) -> int:
 def weights_of(network: Network) -> Weights:
     """The weights themselves, not copies."""
     return {name: parameter.detach() for name, parameter in network.named_parameters()}
+
+
+def checksum(weights: Weights) -> int:
+    """Equal for equal weights, bit for bit."""
+    total = 0
+    for weight in weights.values():
+        total = crc32(weight.cpu().numpy().tobytes(), total)
+    return total
 
 
 def set_weights(network: Network, weights: Weights) -> None:

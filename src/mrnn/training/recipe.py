@@ -51,6 +51,8 @@ class TrainingOptions(BaseModel):
     """Epochs without a better dev perplexity, after which training stops."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products; bfloat16 is faster on processors that support it."""
+    shares: Literal[1, 2, 4, 8, 16, 32, 64] = 1
+    """Parts of a batch, which several processes divide among themselves."""
     held_out: int = Field(default=0, ge=0)
     """Photos of train, evenly spaced, that neither the network nor its heads are trained on."""
 

@@ -7,6 +7,7 @@ interrupted. It is one file, replaced atomically. RUN/metrics.jsonl has a line a
 import json
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mrnn.errors import TrainingError, naming
+from mrnn.locks import locked_folder
 from mrnn.model.checkpoint import CONFIG
 from mrnn.model.epochs import METRICS
 from mrnn.outputs import write_whole
@@ -112,20 +114,26 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def check_folder(out: Path, *, resume: bool) -> None:
-    """Make the folder of a run. Raises TrainingError where a model would be overwritten."""
+@contextmanager
+def run_folder(out: Path, *, resume: bool) -> Iterator[None]:
+    """The folder of a run, made if need be, and kept from other writers.
+
+    Raises TrainingError where a model would be overwritten or nothing can be resumed; DataError
+    where another process writes there.
+    """
     if out.exists() and not out.is_dir():
         raise TrainingError(f"{out} is a file; give a folder to --out")
-    if not resume and (out / CONFIG).exists():
-        raise TrainingError(
-            f"{out} already holds a model; add --resume to continue its training, or give another "
-            "folder to --out"
-        )
-    if resume and (out / CONFIG).exists() and not (out / STATE).exists():
-        raise TrainingError(
-            f"{out} holds a model, but no {STATE} to resume from; give another folder to --out"
-        )
-    out.mkdir(parents=True, exist_ok=True)
+    with locked_folder(out):
+        if not resume and (out / CONFIG).exists():
+            raise TrainingError(
+                f"{out} already holds a model; add --resume to continue its training, or give "
+                "another folder to --out"
+            )
+        if resume and (out / CONFIG).exists() and not (out / STATE).exists():
+            raise TrainingError(
+                f"{out} holds a model, but no {STATE} to resume from; give another folder to --out"
+            )
+        yield
 
 
 def add_metrics(out: Path, line: str) -> None:

@@ -7,7 +7,8 @@ holds the model of the best epoch of pairs so far by dev perplexity, and the tra
 import json
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +28,42 @@ from mrnn.training.data import TrainingData, read_training_data
 from mrnn.training.devices import describe, find_device, rng_state, set_rng_state
 from mrnn.training.events import (
     Event,
+    HeadsDone,
+    HeadsStarted,
     RunFinished,
     RunStarted,
     StepDone,
     TextEpochDone,
     TextStarted,
 )
+from mrnn.training.heads import save_heads
 from mrnn.training.memory import available_memory, check_memory
 from mrnn.training.model_card import write_model_card
 from mrnn.training.network import network_of
-from mrnn.training.optimization import Optimization, Step, set_weights, weights_of
+from mrnn.training.optimization import (
+    Optimization,
+    Step,
+    checksum,
+    set_weights,
+    weights_of,
+)
+from mrnn.training.processes import ALONE, Processes
 from mrnn.training.recipe import HeadOptions, Recipe
 from mrnn.training.resume import (
     STATE,
     Progress,
     TrainingState,
     add_metrics,
-    check_folder,
     cut_metrics,
     load_state,
+    run_folder,
     save_state,
 )
+from mrnn.training.shares import Shares, one_thread
 from mrnn.training.trained_model import TrainedModel
 from mrnn.training.validation import DevFigures, language_perplexity, validate
 
-HEADS = set(HeadOptions.model_fields)
+NO_TRAINING = {*HeadOptions.model_fields, "decoding", "reranking"}
 """Tables of a recipe that do not change the network, so they may differ in a resumed run."""
 
 
@@ -63,19 +75,44 @@ def train(
     text: Sequence[Path] = (),
     device: str = "cpu",
     resume: bool = False,
+    processes: Processes = ALONE,
+    on_head_step: Callable[[], None] = lambda: None,
 ) -> Iterator[Event]:
-    """Train a network on the train split, and keep the best epoch on dev.
+    """Train a network on the train split, and keep the best epoch on dev; then its heads, if any.
 
     With files of `text` it learns from their captions first, see `mrnn.data.text`. `device` is
-    cpu, cuda, mps or auto.
+    cpu, cuda, mps or auto. Of several `processes` the first writes, and trains the heads alone.
+    `on_head_step` is called for each step of the heads. No one else can write to the folder.
 
     On the CPU the same recipe, data, machine and number of threads give the same weights, bit for
-    bit. So does a run that was interrupted and resumed. Raises TrainingError for a folder that
-    cannot be written to or resumed, and where the cost is not finite; DataError for missing
-    features and bad text; OptionsError for a device that is not there.
+    bit. So does a run that was interrupted and resumed. Where the recipe has two shares of a batch
+    or more, the number of threads and of processes changes nothing either.
+
+    Raises TrainingError for a folder that cannot be written to or resumed, where the cost is not
+    finite, and where a process ends; DataError for missing features, bad text, and a folder that is
+    being written; OptionsError for a device that is not there, and for more processes than shares.
     """
-    there = find_device(device)
-    check_folder(out, resume=resume)
+    there = find_device(device, processes)
+    with ExitStack() as locked:
+        folder = run_folder(out, resume=resume)
+        processes.first_does(lambda: locked.enter_context(folder))
+        with one_thread(recipe.training.shares > 1 and there.type == "cpu") as threads:
+            shares = Shares(recipe.training.shares, processes, threads)
+            yield from _prepared(recipe, dataset, out, text, there, shares).events(resume)
+        if recipe.heads and processes.is_first:
+            yield HeadsStarted(recipe.heads.joint_embedding, recipe.training.held_out)
+            yield HeadsDone(out, save_heads(out, dataset, recipe.heads, on_head_step, there.type))
+
+
+def _prepared(
+    recipe: Recipe,
+    dataset: Dataset,
+    out: Path,
+    text: Sequence[Path],
+    there: torch.device,
+    shares: Shares,
+) -> "_Run":
+    """With all that is read and made before the first step."""
     encoder = recorded_encoder(dataset, recipe.encoder.name, recipe.encoder.resize_mode)
     features = load_features(dataset, encoder)
     options = recipe.training
@@ -93,14 +130,17 @@ def train(
     familiarity = Familiarity.of(features.of(evenly_spaced(images)))
     network = network_of(config).to(there)
     model = TrainedModel(recipe, network, data.vocabulary, encoder, familiarity)
-    yield from _Run(model, data, out).events(resume)
+    return _Run(model, data, out, shares)
 
 
 class _Run:
     """A model in training, the optimization of its present phase, and its progress."""
 
-    def __init__(self, trained: TrainedModel, data: TrainingData, out: Path) -> None:
+    def __init__(
+        self, trained: TrainedModel, data: TrainingData, out: Path, shares: Shares
+    ) -> None:
         self.trained, self.data, self.out = trained, data, out
+        self.shares, self.processes = shares, shares.processes
         self.recipe, self.options = trained.recipe, trained.recipe.training
         self.network = trained.network
         self.device = self.network.output.weight.device
@@ -114,19 +154,21 @@ class _Run:
         options = self.options.model_copy(
             update=self.recipe.text.model_dump(include={"epochs", "learning_rate"})
         )
-        return Optimization(self.network, options, self.data.text.captions, None)
+        return Optimization(self.network, options, self.data.text.captions, None, self.shares)
 
     def _learning_pairs(self) -> Optimization:
-        return Optimization(self.network, self.options, self.data.train, self.features)
+        return Optimization(self.network, self.options, self.data.train, self.features, self.shares)
 
     def events(self, resume: bool) -> Iterator[Event]:
         """The whole run, or the rest of it."""
-        if resume and (self.out / STATE).exists():
+        self.processes.check_same({"training data or recipe": self._fingerprint()})
+        if self.processes.first_does(lambda: resume and (self.out / STATE).exists()):
             self._restore()
         else:
             self._save_state()  # first, so that a folder with a model always has a state
-        cut_metrics(self.out, self.progress.epoch)
+        self.processes.first_does(lambda: cut_metrics(self.out, self.progress.epoch))
         yield self._started()
+        begin = time.perf_counter()
         while self._learns_text():
             self.progress.text_epoch += 1
             perplexity, speed = yield from self._train_epoch(self.progress.text_epoch, text=True)
@@ -136,7 +178,12 @@ class _Run:
             start = time.perf_counter()
             perplexity, speed = yield from self._train_epoch(self.progress.epoch, text=False)
             yield self._finish_epoch(perplexity, speed, start)
-        yield RunFinished(self.out, self.progress.best_epoch, self.progress.best_perplexity)
+        yield RunFinished(
+            self.out,
+            self.progress.best_epoch,
+            self.progress.best_perplexity,
+            self.processes.seconds / (time.perf_counter() - begin),
+        )
 
     def _started(self) -> RunStarted:
         size, text = self.options.batch_size, None
@@ -158,6 +205,7 @@ class _Run:
             self.progress.epoch,
             describe(self.device),
             text,
+            self.processes.count,
         )
 
     def _learns_text(self) -> bool:
@@ -198,7 +246,7 @@ class _Run:
     def _finish_text_epoch(self, train_perplexity: float, speed: float) -> TextEpochDone:
         """Measure on dev without photos, and save the state; pairs begin with the averages."""
         raw = self._use_average()
-        perplexity = language_perplexity(self.network, self.data)
+        perplexity = self.processes.first_does(lambda: language_perplexity(self.network, self.data))
         if self._learns_text():
             set_weights(self.network, raw)
         else:
@@ -215,7 +263,8 @@ class _Run:
     def _finish_epoch(self, train_perplexity: float, speed: float, start: float) -> EpochDone:
         """Measure on dev, keep the best model, and save the training state, in this order."""
         raw = self._use_average()
-        figures = validate(self.network, self.data, self.recipe.decoding.max_length)
+        max_length = self.recipe.decoding.max_length
+        figures = self.processes.first_does(lambda: validate(self.network, self.data, max_length))
         best = figures.dev_perplexity < self.progress.best_perplexity
         if best:
             self.progress.best_epoch = self.progress.epoch
@@ -230,24 +279,30 @@ class _Run:
             words_per_second=speed,
             seconds=time.perf_counter() - start,
         )
-        add_metrics(self.out, done.model_dump_json())
+        if self.processes.is_first:
+            add_metrics(self.out, done.model_dump_json())
         self._save_state()
         return done
 
     def _use_average(self) -> dict[str, torch.Tensor]:
         """Put the averaged weights into the network; gives copies of its own."""
         raw = {name: weight.clone() for name, weight in weights_of(self.network).items()}
+        self.processes.check_same({"set of weights": checksum(raw)})
         set_weights(self.network, self.optimization.average)
         self.network.eval()
         return raw
 
     def _save_model(self, figures: DevFigures) -> None:
+        if not self.processes.is_first:
+            return
         self.trained.save(self.out)
         write_model_card(
             self.out, self.recipe, self.trained.encoder, self.data, self.progress.epoch, figures
         )
 
     def _save_state(self) -> None:
+        if not self.processes.is_first:
+            return
         state = TrainingState(
             self.progress,
             self._fingerprint(),
@@ -260,8 +315,11 @@ class _Run:
         save_state(self.out, state)
 
     def _restore(self) -> None:
+        """Go on from the saved state, with the options of captioning that the recipe has now."""
         state = load_state(self.out, self._fingerprint())
         self.progress = state.progress
+        if self.processes.is_first and self.progress.best_epoch:
+            self.trained.save_config(self.out)
         if self.data.text and not self._learns_text():
             self.optimization = self._learning_pairs()
         self.optimization.restore(state.weights, state.average, state.optimizer)
@@ -271,7 +329,7 @@ class _Run:
     def _fingerprint(self) -> str:
         """What a resumed run must have in common with the interrupted one."""
         text = self.data.text
-        exclude = HEADS if text else HEADS | {"text"}
+        exclude = NO_TRAINING if text else NO_TRAINING | {"text"}
         content: dict[str, Any] = self.recipe.model_dump(mode="json", exclude=exclude)
         content["encoder"] = self.trained.encoder.model_dump(mode="json")
         content["captions"] = self.data.hash

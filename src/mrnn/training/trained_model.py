@@ -35,6 +35,10 @@ class TrainedModel:
         self.vocabulary.save(folder / VOCABULARY)
         save_weights(folder / WEIGHTS, weights, self.familiarity)
         export_graphs(folder, self.network.config)
+        self.save_config(folder)
+
+    def save_config(self, folder: Path) -> None:
+        """Write config.json, with the recipe's present options of decoding and reranking."""
         config = CheckpointConfig(
             format=FORMAT,
             recipe=self.recipe.name,
