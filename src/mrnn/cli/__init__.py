@@ -15,6 +15,7 @@ from mrnn.cli.caption import caption
 from mrnn.cli.check import check
 from mrnn.cli.compare import compare
 from mrnn.cli.demo import demo
+from mrnn.cli.embed import embed
 from mrnn.cli.evaluate import evaluate
 from mrnn.cli.export import export
 from mrnn.cli.export_encoder import export_encoder
@@ -25,6 +26,8 @@ from mrnn.cli.report import report
 from mrnn.cli.rerank import rerank
 from mrnn.cli.score import score
 from mrnn.cli.search import search
+from mrnn.cli.serve import serve
+from mrnn.cli.shard import shard
 from mrnn.cli.terminal import tell
 from mrnn.cli.train import train
 from mrnn.cli.train_heads import train_heads
@@ -36,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    caption, demo, index, search,
+    caption, demo, index, search, serve, shard, embed,
     prepare, check, extract, train, train_heads, export, export_encoder,
     evaluate, score, compare, report, rerank,
 ):  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrnn.captioning.options import Asked, flag_of, options_of
+from mrnn.cli.bulk import ModelFlags, ShardFlags, are_shards, caption_shards, takes_shard_flags
 from mrnn.cli.caption_outputs import OutputOptions, Outputs, show, takes_output_flags
 from mrnn.cli.decoding_flags import takes_decoding_flags
 from mrnn.cli.photo_arguments import Exclude, Photos, found_photos
@@ -33,6 +34,7 @@ class Sort(StrEnum):
 
 
 @takes_decoding_flags
+@takes_shard_flags()
 @takes_output_flags
 def caption(
     paths: Photos,
@@ -47,11 +49,18 @@ def caption(
     *,
     options: OutputOptions,
     asked: Asked,
+    shards: ShardFlags,
 ) -> None:
     """Caption photos; unreadable ones are reported, and the rest are still captioned.
 
+    In their place may stand shards: tar or Parquet files, lists of photos, globs and URLs of them.
     A caption that is right less than once in three times is told to be a guess.
     """
+    if are_shards(paths, options.out, shards):
+        flags = ModelFlags(model, consensus, encoder_file)
+        for_photos = options.for_photos() | {"--sort": sort, "--exclude": exclude}
+        caption_shards(paths, options.out, shards, asked, flags, for_photos)
+        return
     if sort and (options.out or not options.prints):
         raise OptionsError("--sort orders what is printed; leave out --out, --sidecar and --xmp")
     photos, problems = found_photos(paths, exclude)

@@ -29,8 +29,8 @@ class OutputOptions:
     out: Annotated[
         Path | None,
         typer.Option(
-            help="A .jsonl or .csv file, or metadata.jsonl for Hugging Face's imagefolder; photos "
-            "already in it are skipped"
+            help="A .jsonl or .csv file, or metadata.jsonl for Hugging Face's imagefolder; of "
+            "shards a folder; what is already in it is skipped"
         ),
     ] = None
     sidecar: Annotated[
@@ -70,6 +70,13 @@ class OutputOptions:
     def prints(self) -> bool:
         """Whether captions go to stdout."""
         return self.as_json or not (self.out or self.sidecar or self.xmp)
+
+    def for_photos(self) -> dict[str, object]:
+        """The flags that do not go with shards."""
+        return {
+            "--json": self.as_json, "--sidecar": self.sidecar, "--xmp": self.xmp,
+            "--tags": self.tags, "--prepend": self.prepend, "--append": self.append,
+        }  # fmt: skip
 
     def check(self) -> None:
         """Raises OptionsError for options that would not count."""

@@ -1,0 +1,1 @@
+"""Bulk work: shards of photos to shards of captions or embeddings, on one machine or many."""

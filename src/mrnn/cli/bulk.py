@@ -1,0 +1,188 @@
+"""Shards on the command line: flags, and what `mrnn caption` and `mrnn embed` do with them."""
+
+import functools
+import inspect
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mrnn.bulk.formats import Format
+from mrnn.captioning.options import Asked, flag_of, options_of
+from mrnn.cli.terminal import consensus_source, progress, tell
+from mrnn.errors import OptionsError, printable
+
+if TYPE_CHECKING:
+    from mrnn.bulk.tasks import Task
+
+FLAGS: dict[str, Any] = {
+    "files": Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="Of shards: what their captions are written as [default: parquet]"
+        ),
+    ],
+    "with_images": Annotated[
+        bool | None,
+        typer.Option("--with-images", help="Of shards: put the photos into the Parquet files too"),
+    ],
+    "part": Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N", help="Of shards: do the K-th of N parts, from 1/N to N/N, as in an array"
+        ),
+    ],
+}
+"""Of `mrnn caption`; `mrnn embed` has those but for the first two."""
+
+
+@dataclass(frozen=True)
+class ShardFlags:
+    """What was given of the flags for shards; None for what was not."""
+
+    files: Format | None = None
+    with_images: bool | None = None
+    part: str | None = None
+
+    def given(self) -> list[str]:
+        """The flags that were given."""
+        flags = {"files": "--format", "with_images": "--with-images"}
+        return [
+            flags.get(name, f"--{name}") for name, value in vars(self).items() if value is not None
+        ]
+
+    @property
+    def part_numbers(self) -> tuple[int, int]:
+        """Part and parts. Raises OptionsError."""
+        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", self.part or "1/1")
+        if not (found and 1 <= int(found[1]) <= int(found[2])):
+            raise OptionsError(
+                f"--part {self.part!s:.40}: expected K/N with K from 1 to N, such as 3/16"
+            )
+        return int(found[1]), int(found[2])
+
+
+@dataclass(frozen=True)
+class ModelFlags:
+    """The flags that choose a model."""
+
+    model: Path | None = None
+    consensus: str | None = None
+    encoder_file: Path | None = None
+
+
+def takes_shard_flags(
+    *names: str,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds these flags to a command, which gets them as its argument `shards`; all if none."""
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        chosen = {name: flag for name, flag in FLAGS.items() if name in names or not names}
+        flags = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=flag)
+            for name, flag in chosen.items()
+        ]
+        own = [each for name, each in signature.parameters.items() if name != "shards"]
+
+        @functools.wraps(command)
+        def with_flags(*args: Any, **given: Any) -> None:  # noqa: ANN401
+            found = {name: given.pop(name, None) for name in chosen}
+            command(*args, **given, shards=ShardFlags(**found))
+
+        with_flags.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=sorted([*own, *flags], key=lambda each: each.kind)
+        )
+        return with_flags
+
+    return decorated
+
+
+def are_shards(paths: Sequence[str], out: Path | None, flags: ShardFlags) -> bool:
+    """Whether shards are to be captioned, not photos.
+
+    Lists, and folders of shards, are so only where `--out` is a folder. Raises OptionsError for
+    flags of shards where there are none.
+    """
+    from mrnn.data.shards.shard import is_list, is_shard
+
+    if any(map(is_shard, paths)):
+        return True
+    into_folder = out is not None and (out.is_dir() or not out.suffix)
+    if into_folder and (flags.given() or any(is_list(p) or os.path.isdir(p) for p in paths)):
+        return True
+    if flags.given():
+        raise OptionsError(
+            f"{flags.given()[0]} is for shards; make some with mrnn shard, and give --out FOLDER"
+        )
+    return False
+
+
+def caption_shards(
+    paths: Sequence[str],
+    out: Path | None,
+    flags: ShardFlags,
+    asked: Asked,
+    model: ModelFlags,
+    for_photos: Mapping[str, object],
+) -> None:
+    """Shards to shards of captions. `for_photos` are flags that go with photos alone."""
+    from mrnn.bulk.tasks import CaptionTask
+    from mrnn.captioning.captioner import Captioner
+    from mrnn.model.checkpoint import DEFAULT_MODEL
+
+    if out is None or out.suffix in (".jsonl", ".csv"):
+        raise OptionsError(
+            "Shards are captioned into a folder: give --out FOLDER, and --format jsonl for lines"
+        )
+    if refused := [flag for flag, given in for_photos.items() if given]:
+        raise OptionsError(f"{refused[0]} is for photos, not for shards; leave it out")
+    files, with_images = flags.files or Format.parquet, bool(flags.with_images)
+    if with_images and files is not Format.parquet:
+        raise OptionsError(f"--with-images is for --format parquet, not {files}; leave it out")
+    consensus = consensus_source(model.consensus)
+    captioner = Captioner.load(
+        model.model or DEFAULT_MODEL, consensus, encoder_file=model.encoder_file
+    )
+    for note in captioner.consensus.notes if captioner.consensus else ():
+        tell(f"Note: {note}")
+    decoding, reranking = options_of(captioner.checkpoint.config, asked)
+    for name, why in captioner.ignored(decoding, reranking).items():
+        if name in asked:
+            tell(f"Note: {flag_of(name)}: {why}")
+    task = CaptionTask(captioner, decoding, reranking, files, with_images, consensus)
+    run(paths, out, flags, task, "Captioning", "captioned")
+
+
+def run(
+    paths: Sequence[str], out: Path, flags: ShardFlags, task: "Task", doing: str, done: str
+) -> None:
+    """Do a task to shards, and say what became of them. Exits with 1 if something was wrong."""
+    from mrnn.bulk.run import run_shards
+    from mrnn.bulk.worker import Worker
+    from mrnn.data.shards.shard import find_shards, needs_pyarrow, part_of
+
+    part = flags.part_numbers
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", out.as_posix()):  # a URL, as Path writes it
+        raise OptionsError(f"--out {out!s:.80}: results go to a folder of this machine; name one")
+    if task.job.files is Format.parquet:
+        needs_pyarrow()
+    shards = part_of(find_shards(paths), part)
+    with progress(doing, len(shards)) as advance:
+        summary = run_shards(shards, Worker(out, task), advance, tell)
+    if summary.kept:
+        tell(f"{out}: {summary.kept:,} shards are done already")
+    if summary.done:
+        good = summary.photos - summary.failed_photos
+        tell(f"Wrote {out}: {good:,} photos of {summary.done:,} shards {done}")
+    if summary.failed_photos:
+        tell(f"{summary.failed_photos:,} of {summary.photos:,} photos could not be {done}")
+    if summary.failed:
+        names = ", ".join(map(printable, summary.failed))
+        tell(f"{len(summary.failed):,} of {len(shards):,} shards have no result: {names:.200}")
+    if not summary.good:
+        raise typer.Exit(1)

@@ -1,0 +1,81 @@
+"""Serve captions and search by HTTP, with a page for people."""
+
+import secrets
+from typing import Annotated
+
+import typer
+
+from mrnn import __version__
+from mrnn.cli.terminal import EncoderFile, ModelFolder, say, tell
+from mrnn.errors import MissingExtraError, OptionsError
+
+
+def serve(
+    model: ModelFolder = None,
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; 0.0.0.0 for other computers too")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port to listen at; 0 for any that is free")
+    ] = 8080,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="What every request must show; made up where other computers can reach the server"
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name of this server, as behind a proxy; repeatable"),
+    ] = None,
+    encoder_file: EncoderFile = None,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser")] = False,
+) -> None:
+    """Caption and find photos on a page in the browser, and by an HTTP API.
+
+    It runs on this computer, for this computer alone unless --host says otherwise.
+    """
+    try:
+        from mrnn.server.run import allow_open_files, listen, make_server, url_of
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "python_multipart"):
+            raise
+        raise MissingExtraError(
+            "Serving needs Starlette and uvicorn. Run: pip install 'mrnn[serve]'"
+        ) from None
+    from mrnn.captioning.captioner import Captioner
+    from mrnn.model.checkpoint import DEFAULT_MODEL
+    from mrnn.server.access import Access, is_loopback
+    from mrnn.server.app import make_app
+    from mrnn.server.service import Service
+
+    if token is not None and not (token.isascii() and token.isprintable() and len(token) >= 8):
+        raise OptionsError("--token: give 8 printable ASCII characters or more")
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(24)
+    listener = listen(host, port)
+    with listener:
+        captioner = Captioner.load(model or DEFAULT_MODEL, encoder_file=encoder_file)
+        service = Service(captioner, version=__version__)
+        service.worker.start()
+        url = url_of(listener) + (f"?token={token}" if token else "")
+
+        def ready() -> None:
+            say(f"Serving at {url}")
+            tell("Ctrl-C stops it")
+            if browser:
+                _open(url)
+
+        allow_open_files()
+        app = make_app(service, Access.at(host, token, allow_host or ()), tell)
+        make_server(app, ready).run([listener])
+        service.worker.stop(30.0)
+    tell("Stopped")
+
+
+def _open(url: str) -> None:
+    """On a thread of its own, as some browsers do not return."""
+    import threading
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()

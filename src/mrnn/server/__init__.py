@@ -1,0 +1,1 @@
+"""Captions and search by HTTP, and the page for people."""

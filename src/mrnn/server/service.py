@@ -1,0 +1,127 @@
+"""What the server works with: the model, its worker, the index, limits and counts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from mrnn.captioning.captioner import Captioner
+from mrnn.captioning.consensus import Consensus
+from mrnn.captioning.results import ImageCaptions
+from mrnn.data.images import NamedImage
+from mrnn.model.confidence import GUESS
+from mrnn.model.familiarity import UNFAMILIAR
+from mrnn.server.limits import Limits
+from mrnn.server.metrics import Metrics
+from mrnn.server.options import CaptionOptions
+from mrnn.server.problems import Problem
+from mrnn.server.uploads import BUSY, Spool
+from mrnn.server.worker import CaptionWorker, Job, QueueFullError
+
+CARD = "MODEL_CARD.md"
+
+
+@dataclass
+class Service:
+    """All of it, for the endpoints."""
+
+    captioner: Captioner
+    version: str
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        with_consensus = Captioner(self.captioner.checkpoint, self.captioner.encoder, Consensus())
+        self._captioners = {False: self.captioner, True: with_consensus}
+        self.metrics = Metrics(self.version)
+        self.spool = Spool(self.limits)
+        self.worker = CaptionWorker(
+            lambda options: self._captioners[options.consensus],
+            self.limits.queue,
+            self.metrics.count_batch,
+        )
+
+    async def caption(
+        self, request: Request, photos: Sequence[NamedImage], options: CaptionOptions
+    ) -> AsyncIterator[ImageCaptions | Exception]:
+        """Captions, or what went wrong, of each photo in order.
+
+        Raises Problem for a full queue or when it takes too long, ClientDisconnect when the client
+        leaves. The photos are closed.
+        """
+        try:
+            jobs = self.worker.submit(photos, options)
+        except QueueFullError as error:
+            for photo in photos:
+                photo.file.close()
+            again = {"Retry-After": str(self.worker.retry_after)}
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=again) from None
+        gone = asyncio.create_task(_disconnected(request))
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                for job in jobs:
+                    yield await self._result(job, gone)
+        except TimeoutError:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"not done within {self.limits.seconds:.0f} s, as others wait too; try again, or "
+                "send fewer photos",
+                headers=BUSY,
+            ) from None
+        finally:
+            gone.cancel()
+            self.worker.cancel(jobs)
+
+    async def _result(self, job: Job, gone: "asyncio.Task[None]") -> ImageCaptions | Exception:
+        result = asyncio.wrap_future(job.result)
+        either: list[asyncio.Future[Any]] = [result, gone]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not result.done():
+            result.cancel()
+            raise ClientDisconnect
+        try:
+            found = result.result()
+        except Exception as error:
+            self.metrics.count_photo(captioned=False)
+            return error
+        self.metrics.count_photo(captioned=found.error is None)
+        return found
+
+    def model(self) -> dict[str, Any]:
+        """What GET /v1/model says."""
+        checkpoint = self.captioner.checkpoint
+        config, card = checkpoint.config, Path(checkpoint.folder) / CARD
+        text = None
+        with suppress(OSError, UnicodeDecodeError):
+            text = card.read_text(encoding="utf-8")
+        return {
+            "name": config.recipe,
+            "fingerprint": checkpoint.fingerprint,
+            "version": self.version,
+            "vocabulary_size": len(checkpoint.vocabulary),
+            "encoder": config.encoder.model_dump(mode="json"),
+            "decoding": config.decoding.model_dump(mode="json"),
+            "reranking": config.reranking.model_dump(mode="json"),
+            "has_heads": checkpoint.heads is not None,
+            "has_tags": checkpoint.tagger is not None,
+            "has_confidence": self.captioner.has_confidence,
+            "guess": GUESS,
+            "unfamiliar": UNFAMILIAR,
+            "card": text,
+            "limits": {
+                "body": self.limits.body,
+                "photo": self.limits.photo,
+                "photos": self.limits.photos,
+            },
+            "index": None,
+        }
+
+
+async def _disconnected(request: Request) -> None:
+    """Returns when the client leaves."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,47 @@
+import errno
+import socket
+
+import pytest
+
+from mrnn.errors import OptionsError
+from mrnn.server.run import allow_open_files, listen, url_of
+
+
+def test_it_listens_where_it_is_told():
+    with listen("127.0.0.1", 0) as one, listen("localhost", 0) as other:
+        assert url_of(one) == f"http://127.0.0.1:{one.getsockname()[1]}/"
+        assert url_of(other).startswith("http://")
+    with listen("0.0.0.0", 0) as everywhere:
+        assert url_of(everywhere).startswith("http://127.0.0.1:")
+
+
+def test_addresses_of_ip_6():
+    class Listener(socket.socket):
+        host = "::1"
+
+        def getsockname(self):
+            return (self.host, 80, 0, 0)
+
+    with Listener() as listener:
+        assert url_of(listener) == "http://[::1]:80/"
+        listener.host = "::"
+        assert url_of(listener) == "http://[::1]:80/"
+
+
+def test_a_reserved_port(monkeypatch):
+    def bind(*_):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", bind)
+    with pytest.raises(OptionsError, match="--port 80 is reserved by the system; give one above"):
+        listen("127.0.0.1", 80)
+
+
+def test_open_files_are_allowed():
+    resource = pytest.importorskip("resource", reason="the system has no limits")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allow_open_files()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert hard == before[1]
+    assert soft >= min(before[0], 1024)
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
