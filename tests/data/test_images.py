@@ -358,6 +358,84 @@ def test_empty(tmp_path):
         load_image(NamedImage("a\nb", io.BytesIO()))
 
 
+def test_a_header_of_too_many_parts_is_refused():
+    whole = encoded(photo(), "GIF")
+    place = whole.index(b",", 13)
+    comments = whole[:place] + b"!\xfe\1c\0" * 300_000 + whole[place:]
+    with pytest.raises(ImageError, match="image bytes: its header has too many parts; save the"):
+        load_image(comments)
+
+
+class Sparse(io.BytesIO):
+    """A file that tells another size."""
+
+    def __init__(self, data, size):
+        super().__init__(data)
+        self.told = size
+
+    def seek(self, offset, whence=0):
+        return self.told if whence == 2 else super().seek(offset, whence)
+
+
+def test_files_that_are_held_in_memory_have_a_limit():
+    for kind, size, problem in (
+        ("WEBP", 400_000_001, r"a: too large for WebP \(0\.4 GB\); make a smaller copy"),
+        ("JPEG", 4_000_000_000, r"a: too large for JPEG \(4\.0 GB\); make a smaller copy"),
+    ):
+        with pytest.raises(ImageError, match=problem):
+            load_image(NamedImage("a", Sparse(encoded(photo(), kind), size)))
+    assert load_image(NamedImage("a", Sparse(encoded(photo(), "TIFF"), 10**10))).size == (40, 30)
+
+
+def test_numbers_as_text_have_a_limit():
+    text = b"P3\n1 1\n255\n1 2 3\n"
+    assert corner(load_image(text)) == (1, 2, 3)
+    with pytest.raises(
+        ImageError, match=r"too large for a PPM of text \(12 MB\); save it as binar"
+    ):
+        load_image(text + b" " * 12_000_000)
+
+
+def test_jpeg_2000_has_a_lower_limit(monkeypatch):
+    source = encoded(photo((40, 30)), "JPEG2000")
+    monkeypatch.setattr("mrnn.data.images.MAX_PIXELS", 4 * 1200)
+    assert load_image(source).size == (40, 30)
+    monkeypatch.setattr("mrnn.data.images.MAX_PIXELS", 4 * 1200 - 1)
+    with pytest.raises(ImageError, match=r"too large \(40 x 30 pixels\)"):
+        load_image(source)
+
+
+class Failing(Image.Image):
+    """An image whose pixels cannot be had."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+        self._size = (40, 30)
+
+    def load(self):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (MemoryError(), "image: too large for the memory that is free; make a smaller copy"),
+        (
+            OSError(5, "Input/output error"),
+            r"image: cannot be read \(Input/output error\); copy it",
+        ),
+        (OSError(22, "Invalid argument"), r"image: damaged image \(\[Errno 22\] Invalid argument"),
+        (RuntimeError(), r"image: damaged image \(RuntimeError\); copy the photo again"),
+        (ValueError("a\nb" * 200), r"image: damaged image \(a\\nb.{116}\); copy the photo again"),
+    ],
+)
+def test_whatever_reading_raises_is_an_image_error(error, problem):
+    with pytest.raises(ImageError, match=problem) as raised:
+        load_image(Failing(error))
+    assert raised.value.__cause__ is error
+
+
 def test_what_is_not_a_file(tmp_path):
     with pytest.raises(ImageError, match="a folder, not a photo"):
         load_image(tmp_path)

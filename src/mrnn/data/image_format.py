@@ -2,9 +2,11 @@
 
 import importlib
 import re
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from PIL import ImageFile
+
+from mrnn.errors import ImageError
 
 
 @runtime_checkable
@@ -18,6 +20,9 @@ class OpenFile(Protocol):
     def tell(self) -> int: ...  # noqa: D102
 
 
+MAX_READS = 1_000_000
+"""Reads for a header: a few seconds. Real ones take some hundred, a PNG one for each chunk."""
+
 HEAD = 512
 """Bytes that are enough to tell a format."""
 
@@ -30,7 +35,7 @@ READERS = {
     "TIFF": ("mrnn.data.tiff", "FirstPage"),
     "PPM": ("PIL.PpmImagePlugin", "PpmImageFile"),
     "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
-    "HEIC": ("pi_heif", "HeifImageFile"),
+    "HEIC": ("mrnn.data.heic", "PrimaryPicture"),
     "JPEG 2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 }
 """What is read, and by which module and class: none that starts another program."""
@@ -138,6 +143,37 @@ def reader_of(name: str) -> type[ImageFile.ImageFile]:
     """Pillow's class for a key of `READERS`, imported when it is needed."""
     module, reader = READERS[name]
     return cast("type[ImageFile.ImageFile]", getattr(importlib.import_module(module), reader))
+
+
+class CountedFile:
+    """An open file that may be read so often while its header is parsed.
+
+    Pillow goes through headers in Python, some of them byte by byte. Megabytes of nothing between
+    the parts of a file would cost minutes.
+    """
+
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
+        self._left = MAX_READS
+
+    def read(self, size: int = -1) -> bytes:  # noqa: D102
+        self._left -= 1
+        if self._left < 0:
+            raise ImageError("its header has too many parts; save the photo again")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:  # noqa: D102
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:  # noqa: D102
+        return self._file.tell()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._file, name)
+
+    def stop_counting(self) -> None:
+        """The header is parsed; pixels may take as many reads as they need."""
+        self.read = self._file.read  # type: ignore
 
 
 def head_of(file: OpenFile) -> bytes:

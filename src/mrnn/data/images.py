@@ -1,5 +1,6 @@
 """Photos: path, bytes, array or PIL image to RGB, whatever the file holds."""
 
+import errno
 import io
 import re
 import stat
@@ -10,7 +11,15 @@ from typing import IO, cast
 import numpy as np
 from PIL import Image
 
-from mrnn.data.image_format import STREAMED, OpenFile, format_of, head_of, reader_of, what_else
+from mrnn.data.image_format import (
+    STREAMED,
+    CountedFile,
+    OpenFile,
+    format_of,
+    head_of,
+    reader_of,
+    what_else,
+)
 from mrnn.data.jpeg_scans import check_scans, reduce_jpeg
 from mrnn.data.pillow_messages import without_messages
 from mrnn.data.pixels import image_of, to_rgb, upright
@@ -29,12 +38,18 @@ class NamedImage:
 ImageSource = str | Path | bytes | np.ndarray | Image.Image | NamedImage
 
 MAX_PIXELS = 100_000_000
-"""Pixels that are decoded: those of the photo, or of a JPEG as it is decoded smaller."""
+"""Pixels that are decoded: those of the photo, or of a JPEG as it is decoded smaller.
+
+They cost up to 16 bytes each while they are read; those of a JPEG 2000 cost four times as much,
+and a quarter of them may be there."""
 
 MAX_SIDE = 1_000_000
 
 MAX_BYTES = 4 * MAX_PIXELS
 """Size of a file of a format that is held in memory as a whole."""
+
+MAX_TEXT = 10_000_000
+"""Bytes of a PPM whose numbers are text, which Pillow reads in Python."""
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib"),
@@ -95,6 +110,7 @@ def _decode(source: OpenFile | Image.Image, name: str, least_side: int | None) -
         with without_messages():
             if isinstance(source, Image.Image):
                 kind = source.format or kind
+                _check_size(source, MAX_PIXELS)
                 return _to_rgb(source, own=False)
             kind, size = _identify(source)
             return _to_rgb(_read_header(source, kind, least_side), own=True)
@@ -115,22 +131,26 @@ def _identify(file: OpenFile) -> tuple[str, int]:
         raise ImageError(what_else(head))
     if size > MAX_BYTES and kind not in STREAMED:
         raise ImageError(f"too large for {kind} ({size / 1e9:.1f} GB); make a smaller copy")
+    if size > MAX_TEXT and head[:2] in (b"P1", b"P2", b"P3"):
+        raise ImageError(f"too large for a PPM of text ({size / 1e6:.0f} MB); save it as binary")
     return kind, size
 
 
 def _read_header(file: OpenFile, kind: str, least_side: int | None) -> Image.Image:
+    file = counted = CountedFile(file)
     if kind == "PNG":
         file = io.BufferedReader(PixelChunks(file))
     image = reader_of(kind)(cast(IO[bytes], file))
+    counted.stop_counting()
     if kind == "JPEG":
         check_scans(image, file)
         reduce_jpeg(image, least_side, MAX_PIXELS)
+    _check_size(image, MAX_PIXELS // 4 if kind == "JPEG 2000" else MAX_PIXELS)
     return image
 
 
 def _to_rgb(image: Image.Image, *, own: bool) -> Image.Image:
     """Upright RGB, a plain image that shares nothing; `own` if nobody else has `image`."""
-    _check_size(image)
     image.load()
     rgb = to_rgb(upright(image))
     if rgb is image:  # without its reader, which may hold the whole file
@@ -139,18 +159,18 @@ def _to_rgb(image: Image.Image, *, own: bool) -> Image.Image:
     return rgb
 
 
-def _check_size(image: Image.Image) -> None:
+def _check_size(image: Image.Image, most_pixels: int) -> None:
     size = f"{image.width} x {image.height}"
     if not image.width * image.height:
         raise ImageError(f"has no pixels ({size})")
     if max(image.size) > MAX_SIDE:
         raise ImageError(f"too long ({size} pixels); cut it, to {MAX_SIDE:,} pixels a side at most")
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(_too_large(f"{size} pixels"))
+    if image.width * image.height > most_pixels:
+        raise ImageError(_too_large(f"{size} pixels", most_pixels))
 
 
-def _too_large(size: str) -> str:
-    limit = f"{MAX_PIXELS // 1_000_000} megapixels"
+def _too_large(size: str, most_pixels: int = MAX_PIXELS) -> str:
+    limit = f"{most_pixels // 1_000_000} megapixels"
     return f"too large ({size}); make a smaller copy, of {limit} at most"
 
 
@@ -161,7 +181,7 @@ def _problem(error: Exception, kind: str, size: int) -> str:
     if isinstance(error, Image.DecompressionBombError):
         pixels = re.search(r"\d+ pixels", str(error))
         return _too_large(pixels[0] if pixels else "unknown")
-    if isinstance(error, OSError) and error.errno:  # of the drive, not of Pillow
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of the drive
         return f"cannot be read ({error.strerror}); copy it to another drive"
     reason = printable(error) or type(error).__name__
     if _CUT.search(reason):

@@ -13,7 +13,7 @@ from mrnn.data.image_format import OpenFile
 from mrnn.errors import ImageError
 
 MAX_SCANS = 100
-"""Photos have 10 or so."""
+"""Photos have 10 or so; the largest ones may have 20."""
 
 MAX_COEFFICIENTS = 400_000_000
 """Of two bytes each: 266 megapixels with halved colours, 133 with whole ones."""
@@ -37,8 +37,9 @@ def check_scans(image: Image.Image, file: OpenFile) -> None:
             f"too large for a progressive JPEG ({image.width} x {image.height} pixels); "
             "save it as a baseline JPEG, or smaller"
         )
-    if _scans_from(file) > MAX_SCANS:
-        raise ImageError(f"a JPEG of more than {MAX_SCANS} scans; save it again")
+    scans = _scans_from(file)
+    if scans > MAX_SCANS or scans * coefficients > 20 * MAX_COEFFICIENTS:
+        raise ImageError(f"a JPEG of {min(scans, MAX_SCANS)} scans or more; save it again")
 
 
 def _components_before(file: OpenFile) -> int:

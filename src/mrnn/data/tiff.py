@@ -10,7 +10,13 @@ from mrnn.errors import ImageError
 MAX_PARTS = 1_000_000
 """Strips or tiles of a page; each costs memory and time, whatever it holds."""
 
-_PARTS = (273, 324)
+MAX_RAW_PARTS = 100_000
+"""Those of a page without compression, which Pillow reads one by one in Python."""
+
+MAX_TILE = 100_000_000
+"""Pixels of a tile, which may be larger than the page."""
+
+_COMPRESSION, _RAW, _PARTS, _TILE = 259, 1, (273, 324), (322, 323)
 _SAMPLE_FORMAT, _UNSIGNED = 339, 1
 _SUBFILE, _MAKE, _ORIENTATION, _SUB_IFDS, _DNG_VERSION = 254, 271, 274, 330, 50706
 
@@ -21,13 +27,21 @@ class FirstPage(TiffImagePlugin.TiffImageFile):
     def _setup(self) -> None:
         _silence_libtiff()
         tags = self.tag_v2
-        if max(len(tags._tagdata.get(part, b"")) for part in _PARTS) > 8 * MAX_PARTS:
-            limit = f"{MAX_PARTS:,} are the most"
-            raise ImageError(f"a TIFF of too many strips or tiles; {limit}; save it again")
+        most = MAX_RAW_PARTS if tags.get(_COMPRESSION, _RAW) == _RAW else MAX_PARTS
+        if max(self._bytes_of(part) for part in _PARTS) > 4 * most:
+            raise ImageError(f"a TIFF of more than {most:,} strips or tiles; save it again")
+        width, height = (tags.get(side, 0) for side in _TILE)
+        if not (isinstance(width, int) and isinstance(height, int) and width * height <= MAX_TILE):
+            raise ImageError(f"a TIFF with tiles of {width} x {height} pixels; save it again")
         if tags.get(_SUBFILE) == 1 and (_SUB_IFDS in tags or _DNG_VERSION in tags):
             make = str(tags.get(_MAKE, "")).strip("\0 ")[:40] or "DNG"
             raise ImageError(f"a camera's raw photo ({make}); export it as JPEG or PNG")
+        if (compression := tags.get(_COMPRESSION, _RAW)) not in TiffImagePlugin.COMPRESSION_INFO:
+            raise ImageError(f"a TIFF of compression {compression}, which is not read; save it raw")
         super()._setup()
+
+    def _bytes_of(self, tag: int) -> int:
+        return len(self.tag_v2._tagdata.get(tag, b""))
 
     def load_end(self) -> None:
         """Pillow turns the photo here, by tags any of which may be damaged."""

@@ -12,6 +12,9 @@ from mrnn.shapes import UInt8
 Colour = tuple[int, int, int]
 """Red, green and blue, 0..255."""
 
+LARGEST = 25_000_000
+"""Pixels of a photo that is made in between, before it is cropped."""
+
 
 def crops_of(
     photo: Image.Image, size: int, resize_mode: ResizeMode, padding: Colour
@@ -52,7 +55,21 @@ def _five_crops(photo: Image.Image, size: int) -> list[Image.Image]:
     """
     short = min(photo.size)
     width, height = (round(side * (size + MARGIN) / short) for side in photo.size)
+    if width * height > LARGEST:
+        return _five_crops_of_a_strip(photo, size)
     photo = photo.resize((width, height), Image.Resampling.BICUBIC)
-    right, below = width - size, height - size
-    corners = [(0, 0), (right, 0), (0, below), (right, below), (right // 2, below // 2)]
+    corners = _corners(width - size, height - size)
     return [photo.crop((left, top, left + size, top + size)) for left, top in corners]
+
+
+def _five_crops_of_a_strip(photo: Image.Image, size: int) -> list[Image.Image]:
+    """The same of a photo so long that it would not fit into memory: each crop by itself."""
+    side = min(photo.size) * size / (size + MARGIN)
+    corners = _corners(photo.width - side, photo.height - side)
+    boxes = [(left, top, left + side, top + side) for left, top in corners]
+    return [photo.resize((size, size), Image.Resampling.BICUBIC, box) for box in boxes]
+
+
+def _corners(right: int | float, below: int | float) -> list[tuple[int | float, int | float]]:
+    """Left and top of five crops, the last of which is in the centre."""
+    return [(0, 0), (right, 0), (0, below), (right, below), (right // 2, below // 2)]
