@@ -31,6 +31,7 @@ from mrnn.cli.shard import shard
 from mrnn.cli.terminal import tell
 from mrnn.cli.train import train
 from mrnn.cli.train_heads import train_heads
+from mrnn.cli.watch import watch
 from mrnn.errors import MRNNError
 
 app = typer.Typer(
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    caption, demo, index, search, serve, shard, embed,
+    caption, watch, demo, index, search, serve, shard, embed,
     prepare, check, extract, train, train_heads, export, export_encoder,
     evaluate, score, compare, report, rerank,
 ):  # fmt: skip

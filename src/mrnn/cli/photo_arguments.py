@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mrnn.cli.terminal import tell
-from mrnn.errors import OptionsError
+from mrnn.errors import ImageError, OptionsError
 
 Photos = Annotated[
     list[str],
@@ -33,19 +33,19 @@ Exclude = Annotated[
 def found_photos(paths: Sequence[str], exclude: Sequence[str] | None) -> tuple[list[Path], int]:
     """The photos, and how many folders, globs and lists had none or could not be searched.
 
-    Each of those is told in a line on stderr. Raises OptionsError for an empty list.
+    Each of those is told in a line on stderr. Raises ImageError where one is all there is, and
+    OptionsError for an empty list.
     """
     from mrnn.data.photo_paths import find_images
 
-    problems = 0
-
-    def count(problem: str) -> None:
-        nonlocal problems
-        problems += 1
+    problems: list[str] = []
+    found = find_images(named_paths(paths), exclude=exclude or (), on_problem=problems.append)
+    photos = list(found)
+    if not photos and len(problems) == 1:
+        raise ImageError(problems[0])
+    for problem in problems:
         tell(problem)
-
-    found = find_images(named_paths(paths), exclude=exclude or (), on_problem=count)
-    return list(found), problems
+    return photos, len(problems)
 
 
 def named_paths(paths: Sequence[str]) -> list[str | Path]:

@@ -107,7 +107,7 @@ def _photos_at(path: str | Path, excluded: Excluded, tell: Callable[[str], None]
         tell(problem)
 
     if os.path.isdir(text):
-        found, problem = _walk(text, excluded, told), "no photos in this folder"
+        found, problem = photos_below(text, excluded, told), "no photos in this folder"
     elif isinstance(path, str) and _is_glob(text):
         found, problem = _matches(text, excluded), "no photo matches"
     else:
@@ -144,7 +144,14 @@ def _relative(path: str) -> str:
     return os.path.normpath(os.path.splitdrive(path)[1]).lstrip("/\\" if os.name == "nt" else "/")
 
 
-def _walk(folder: str, excluded: Excluded, tell: Callable[[str], None]) -> Iterator[str]:
+def photos_below(
+    folder: str, excluded: Excluded, tell: Callable[[str], None], *, start: str | None = None
+) -> Iterator[str]:
+    """The photos in a folder to its bottom, or in the part of it that begins at `start`.
+
+    Folders that cannot be listed are told to `tell`.
+    """
+
     def lost(error: OSError) -> None:
         mend = "change it with chmod +rx, or leave it out by --exclude"
         if not isinstance(error, PermissionError):
@@ -152,10 +159,10 @@ def _walk(folder: str, excluded: Excluded, tell: Callable[[str], None]) -> Itera
         tell(f"{printable(error.filename)}: cannot list this folder ({error.strerror}); {mend}")
 
     def is_excluded(path: str) -> bool:
-        return excluded(path[len(folder) :].lstrip(os.sep))
+        return excluded(_below(path, folder))
 
     seen = set()  # links may lead back; what is in a folder itself goes before what they lead to
-    roots = [folder]
+    roots = [start or folder]
     for root in roots:
         for parent, folders, files in os.walk(root, onerror=lost):
             if (place := os.path.realpath(parent)) in seen:
@@ -172,3 +179,19 @@ def _walk(folder: str, excluded: Excluded, tell: Callable[[str], None]) -> Itera
                     path = os.path.join(parent, name)
                     if not is_excluded(path):
                         yield path
+
+
+def is_wanted(path: str, folder: str, excluded: Excluded) -> bool:
+    """Whether what appears below a folder would be found there: as a photo, or as a folder."""
+    parts = _parts(_below(path, folder)) if path != folder else []
+    heads = ("/".join(parts[:count]) + "/" for count in range(1, len(parts)))
+    if any(map(is_left_out, parts)) or any(map(excluded, heads)):
+        return False
+    below = "/".join(parts)
+    if os.path.isdir(path):
+        return not (parts and excluded(f"{below}/"))
+    return is_photo(path) and not excluded(below)
+
+
+def _below(path: str, folder: str) -> str:
+    return path[len(folder) :].lstrip(os.sep)
