@@ -138,6 +138,12 @@ def test_sentences_are_indexed_and_found(mrnn, photos, model_with_heads, tmp_pat
         f"{file}: not there now; its sentences stay, unless you give --prune",
         "1 sentence is in no file and stays in the index; --prune forgets it",
     ]
+    file.mkdir()
+    code, out, err = mrnn("index", "--out", index)
+    assert (code, out) == (1, f"{index}: 2 sentences (0 new, 0 changed, 0 forgotten)\n")
+    assert err.startswith(f"{file}: a folder, not a file; name a file in it; its sentences stay\n")
+    code, out, err = mrnn("index", "--sentences", file, "--out", index)
+    assert (code, out, err) == (1, "", f"mrnn: {file}: a folder, not a file; name a file in it\n")
     code, out, err = mrnn("index", "--out", index, "--exclude", "a")
     assert (code, err) == (1, "mrnn: --exclude goes with photos; leave it out with sentences\n")
 

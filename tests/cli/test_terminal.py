@@ -42,6 +42,11 @@ def test_where_there_is_no_terminal_a_line_is_told_now_and_then(monkeypatch, cap
     lines = err.splitlines()
     assert lines[0] == "Extracting: 0 of 1,206"
     assert re.fullmatch(r"Extracting: 603 of 1,206, about \d+ s left", lines[-1])
+    with progress("Looking") as advance:
+        advance(1_200)
+        while "Looking: 1,200\n" not in err:
+            time.sleep(0.01)
+            err += capsys.readouterr().err
     time.sleep(0.05)
     assert "0 of" not in capsys.readouterr().err  # nothing after the end
 

@@ -163,17 +163,23 @@ def test_a_config_that_will_not_do(folder, change, message):
     [
         (
             b"{",
-            r"config\.json is damaged \(line 1 is no JSON\); remove its folder if m",
+            r"config\.json:1: not JSON \(Expecting .*\); remove its folder if m",
         ),
-        (b"\xff", r"is damaged \('utf-8' codec can't decode"),
-        (b"[" * 100_000, r"is damaged \(nested too deep\)"),
-        (b"9" * 5_000, r"is damaged \(Exceeds the limit"),
+        (b"\xff", r"config\.json:1: not UTF-8; .*; remove its folder"),
+        (b"[" * 100_000, r"config\.json: not JSON .*: nested too deeply; remove its folder"),
+        (b"9" * 5_000, r"config\.json: not JSON .* \(Exceeds the limit"),
         (b"[]", r"has format None, not 3"),
+        (b'{"format": 3, "format": 3}', r"not JSON .* \(the key 'format' is there twice\); remove"),
     ],
 )
 def test_a_config_that_is_none(folder, content, message):
     (folder / CONFIG).write_bytes(content)
     refused(folder, message)
+
+
+def test_a_config_that_is_too_large(folder, monkeypatch):
+    monkeypatch.setattr(feature_store, "LARGEST_OWN", 10)
+    refused(folder, r"config\.json is damaged \(0 MB\); remove its folder if mrnn made it, then")
 
 
 def test_files_that_are_not_there(folder):

@@ -321,7 +321,7 @@ def damage(folder, what):
     [
         (
             "not JSON",
-            r"config\.json is damaged \(line 1 is no JSON\); remove its folder if mrnn made it,",
+            r"config\.json:1: not JSON \(Expecting .*\); remove its folder if mrnn made it,",
             ".",
         ),
         (

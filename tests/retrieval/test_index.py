@@ -53,7 +53,7 @@ def test_an_index_is_opened_without_reading_its_rows(folder, monkeypatch):
         ('{"format": 1, "encoder": {}}', r"is not an index; make one in another folder"),
         (
             "{",
-            r"is damaged \(line 1 is no JSON\); remove its folder if mrnn made it,",
+            r"config\.json:1: not JSON \(Expecting .*\); remove its folder if mrnn made it,",
         ),
         (
             '{"format": 4, "holds": ""}',

@@ -10,7 +10,7 @@ import typer
 
 from mrnn.cli.photo_arguments import Exclude, named_paths
 from mrnn.cli.terminal import EncoderFile, ModelFolder, progress, say, tell
-from mrnn.errors import OptionsError
+from mrnn.errors import DataError, OptionsError
 
 if TYPE_CHECKING:
     from mrnn.retrieval.index import IndexChanges, IndexConfig, RetrievalModel
@@ -82,7 +82,11 @@ def _index_photos(
         problems[kind].append(problem)
         tell(problem)
 
-    count = sum(1 for _ in find_images(named, exclude=exclude, on_problem=lambda _: None))
+    count = 0
+    with progress("Looking for photos") as advance:
+        for _ in find_images(named, exclude=exclude, on_problem=lambda _: None):
+            count += 1
+            advance()
     found = find_images(  # again, and not a list: of a million photos it fills the memory
         named, exclude=exclude, on_problem=lambda problem: refuse("places", problem)
     )
@@ -110,11 +114,19 @@ def _index_sentences(
     from mrnn.files import read_lines
     from mrnn.retrieval.index_writer import Scope, index_sentences
 
-    files = [Path(os.path.abspath(name)) for name in _remembered(before)]
-    if file and Path(os.path.abspath(file)) not in files:
-        files.append(file)
-    sentences = [line.strip() for each in files for _, line in read_lines(each)]
-    scope, failed = Scope([file] if file else (), prune=prune), 0
+    given = [os.path.abspath(file)] if file else []
+    files = dict.fromkeys([*_remembered(before), *given])
+    sentences, failed = list[str](), 0
+    for each in files:
+        try:
+            sentences += [line.strip() for _, line in read_lines(Path(each))]
+        except DataError as error:
+            if each in given:
+                raise
+            failed += 1
+            tell(f"{error}; its sentences stay" if not prune else error)
+    scope = Scope([file] if file else (), prune=prune)
+    unread = failed
 
     def refuse(problem: str) -> None:
         nonlocal failed
@@ -124,8 +136,9 @@ def _index_sentences(
     with progress("Indexing", len(sentences)) as advance:
         changes = index_sentences(sentences, out, model, advance, refuse, scope)
     _report(out, "sentences", changes)
+    if failed > unread:
+        tell(f"{failed - unread:,} of {len(sentences):,} sentences could not be indexed")
     if failed:
-        tell(f"{failed:,} of {len(sentences):,} sentences could not be indexed")
         raise typer.Exit(1)
 
 

@@ -99,8 +99,10 @@ class Pace:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
+def progress(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
     """A bar over `total` photos, or a line each half minute where stderr is no terminal.
+
+    Without `total`, as many as there are.
 
     Gives what to call for each, or for a number of them.
     """
@@ -117,7 +119,9 @@ def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
 
     def tell_now_and_then() -> None:  # in a thread: a photo, or what loads, may take long
         while not ended.wait(SECONDS_A_LINE):
-            tell(f"{what}: {done:,} of {total:,}{_left(done, total, time.monotonic() - started)}")
+            seconds = time.monotonic() - started
+            of = f" of {total:,}{_left(done, total, seconds)}" if total is not None else ""
+            tell(f"{what}: {done:,}{of}")
 
     teller = threading.Thread(target=tell_now_and_then, daemon=True)
     teller.start()

@@ -19,6 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from mrnn.errors import DataError
+from mrnn.files import parse_json
 from mrnn.outputs import written_aside
 from mrnn.shapes import Bool, Float, Float16, Int, UInt64
 
@@ -224,8 +226,8 @@ def _read_header(file: Path, rows: int, columns: Mapping[str, Column]) -> tuple[
             raise ValueError("not a whole shard")
         text = stream.read(length)
     try:
-        header = json.loads(text)
-    except (ValueError, RecursionError):
+        header = parse_json(text, file, unique_keys=True)
+    except DataError:
         raise ValueError("its header is no JSON") from None
     names = header.get("names") if isinstance(header, dict) else None
     shape = names.get("shape") if isinstance(names, dict) else None

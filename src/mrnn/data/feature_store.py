@@ -9,7 +9,6 @@ before or after. What writes one is in feature_writer.py.
 Letters: N rows asked for, R rows of a shard, X numbers of a row.
 """
 
-import json
 import re
 import stat
 from collections.abc import Iterator, Sequence
@@ -24,15 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mrnn.data.feature_shard import STAMP, Column, Shard, keys_of
 from mrnn.errors import DataError
-from mrnn.files import first_problem
+from mrnn.files import LARGEST_OWN, first_problem, parse_json
 from mrnn.model.config import EncoderIdentity
 from mrnn.shapes import Bool, Float, Int, UInt64
 
 FORMAT = 3
 CONFIG = "config.json"
 SHARD = re.compile(r"shard-(\d{6,9})\.safetensors")
-MOST_CONFIG = 2**28
-"""Bytes of config.json; with a million rows, a sixteenth of them removed, it has a megabyte."""
 ATTEMPTS = 5
 """To open shards that a writer may be merging."""
 
@@ -148,11 +145,7 @@ class FeatureStore(Generic[Config]):
 
     def find(self, names: Sequence[str]) -> Int[np.ndarray, " N"]:
         """The row of each name, -1 for one that is not there."""
-        return self.find_keys(keys_of(names))
-
-    def find_keys(self, keys: UInt64[np.ndarray, "N 2"]) -> Int[np.ndarray, " N"]:
-        """As `find`, by `keys_of` the names."""
-        return self._table.find(keys)
+        return self._table.find(keys_of(names))
 
     def name(self, row: int) -> str:
         """The name of a row. Raises DataError if the shard is damaged."""
@@ -223,7 +216,7 @@ def read_config(folder: Path, form: type[Config], mend: str) -> Config:
     try:
         return form.model_validate_json(text)
     except ValidationError as error:
-        raise DataError(f"{file} is damaged ({first_problem(error)}); {remove}") from error
+        raise DataError(f"{file} is damaged ({first_problem(error):.100}); {remove}") from error
 
 
 def read_json_config(folder: Path, mend: str) -> tuple[bytes, Any]:
@@ -233,19 +226,15 @@ def read_json_config(folder: Path, mend: str) -> tuple[bytes, Any]:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe would never answer
             raise DataError(f"{file} is not a plain file; {remove}")
-        if status.st_size > MOST_CONFIG:
+        if status.st_size > LARGEST_OWN:
             raise DataError(f"{file} is damaged ({status.st_size / 1e6:,.0f} MB); {remove}")
         text = file.read_bytes()
     except OSError as error:
         raise _unreadable(file, error) from error
     try:
-        return text, json.loads(text)
-    except RecursionError:
-        raise DataError(f"{file} is damaged (nested too deep); {remove}") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{file} is damaged (line {error.lineno} is no JSON); {remove}") from None
-    except ValueError as error:  # not UTF-8, or a number of thousands of digits
-        raise DataError(f"{file} is damaged ({error!s:.60}); {remove}") from None
+        return text, parse_json(text, file, unique_keys=True)
+    except DataError as error:
+        raise DataError(f"{error}; {remove}") from None
 
 
 def _remove(mend: str) -> str:

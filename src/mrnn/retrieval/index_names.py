@@ -4,6 +4,7 @@ import os
 import unicodedata
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -57,7 +58,8 @@ class IndexNames:
         if self._folders is None:
             self._folders = defaultdict(set)
             for folder in {os.path.dirname(name) for _, name in self._writer.store.names()}:
-                self._folders[os.path.realpath(folder)].add(folder)
+                with suppress(OSError, ValueError):  # a NUL in the name, of a damaged index
+                    self._folders[os.path.realpath(folder)].add(folder)
         return self._folders[real]
 
 
