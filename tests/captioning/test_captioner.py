@@ -17,9 +17,12 @@ from mrnn.captioning.decode import decode
 from mrnn.captioning.results import ImageCaptions
 from mrnn.data.images import NamedImage
 from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
+from mrnn.model import devices, image_encoder, network
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.model.network import Int8Search
+from mrnn.retrieval.search import PhotoIndex
 from tests.conftest import COLOURS, trained_model
+from tests.model.test_devices import DEVICES
 from tests.torch_network import torch_network, word_log_likelihoods
 
 WEIGHTS = ("similarity_weight", "predicted_cider_weight")
@@ -48,6 +51,48 @@ def same(found, expected):
     """Equal but for the names of the photos."""
     assert len(found.captions) > 0
     assert found == expected.model_copy(update={"image": found.image})
+
+
+# Devices
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_captions_on_every_device(model_with_heads, colour_encoder, photos, device):
+    captioner = Captioner.load(model_with_heads, device=device)
+    assert captioner.checkpoint.device == device
+    for photo in photos[:6]:
+        found = captioner.caption(photo)
+        expected = Captioner.load(model_with_heads).caption(photo)
+        if device == "cpu":
+            assert found == expected
+        assert texts(found) == texts(expected)
+
+
+def test_the_device_reaches_every_graph(model_with_heads, colour_encoder, photos, monkeypatch):
+    asked = []
+    for module in (network, image_encoder):
+        original = module.open_session
+
+        def opened(*arguments, device="cpu", original=original, **options):
+            asked.append(device)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(module, "open_session", opened)
+    monkeypatch.setattr(devices, "available_devices", lambda: ["cuda", "cpu"])
+    Captioner.load(model_with_heads, device="cuda").caption(photos[0])
+    PhotoIndex.build(photos[:1], model_with_heads / "index", model_with_heads, device="cuda")
+    PhotoIndex.load(model_with_heads / "index", device="cuda").search(photos[0])
+    assert len(asked) > 10
+    assert set(asked) == {"cuda"}
+
+
+def test_a_device_that_is_not_there(model, monkeypatch):
+    monkeypatch.setattr(devices, "available_devices", lambda: ["cpu"])
+    for load in (Captioner.load, Captioner.for_features):
+        with pytest.raises(
+            OptionsError, match=r"^--device directml: this onnxruntime has cpu; for"
+        ):
+            load(model, device="directml")
 
 
 # What goes in

@@ -2,10 +2,12 @@ import os
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
-from mrnn.errors import CheckpointError
+from mrnn.errors import CheckpointError, OptionsError
 from mrnn.model.onnx_session import open_session, thread_count
+from tests.model.test_devices import DEVICES
 from tests.model.tiny_encoder import METADATA, write_colour_encoder
 
 
@@ -22,6 +24,27 @@ def test_a_graph(file, convolutional):
     assert session.outputs == {"features": ("tensor(float)", ["B", 7])}
     (features,) = session.run({"pixels": np.full((2, 4, 5, 3), 255, np.uint8)})
     assert (features == 1).all()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_graph_on_every_device(file, device):
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 8, 8, 3)).astype(np.uint8)
+    (features,) = open_session(file, "mend it", device=device).run({"pixels": pixels})
+    (expected,) = open_session(file, "mend it").run({"pixels": pixels})
+    np.testing.assert_allclose(features, expected, rtol=0 if device == "cpu" else 1e-3)
+
+
+def test_a_device_that_does_not_start(file, monkeypatch):
+    """As where onnxruntime is built for CUDA, and no driver is there."""
+    if "cuda" in DEVICES:
+        pytest.skip("it starts here")
+    built = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built)
+    with pytest.raises(
+        OptionsError,
+        match=r"^--device cuda: onnxruntime is built for it, but cannot use it here;",
+    ):
+        open_session(file, "mend it", device="auto")
 
 
 def test_files_that_are_no_graphs(tmp_path):

@@ -67,14 +67,18 @@ class Captioner:
         *,
         consensus_options: "ConsensusOptions | None" = None,
         encoder_file: str | Path | None = None,
+        device: str = "cpu",
     ) -> "Captioner":
         """The model in a run's folder, or the one that ships in the package.
 
         `consensus` reranks captions: "self" by each other, a dataset folder by the captions of
         similar photos in its train split. `encoder_file` is the model's encoder, if that does not
-        ship with the package. Raises CheckpointError, and DataError for a dataset folder.
+        ship with the package. `device` is cpu, cuda, coreml, directml or auto. Raises
+        CheckpointError, DataError for a dataset folder, OptionsError for a device.
         """
-        loaded = cls.for_features(model, consensus, consensus_options=consensus_options)
+        loaded = cls.for_features(
+            model, consensus, consensus_options=consensus_options, device=device
+        )
         if loaded.checkpoint.encoder.imported:
             return loaded
         file = Path(encoder_file) if encoder_file else None
@@ -87,9 +91,10 @@ class Captioner:
         consensus: str | Path | None = None,
         *,
         consensus_options: "ConsensusOptions | None" = None,
+        device: str = "cpu",
     ) -> "Captioner":
         """As `load`, without the encoder: for features that you have already."""
-        checkpoint = Checkpoint.load(Path(model))
+        checkpoint = Checkpoint.load(Path(model), device)
         if consensus is None:
             if consensus_options is not None:
                 raise OptionsError("consensus_options without consensus; give 'self' or a folder")

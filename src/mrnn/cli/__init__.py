@@ -15,6 +15,7 @@ from mrnn.cli.caption import caption
 from mrnn.cli.check import check
 from mrnn.cli.compare import compare
 from mrnn.cli.demo import demo
+from mrnn.cli.doctor import doctor
 from mrnn.cli.embed import embed
 from mrnn.cli.evaluate import evaluate
 from mrnn.cli.export import export
@@ -42,7 +43,7 @@ app = typer.Typer(
 for command in (
     caption, watch, demo, index, search, serve, shard, embed,
     prepare, check, extract, train, train_heads, export, export_encoder,
-    evaluate, score, compare, report, rerank,
+    evaluate, score, compare, report, rerank, doctor,
 ):  # fmt: skip
     app.command()(command)
 

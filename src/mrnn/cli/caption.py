@@ -14,8 +14,11 @@ from mrnn.cli.photo_arguments import Exclude, Photos, found_photos
 from mrnn.cli.terminal import (
     ConsensusSource,
     EncoderFile,
+    ModelDevice,
     ModelFolder,
+    RunDevice,
     consensus_source,
+    found_device,
     progress,
     tell,
 )
@@ -42,6 +45,7 @@ def caption(
     model: ModelFolder = None,
     consensus: ConsensusSource = None,
     encoder_file: EncoderFile = None,
+    device: ModelDevice = RunDevice.cpu,
     sort: Annotated[
         Sort | None,
         typer.Option(help="Print after all photos are done, the lowest confidence first"),
@@ -68,7 +72,7 @@ def caption(
     outputs = Outputs(options, unsorted.append if sort else lambda each: show(each, options))
     with outputs.alone(photos):
         captioner, decoding, reranking = ready_captioner(
-            model, consensus, encoder_file, asked, options
+            model, consensus, encoder_file, asked, options, device
         )
         if sort and not captioner.has_confidence:
             raise OptionsError(
@@ -96,14 +100,16 @@ def ready_captioner(
     encoder_file: Path | None,
     asked: Asked,
     options: OutputOptions,
+    device: RunDevice = RunDevice.cpu,
 ) -> "tuple[Captioner, DecodingOptions, RerankingOptions]":
     """A captioner and its options; what they ignore is told. Raises MRNNError."""
     from mrnn.captioning.captioner import Captioner
     from mrnn.model.checkpoint import DEFAULT_MODEL
 
     captioner = Captioner.load(
-        model or DEFAULT_MODEL, consensus_source(consensus), encoder_file=encoder_file
-    )
+        model or DEFAULT_MODEL, consensus_source(consensus),
+        encoder_file=encoder_file, device=found_device(device),
+    )  # fmt: skip
     if options.tags and captioner.checkpoint.tagger is None:
         tell("Note: --tags: ignored, as the encoder of this model has no known classes")
     for note in captioner.consensus.notes if captioner.consensus else ():

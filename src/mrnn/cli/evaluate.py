@@ -33,8 +33,11 @@ from mrnn.cli.score import (
 from mrnn.cli.terminal import (
     ConsensusSource,
     Json,
+    ModelDevice,
     Overwrite,
+    RunDevice,
     consensus_source,
+    found_device,
     progress,
     run_name,
     show,
@@ -81,6 +84,7 @@ def evaluate(
     exhaustive: Exhaustive = False,
     marginal_images: MarginalImages = None,
     folds: Folds = 1,
+    device: ModelDevice = RunDevice.cpu,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first images")] = None,
     references: SampledReferences = None,
     seed: Seed = 0,
@@ -121,7 +125,9 @@ def evaluate(
         _results_file(coco_results, split, tasks, overwrite=overwrite) if coco_results else None
     )
     ids = coco_ids([image.name for image in images]) if results else []
-    captioner = Captioner.for_features(model, consensus_source(consensus))
+    captioner = Captioner.for_features(
+        model, consensus_source(consensus), device=found_device(device)
+    )
     checkpoint = captioner.checkpoint
     training = dataset.split("train") if "train" in dataset.splits else ()
     if not training and Task.generation in tasks:

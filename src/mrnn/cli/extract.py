@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrnn.cli.export_encoder import Weights, write_encoder
-from mrnn.cli.terminal import DataFolder, EncoderFile, Overwrite, progress, say, tell
+from mrnn.cli.terminal import (
+    DataFolder,
+    EncoderFile,
+    ModelDevice,
+    Overwrite,
+    RunDevice,
+    found_device,
+    progress,
+    say,
+    tell,
+)
 from mrnn.errors import DataError, OptionsError
 from mrnn.outputs import check_output, write_whole
 
@@ -29,6 +39,7 @@ def extract(
         ),
     ] = None,
     encoder_file: EncoderFile = None,
+    device: ModelDevice = RunDevice.cpu,
     weights: Weights = None,
     source: Annotated[
         Path | None, typer.Option("--from", help="Imported features: .npy, .npz or .mat")
@@ -70,7 +81,9 @@ def extract(
     if not encoder_file:
         encoder = encoder or DEFAULT_ENCODER
         encoder_file = _exported(dataset, encoder, weights)
-    loaded = load_encoder(encoder, resize_mode or DEFAULT_RESIZE_MODE, encoder_file)
+    loaded = load_encoder(
+        encoder, resize_mode or DEFAULT_RESIZE_MODE, encoder_file, device=found_device(device)
+    )
     with progress("Extracting", len(dataset.images)) as advance:
         made = extract_features(dataset, loaded, advance, tell)
     good = len(dataset.images) - len(made.broken)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrnn.cli.photo_arguments import Exclude, named_paths
-from mrnn.cli.terminal import EncoderFile, ModelFolder, progress, say, tell
+from mrnn.cli.terminal import (
+    EncoderFile,
+    ModelDevice,
+    ModelFolder,
+    RunDevice,
+    found_device,
+    progress,
+    say,
+    tell,
+)
 from mrnn.errors import DataError, OptionsError
 
 if TYPE_CHECKING:
@@ -37,6 +46,7 @@ def index(
     ] = False,
     model: ModelFolder = None,
     encoder_file: EncoderFile = None,
+    device: ModelDevice = RunDevice.cpu,
 ) -> None:
     """Make an index, or add to one: only new and changed photos are encoded.
 
@@ -51,7 +61,7 @@ def index(
     before = read_index_config(out) if (out / CONFIG).exists() else None
     if not (photos or sentences or before):
         raise OptionsError("Give photos to index, or a file to --sentences")
-    loaded = RetrievalModel.load(model_of(out, model), encoder_file)
+    loaded = RetrievalModel.load(model_of(out, model), encoder_file, found_device(device))
     if sentences or (before and before.holds == "sentences" and not photos):
         if exclude:
             raise OptionsError("--exclude goes with photos; leave it out with sentences")

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from mrnn.cli.terminal import EncoderFile, Json, ModelFolder, Overwrite, print_json, say, tell
+from mrnn.cli.terminal import (
+    EncoderFile,
+    Json,
+    ModelDevice,
+    ModelFolder,
+    Overwrite,
+    RunDevice,
+    found_device,
+    print_json,
+    say,
+    tell,
+)
 from mrnn.errors import OptionsError
 from mrnn.outputs import check_output, is_page, write_whole
 
@@ -31,6 +42,7 @@ def search(
     ] = None,
     model: ModelFolder = None,
     encoder_file: EncoderFile = None,
+    device: ModelDevice = RunDevice.cpu,
     as_json: Json = False,
     html: Annotated[Path | None, typer.Option(help="Write a page of thumbnails")] = None,
     overwrite: Overwrite = False,
@@ -44,7 +56,7 @@ def search(
         raise OptionsError(f"{query}: no such file; give a photo that is there, or a sentence")
     if html:
         check_output("--html", html, ours=is_page, inputs=[Path(query)], overwrite=overwrite)
-    opened = PhotoIndex.load(folder, model, encoder_file=encoder_file)
+    opened = PhotoIndex.load(folder, model, encoder_file=encoder_file, device=found_device(device))
     prepared = opened.prepare(Path(query) if photo else query)
     for name in prepared.tags:
         tell(f'"{name}" is not in the model\'s vocabulary: found by tags')

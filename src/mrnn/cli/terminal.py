@@ -51,6 +51,21 @@ class Device(StrEnum):
 TrainingDevice = Annotated[
     Device, typer.Option(help="Where to train; auto is cuda if there, else mps, else cpu")
 ]
+
+
+class RunDevice(StrEnum):
+    """Where a trained model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    coreml = "coreml"
+    directml = "directml"
+
+
+ModelDevice = Annotated[
+    RunDevice, typer.Option("--device", help="Where the model runs; auto is the best that is there")
+]
 SECONDS_A_LINE = 30.0
 """Between two lines of progress."""
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
@@ -186,6 +201,16 @@ def _escaped(match: re.Match[str]) -> str:
 def consensus_source(given: str | None) -> str | None:
     """The value of `--consensus`: nothing, "self", or a dataset folder."""
     return None if given == "none" else given
+
+
+def found_device(asked: RunDevice) -> str:
+    """The device; what `auto` found is told. Raises OptionsError where it is not there."""
+    from mrnn.model.devices import find_device
+
+    device = find_device(asked)
+    if asked is RunDevice.auto:
+        tell(f"The model runs on: {device}")
+    return device
 
 
 def needs_torch(what: str = "Training") -> None:

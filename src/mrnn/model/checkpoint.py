@@ -62,10 +62,15 @@ class Checkpoint:
     familiarity: Familiarity
     fingerprint: str
     """16 hexadecimal digits of a hash of weights, vocabulary and encoder identity."""
+    device: str = "cpu"
+    """Where network and encoder run; see `mrnn.model.devices`."""
 
     @classmethod
-    def load(cls, folder: Path) -> "Checkpoint":
-        """Raises CheckpointError for files that are missing, damaged or of another model."""
+    def load(cls, folder: Path, device: str = "cpu") -> "Checkpoint":
+        """Raises CheckpointError for files that are missing, damaged or of another model.
+
+        Raises OptionsError for a device that is not there.
+        """
         config = _read_config(folder)
         check_manifest(folder)
         vocabulary = Vocabulary.load(folder / VOCABULARY)
@@ -79,7 +84,7 @@ class Checkpoint:
                 f"{folder / CONFIG}: the model takes features of {config.model.image_size} values, "
                 f"but its encoder makes {config.encoder.feature_size}; {MEND}"
             )
-        network = Network(folder, config.model)
+        network = Network(folder, config.model, device)
         try:
             check_forms(read_header(folder / WEIGHTS).forms, tensor_forms(config.model))
             network.check(config.graphs)
@@ -88,7 +93,7 @@ class Checkpoint:
         except ValueError as error:
             raise CheckpointError(f"{folder / WEIGHTS}{error}; {MEND}") from None
         fingerprint = _fingerprint(config.encoder, vocabulary, content)
-        return cls(folder, config, network, vocabulary, familiarity, fingerprint)
+        return cls(folder, config, network, vocabulary, familiarity, fingerprint, device)
 
     @property
     def encoder(self) -> EncoderIdentity:
@@ -115,6 +120,7 @@ class Checkpoint:
             str(self.encoder.resize_mode),
             file,
             folder if folder.is_dir() else None,
+            self.device,
         )
         if difference := self.encoder.difference(encoder.identity):
             raise CheckpointError(

@@ -182,10 +182,12 @@ def load_encoder(
     resize_mode: str = DEFAULT_RESIZE_MODE,
     file: Path | None = None,
     folder: Path | None = None,
+    device: str = "cpu",
 ) -> OnnxEncoder | JoinedEncoder:
     """The encoder of that name: from `file`, if that is the encoder's, or from the package.
 
-    A `folder` with NAME.onnx, as a bundle has, takes the place of the package.
+    A `folder` with NAME.onnx, as a bundle has, takes the place of the package. `device`: see
+    `mrnn.model.devices`.
 
     NAME+NAME concatenates the features of both; NAME@SIZE takes squares of SIZE pixels. Without a
     name it is the one in the file, or the default. Raises OptionsError for a name, size or resize
@@ -195,7 +197,7 @@ def load_encoder(
         known = ", ".join(get_args(ResizeMode))
         raise OptionsError(f"--resize-mode {resize_mode!r}: the modes are {known}")
     mode = cast("ResizeMode", resize_mode)
-    given = open_encoder(file, mode) if file else None
+    given = open_encoder(file, mode, device=device) if file else None
     name = name or (given.identity.name if given else DEFAULT_ENCODER)
     names = name.split(JOINT)
     if given and not any(_is_named(given, part) for part in names):
@@ -203,11 +205,13 @@ def load_encoder(
             f"{file} is the encoder {given.identity.name:.60}, not {name:.60}; give the file of "
             f"{name:.60} by --encoder-file, or leave it out if the package ships it"
         )
-    parts = [_load_part(part, mode, given, folder or SHIPPED) for part in names]
+    parts = [_load_part(part, mode, given, folder or SHIPPED, device) for part in names]
     return parts[0] if len(parts) == 1 else JoinedEncoder(parts)
 
 
-def open_encoder(file: Path, resize_mode: ResizeMode, mend: str = "") -> OnnxEncoder:
+def open_encoder(
+    file: Path, resize_mode: ResizeMode, mend: str = "", device: str = "cpu"
+) -> OnnxEncoder:
     """The encoder in an ONNX file, at its native size.
 
     Raises CheckpointError, which ends with `mend`, for a file that is missing or no encoder.
@@ -218,7 +222,7 @@ def open_encoder(file: Path, resize_mode: ResizeMode, mend: str = "") -> OnnxEnc
             check_whole(file)
         except ValueError as error:
             raise CheckpointError(f"{file}{error}; {mend}") from None
-    session = open_session(file, mend, convolutional=True)
+    session = open_session(file, mend, convolutional=True, device=device)
     try:
         metadata = EncoderMetadata.model_validate(session.metadata)
     except ValidationError as error:
@@ -259,14 +263,14 @@ def _is_named(encoder: OnnxEncoder, name: str) -> bool:
 
 
 def _load_part(
-    name: str, resize_mode: ResizeMode, given: OnnxEncoder | None, folder: Path
+    name: str, resize_mode: ResizeMode, given: OnnxEncoder | None, folder: Path, device: str
 ) -> OnnxEncoder:
     own, at, size = name.partition(AT)
     if given and _is_named(given, name):
         encoder = given
     elif (folder / encoder_file_name(own)).exists():
         mend = "reinstall mrnn: pip install --force-reinstall --no-deps mrnn"
-        encoder = open_encoder(folder / encoder_file_name(own), resize_mode, mend)
+        encoder = open_encoder(folder / encoder_file_name(own), resize_mode, mend, device)
     else:
         shipped = f"The package ships no encoder {name!r}, only {', '.join(shipped_encoders())}"
         if is_encoder(name):

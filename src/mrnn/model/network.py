@@ -120,9 +120,9 @@ def graph_digests(folder: Path, config: ModelConfig) -> dict[str, str]:
 class Network:
     """A trained network. Its graphs are opened when they are first used."""
 
-    def __init__(self, folder: Path, config: ModelConfig) -> None:
+    def __init__(self, folder: Path, config: ModelConfig, device: str = "cpu") -> None:
         self.config = config
-        self._folder = folder
+        self._folder, self._device = folder, device
         self._sessions: dict[str, Session] = {}
 
     def check(self, digests: Mapping[str, str]) -> None:
@@ -229,7 +229,7 @@ class Network:
         """Opened when it is first used. Raises CheckpointError."""
         if name not in self._sessions:
             file = self._folder / name
-            session = open_session(file, MEND)
+            session = open_session(file, MEND, device=self._device)
             if session.metadata.get(LAYOUT) != self._layout:
                 raise CheckpointError(f"{file} does not fit the weights beside it; {MEND}")
             if session.metadata.get(MODEL) != describe(self.config):

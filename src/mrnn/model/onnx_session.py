@@ -1,14 +1,16 @@
-"""An ONNX graph, opened for inference on the processor."""
+"""An ONNX graph, opened for inference."""
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from mrnn.errors import CheckpointError
+from mrnn.errors import CheckpointError, OptionsError
+from mrnn.model.devices import find_device, providers_of
 
 
 class Session:
@@ -43,8 +45,12 @@ class Session:
         return outputs
 
 
-def open_session(file: Path, mend: str, *, convolutional: bool = False) -> Session:
+def open_session(
+    file: Path, mend: str, *, convolutional: bool = False, device: str = "cpu"
+) -> Session:
     """Raises CheckpointError, which ends with `mend`, for a file that is missing or no graph.
+
+    Raises OptionsError for a device, see `mrnn.model.devices`, that is not there or does not start.
 
     A convolutional graph gets the layout of weights that makes convolutions fast, which others
     would only wait for; and its runs are long, so that it need not keep their large buffers.
@@ -52,6 +58,8 @@ def open_session(file: Path, mend: str, *, convolutional: bool = False) -> Sessi
     if not file.is_file():
         what = "is no file, but a folder or a device" if file.exists() else "is missing"
         raise CheckpointError(f"{file} {what}; {mend}")
+    device = find_device(device)
+    providers = providers_of(device)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count()
     options.log_severity_level = 4
@@ -62,13 +70,18 @@ def open_session(file: Path, mend: str, *, convolutional: bool = False) -> Sessi
     if not convolutional:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     try:
-        session = onnxruntime.InferenceSession(
-            str(file), options, providers=["CPUExecutionProvider"]
-        )
+        with warnings.catch_warnings():  # of a device that does not start; told below
+            warnings.simplefilter("ignore")
+            session = onnxruntime.InferenceSession(str(file), options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common class
         raise CheckpointError(
             f"{file} is no graph that can be run ({_reason(error)}); {mend}"
         ) from error
+    if session.get_providers()[0] != providers[0]:
+        raise OptionsError(
+            f"--device {device}: onnxruntime is built for it, but cannot use it here; install its "
+            "driver and libraries, or give --device cpu"
+        )
     return Session(session, file, mend)
 
 

@@ -67,9 +67,11 @@ class RetrievalModel:
     """The file of its image encoder, if that does not ship with the package."""
 
     @classmethod
-    def load(cls, folder: Path, encoder_file: str | Path | None = None) -> "RetrievalModel":
-        """Raises CheckpointError, also for a model without heads."""
-        checkpoint = Checkpoint.load(folder)
+    def load(
+        cls, folder: Path, encoder_file: str | Path | None = None, device: str = "cpu"
+    ) -> "RetrievalModel":
+        """Raises CheckpointError, also for a model without heads; OptionsError for a device."""
+        checkpoint = Checkpoint.load(folder, device)
         heads = checkpoint.heads or Heads.load(  # says what is missing
             folder, checkpoint.config.model, checkpoint.fingerprint
         )

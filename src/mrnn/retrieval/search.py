@@ -64,6 +64,7 @@ class PhotoIndex:
         model: str | Path | None = None,
         *,
         encoder_file: str | Path | None = None,
+        device: str = "cpu",
         prune: bool = False,
         on_photo: Callable[[], None] = lambda: None,
         on_problem: Callable[[str], None] = lambda _: None,
@@ -72,13 +73,13 @@ class PhotoIndex:
 
         Other photos stay; with `prune`, those that are away are forgotten. `on_problem` gets a line
         for each photo that cannot be encoded; it is left out. `model` is by default the one that
-        made the index, or that ships; `encoder_file` its encoder, if that does not ship. Raises
-        DataError if there is no photo, or the folder holds something else or cannot be written;
-        CheckpointError for the model.
+        made the index, or that ships; `encoder_file` its encoder, if that does not ship; `device`
+        is as for `Captioner.load`. Raises DataError if there is no photo, or the folder holds
+        something else or cannot be written; CheckpointError for the model.
         """
         from mrnn.retrieval.index_writer import Scope, index_photos  # what searches needs none
 
-        loaded = RetrievalModel.load(model_of(folder, model), encoder_file)
+        loaded = RetrievalModel.load(model_of(folder, model), encoder_file, device)
         scope = Scope(prune=prune)
         changes = index_photos(photos, Path(folder), loaded, on_photo, on_problem, scope)
         return cls(open_index(Path(folder)), loaded, changes)
@@ -91,6 +92,7 @@ class PhotoIndex:
         model: str | Path | None = None,
         *,
         encoder_file: str | Path | None = None,
+        device: str = "cpu",
         prune: bool = False,
         on_sentence: Callable[[], None] = lambda: None,
         on_problem: Callable[[str], None] = lambda _: None,
@@ -102,7 +104,7 @@ class PhotoIndex:
         """
         from mrnn.retrieval.index_writer import Scope, index_sentences
 
-        loaded = RetrievalModel.load(model_of(folder, model), encoder_file)
+        loaded = RetrievalModel.load(model_of(folder, model), encoder_file, device)
         scope = Scope(prune=prune)
         changes = index_sentences(sentences, Path(folder), loaded, on_sentence, on_problem, scope)
         return cls(open_index(Path(folder)), loaded, changes)
@@ -114,6 +116,7 @@ class PhotoIndex:
         model: str | Path | None = None,
         *,
         encoder_file: str | Path | None = None,
+        device: str = "cpu",
     ) -> "PhotoIndex":
         """Open an index with the model that made it; `model` is its folder, if it has moved.
 
@@ -124,7 +127,7 @@ class PhotoIndex:
         made = index.config
         run = Path(model or name_from_text(made.run))
         gone = model is None and not run.is_dir()
-        loaded = RetrievalModel.load(DEFAULT_MODEL if gone else run, encoder_file)
+        loaded = RetrievalModel.load(DEFAULT_MODEL if gone else run, encoder_file, device)
         now = loaded.config(made.holds)
         if (made.model, made.heads, made.encoder) != (now.model, now.heads, now.encoder):
             mend = f"say by --model where {run} is now, or {MEND}" if gone else MEND
