@@ -201,7 +201,8 @@ HEADER = ",".join(CSV_COLUMNS) + "\n"
         '{"name": 1}\n',
         '{"image": []}\n',
         "image,rank,text\na.jpg,1,dog\n",
-        "image,rank,text,log_probability,familiarity,confidence,error\n",
+        "image,rank,text,log_probability,error,score\n",
+        "image,rank,text,text,error\n",
         "\xff\xfe\n",
         "\xff\n",
     ],
@@ -344,6 +345,17 @@ def test_a_file_that_a_spreadsheet_saved_goes_on_in_its_way(
     for cut in range(1, 60, 7):
         path.write_bytes(whole[:-cut])
         assert cells(write(path, GOOD)) == cells(whole)
+
+
+def test_columns_that_a_user_deleted_or_moved_stay_so(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('error,text,image,rank\n,a dog,a.jpg,1\n,a dog,a.jpg,2\n,"x')
+    content = write(path, [result("b.jpg", 2), ImageCaptions(image="c.jpg", error="no")])
+    assert content.decode().splitlines()[1:] == [
+        *(",a dog,a.jpg,1", ",a dog,a.jpg,2"),
+        *(f',"a ""dog"", {rank}",b.jpg,{rank}' for rank in (1, 2)),
+        "no,,c.jpg,",
+    ]
 
 
 def test_decimal_commas_stay_decimal_commas(tmp_path):

@@ -128,7 +128,8 @@ def test_of_photos_of_one_name_the_first_that_can_be_read_has_the_text(tmp_path)
     with pytest.raises(DataError, match=r"^a\.txt is that of a\.jpg; rename one of the photos$"):
         sidecars.write(photos[2], result("x", text="another {}"))
     assert sidecars.summary() == [
-        *("Text files written: 1", "Text files there already and stay: 1"),
+        "Text files written: 1",
+        "Text files shared with a photo of the same name and caption: 1",
         "Text files not written: 1",
     ]
     assert photos[1].with_suffix(".txt").read_text() == TEXT

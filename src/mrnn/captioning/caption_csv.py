@@ -4,7 +4,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mrnn.captioning.caption_rows import Row, RowError
 from mrnn.captioning.results import ImageCaptions
@@ -14,6 +14,8 @@ from mrnn.data.photo_names import name_from_text
 CSV_COLUMNS = (
     "image", "rank", "text", "log_probability", "tags", "familiarity", "confidence", "error",
 )  # fmt: skip
+NEEDED = {"image", "rank", "text", "error"}
+"""Columns without which a file is another one; of the rest a user may have deleted some."""
 SEPARATORS = ",;\t"
 _ENCODINGS = {
     codecs.BOM_UTF8: "utf-8",
@@ -32,20 +34,22 @@ class Csv:
     def __init__(self, n_best: int) -> None:
         self._n_best = n_best
         self._encoding, self._separator, self._end, self._decimal = "utf-8", ",", "\n", "."
-        self.start = self._encoded([CSV_COLUMNS])
+        self._columns: Sequence[str] = CSV_COLUMNS
+        self.start = self._encoded([dict(zip(CSV_COLUMNS, CSV_COLUMNS, strict=True))])
 
     def lines(self, result: ImageCaptions) -> bytes:
         """See `Form`."""
         image, tags = as_cell(result.image), as_cell("; ".join(map(str, result.tags)))
-        rows: list[Iterable[object]] = [
-            (
-                image, rank, as_cell(c.text), c.log_probability, tags, result.familiarity,
-                result.confidence if rank == 1 else None, "",
-            )
-            for rank, c in enumerate(result.captions, 1)
+        rows: list[Mapping[str, object]] = [
+            {
+                "image": image, "rank": rank, "text": as_cell(caption.text),
+                "log_probability": caption.log_probability, "tags": tags,
+                "familiarity": result.familiarity,
+                "confidence": result.confidence if rank == 1 else None,
+            }
+            for rank, caption in enumerate(result.captions, 1)
         ]  # fmt: skip
-        empty = [""] * (len(CSV_COLUMNS) - 2)
-        return self._encoded(rows or [(image, *empty, as_cell(result.error or ""))])
+        return self._encoded(rows or [{"image": image, "error": as_cell(result.error or "")}])
 
     def read(self, content: bytes) -> list[Row]:
         """See `Form`. A last photo with less than `n_best` rows is taken for one that was cut."""
@@ -55,13 +59,17 @@ class Csv:
         encoding = _ENCODINGS.get(mark, "utf-8")
         text, cut = _decoded(content[len(mark) :], encoding)
         head = next(io.StringIO(text, newline=""), "")
-        columns = head.rstrip("\r\n")
-        separators = (each for each in SEPARATORS if _cells(columns, each) == list(CSV_COLUMNS))
+        names = head.rstrip("\r\n")
+        separators = (each for each in SEPARATORS if _are_ours(_cells(names, each)))
         if not (separator := next(separators, "")):
             raise RowError(1, "other columns")
-        self._encoding, self._separator = encoding, separator
-        self._end = head[len(columns) :] or "\n"
-        self.start = mark + (columns + self._end).encode(encoding)
+        self._encoding, self._separator, self._columns = (
+            encoding,
+            separator,
+            _cells(names, separator),
+        )
+        self._end = head[len(names) :] or "\n"
+        self.start = mark + (names + self._end).encode(encoding)
         return self._without_cut_photo(list(self._rows(text[len(head) :], cut=cut)))
 
     def _rows(self, text: str, *, cut: bool) -> Iterator[Row]:
@@ -73,27 +81,35 @@ class Csv:
             if not cells:
                 continue
             is_last = not record.endswith(("\r", "\n"))
-            if is_last and (cut or len(cells) < len(CSV_COLUMNS) or not cells[1]):
+            if is_last and (
+                cut or len(cells) < len(self._columns) or not self._cell_of(cells, "rank")
+            ):
                 return
             if not record.endswith((self._end, "\n")):
                 record = record.rstrip("\r") + self._end
             rank = self._rank(number, cells)
-            photo = name_from_text(from_cell(cells[0]))
+            photo = name_from_text(from_cell(self._cell_of(cells, "image")))
             yield Row(photo, number, rank, 1, record.encode(self._encoding))
 
     def _rank(self, number: int, cells: list[str]) -> int:
         """0 for a row with an error. Raises RowError."""
-        if len(cells) != len(CSV_COLUMNS):
-            raise RowError(number, f"{len(cells)} cells, but {len(CSV_COLUMNS)} in the header")
-        if any(re.search(r"[\r\n]", cell) for cell in cells[1:]):
+        if len(cells) != len(self._columns):
+            raise RowError(number, f"{len(cells)} cells, but {len(self._columns)} in the header")
+        pairs = zip(self._columns, cells, strict=True)
+        if any(name != "image" and re.search(r"[\r\n]", cell) for name, cell in pairs):
             raise RowError(number, NOT_CLOSED)
-        if cells[-1]:
+        if self._cell_of(cells, "error"):
             return 0
-        if not (re.fullmatch(r"[1-9]\d{0,8}", cells[1]) and _NUMBER.fullmatch(cells[3])):
+        rank, likelihood = (self._cell_of(cells, name) for name in ("rank", "log_probability"))
+        if not (re.fullmatch(r"[1-9]\d{0,8}", rank) and _NUMBER.fullmatch(likelihood or "0")):
             raise RowError(number, "expected a rank and a log-probability, or an error")
-        if "," in cells[3]:
+        if "," in likelihood:
             self._decimal = ","
-        return int(cells[1])
+        return int(rank)
+
+    def _cell_of(self, cells: Sequence[str], column: str) -> str:
+        """Empty where the file has no such column."""
+        return cells[self._columns.index(column)] if column in self._columns else ""
 
     def _is_cut(self, record: str) -> bool:
         """Whether a last record with an open quotation mark is the beginning of one of ours.
@@ -101,10 +117,10 @@ class Csv:
         Only a name may have ends of lines in it.
         """
         cells = _cells(f'{record}"', self._separator)
-        if len(cells) > 1:
+        if self._columns[min(len(cells), len(self._columns)) - 1] != "image":
             return not re.search(r"[\r\n]", cells[-1])
         inside = io.StringIO(record, newline="").readlines()[1:]
-        return not any(len(_cells(line, self._separator)) == len(CSV_COLUMNS) for line in inside)
+        return not any(len(_cells(line, self._separator)) == len(self._columns) for line in inside)
 
     def _without_cut_photo(self, rows: list[Row]) -> list[Row]:
         """The rows but for those of the last photo, where some of its rows may be lacking."""
@@ -112,8 +128,11 @@ class Csv:
         whole = sum(row.photo == last for row in rows) >= self._n_best
         return rows if whole else [row for row in rows if row.photo != last]
 
-    def _encoded(self, rows: Iterable[Iterable[object]]) -> bytes:
-        lines = [self._separator.join(map(self._cell, row)) + self._end for row in rows]
+    def _encoded(self, rows: Iterable[Mapping[str, object]]) -> bytes:
+        lines = []
+        for row in rows:
+            cells = (self._cell(row.get(column)) for column in self._columns)
+            lines.append(self._separator.join(cells) + self._end)
         return "".join(lines).encode(self._encoding)
 
     def _cell(self, value: object) -> str:
@@ -165,6 +184,10 @@ def _records(text: str, separator: str) -> Iterator[tuple[int, str, list[str] | 
         yield number, "".join(taken), cells
         number = reader.line_num + 2
         taken.clear()
+
+
+def _are_ours(columns: Sequence[str]) -> bool:
+    return NEEDED <= {*columns} <= {*CSV_COLUMNS} and len({*columns}) == len(columns)
 
 
 def _cells(line: str, separator: str) -> list[str]:

@@ -39,7 +39,7 @@ class Sidecars:
     def __init__(self, sidecar: Sidecar, existing: Existing = Existing.skip) -> None:
         self._sidecar, self._existing, self.kind = sidecar, existing, sidecar.kind
         self._owners: dict[Path, tuple[Path, str]] = {}
-        self.written, self.kept, self.failed = 0, 0, 0
+        self.written, self.kept, self.shared, self.failed = 0, 0, 0, 0
 
     def is_done(self, photo: Path) -> bool:
         """Whether the photo has a text that stays; a photo that is not there has none."""
@@ -65,7 +65,10 @@ class Sidecars:
         owner, said = self._owners.setdefault(file, (photo, text))
         if owner != photo and said != text:
             raise DataError(f"{file.name} is that of {owner.name}; rename one of the photos")
-        if owner != photo or file == photo or self.is_done(photo):
+        if owner != photo:
+            self.shared += 1
+            return
+        if file == photo or self.is_done(photo):
             self.kept += 1
             return
         content = self._sidecar.content(file, result)
@@ -80,7 +83,12 @@ class Sidecars:
         stay = "there already and stay"
         if self._existing is Existing.skip:
             stay += "; --existing overwrite replaces them"
-        told = {"written": self.written, stay: self.kept, "not written": self.failed}
+        told = {
+            "written": self.written,
+            stay: self.kept,
+            "shared with a photo of the same name and caption": self.shared,
+            "not written": self.failed,
+        }
         kind = self.kind[0].upper() + self.kind[1:]
         return [f"{kind} files {how}: {count:,}" for how, count in told.items() if count]
 
