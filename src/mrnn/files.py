@@ -143,10 +143,19 @@ def read_json(file: Path, form: type[Form]) -> Form:
         raise DataError(f"{file}:{line_of(error)} {first_problem(error)}") from None
 
 
-def parse_json(content: str | bytes, where: object, *, unique_keys: bool = False) -> Any:  # noqa: ANN401 (of any form)
+def read_json_lines(file: Path) -> Iterator[tuple[int, Any]]:
+    """The value in each line that is not blank, after its number. Raises DataError."""
+    for number, line in read_lines(file):
+        yield number, parse_json(line, f"{file}:{number}", is_line=True)
+
+
+def parse_json(
+    content: str | bytes, where: object, *, unique_keys: bool = False, is_line: bool = False
+) -> Any:  # noqa: ANN401 (of any form)
     """JSON of any form, without NaN and infinities. Raises DataError; `where` names it.
 
-    With `unique_keys` an object that has a key twice is refused; else the last one counts.
+    With `unique_keys` an object that has a key twice is refused; else the last one counts. `where`
+    names the line too if the content `is_line`.
     """
     text = decode_text(content, where) if isinstance(content, bytes) else content
     pairs = _without_twins if unique_keys else None
@@ -154,7 +163,8 @@ def parse_json(content: str | bytes, where: object, *, unique_keys: bool = False
         return json.loads(text, parse_constant=_no_number, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
         problem = f"not JSON ({error.msg} at column {error.colno})"
-        raise DataError(f"{where}:{error.lineno}: {problem}") from None
+        at = where if is_line else f"{where}:{error.lineno}"
+        raise DataError(f"{at}: {problem}") from None
     except RecursionError:
         raise DataError(f"{where}: not JSON that is used here: nested too deeply") from None
     except ValueError as error:  # a number of thousands of digits, NaN

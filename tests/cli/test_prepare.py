@@ -29,6 +29,8 @@ FILES = {
     "dataset.json": json.dumps(KARPATHY),
     "captions_train2014.json": json.dumps(COCO),
     "captions_val2014.json": json.dumps(COCO_VAL),
+    "photos/00/1.jpg": "",
+    "photos/c.jpg": "",
     "iapr/00/1.eng": "<DESCRIPTION>A dog; a wall;</DESCRIPTION>",
     "iapr/00/2.eng": "<DESCRIPTION>A cat;</DESCRIPTION>",
     "table.csv": "file,text,part\na.jpg,A dog,train\nb.jpg,A cat,val\n",
@@ -108,7 +110,7 @@ def test_what_is_left_out_is_told():
         (("coco", "x", "--split-column", "x"), "coco does not take --split-column; .* table does"),
         (
             ("karpathy", "a", "b"),
-            "prepare karpathy takes one SOURCE, not 2; coco and datasets take several",
+            "prepare karpathy takes one SOURCE, not 2; coco, table and datasets take several",
         ),
         (("datasets", "a", "b"), "prepare datasets takes no --images: each dataset knows its own"),
         (
@@ -138,7 +140,7 @@ def test_a_table_without_rows_is_named(tmp_path):
 def test_nothing_that_has_captions(tmp_path):
     (tmp_path / "photos/a.txt").unlink()
     (tmp_path / "photos/b.txt").unlink()
-    with pytest.raises(DataError, match="folder: no captioned images, so there is no dataset"):
+    with pytest.raises(DataError, match=r"^photos: 4 photos, none with a \.txt beside it; w"):
         raise prepare("folder", "photos").exception
     assert not (tmp_path / "data").exists()
 

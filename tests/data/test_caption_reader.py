@@ -3,14 +3,8 @@ import json
 import pytest
 
 from mrnn.captioning.coco_results import coco_ids, write_coco_results
-from mrnn.data.caption_reader import (
-    References,
-    match,
-    match_files,
-    read_hypotheses,
-    read_references,
-    sample_references,
-)
+from mrnn.data.caption_matching import References, match, sample_references
+from mrnn.data.caption_reader import match_files, read_hypotheses, read_references
 from mrnn.errors import DataError
 
 RESULTS = [{"image_id": 7, "caption": "a dog"}, {"image_id": 42, "caption": "a cat"}]
@@ -168,19 +162,26 @@ def test_references_are_drawn_by_image_and_seed(write):
         ("h.jsonl", "\n", r"h\.jsonl: no captions in it$"),
         ("h.csv", "", r"h\.csv: no captions in it$"),
         ("h.csv", "image,caption\n", r"h\.csv: no captions in it$"),
-        ("h.docx", "x", r"h\.docx: expected a \.json, \.jsonl, \.csv, \.tsv or \.txt file$"),
+        ("h.docx", "x", r"h\.docx: expected a \.json, .*, \.parquet or \.txt file$"),
         ("h.json", '[{"image_id": 1,\n "caption"]', r"h\.json:2: not JSON \("),
-        ("h.json", '{"image_id": 1}', r"h\.json: annotations is missing"),
-        ("h.json", '[{"image_id": 1}]', r"h\.json: \[0\]\.caption is missing"),
+        ("h.json", '{"image_id": 1}', r"h\.json: no captions found; expected a list or a"),
+        ("h.json", '[{"image_id": 1}]', r"h\.json: \[0\]: no caption; expected caption or the"),
         ("h.json", '[{"image_id": 1.5, "caption": "x"}]', r"h\.json: \[0\]\.image_id: expected"),
+        ("h.json", '"a dog"', r"h\.json: no captions found; expected a list or a"),
+        ("h.json", '{"7": ["a"], "8": 9}', r'h\.json: \["8"\]\.captions: expected .*, not 9'),
+        ("h.json", '{"results": {}}', r"h\.json: expected a list of objects, not an object of 0"),
+        ("h.json", '[7]', r"h\.json: \[0\]: expected an object, as .*, not 7"),
+        ("h.json", '[{"image_id": true, "caption": "x"}]', r"\[0\]\.image_id: .* name, not true"),
+        ("h.json", '[{"image_id": " ", "caption": "x"}]', r'\[0\]\.image_id: .* name, not " "'),
+        ("h.json", "[" * 100_000, r"h\.json: not JSON that is used here: nested too deeply"),
         ("h.json", [*RESULTS, RESULTS[0]], r": \[2\]: image '7' has a caption already, at \[0\]; "),
-        ("h.jsonl", '{"image": "a"}\n', r"h\.jsonl:1: expected a caption, .*, not None; there are"),
-        ("h.jsonl", '{"image": "a", "caption": 3}', r"h\.jsonl:1: expected a caption, .*, not 3; "),
-        ("h.jsonl", '{"image": "a", "captions": [{}]}', r"h\.jsonl:1: expected a caption, "),
+        ("h.jsonl", '{"image": "a"}\n', r"h\.jsonl:1: no caption; expected caption or the like"),
+        ("h.jsonl", '{"image": "a", "caption": 3}', r"h\.jsonl:1: caption: expected a .*, not 3$"),
+        ("h.jsonl", '{"image": "a", "captions": [{}]}', r"h\.jsonl:1: captions: expected .* an"),
         ("h.jsonl", '{"image": "a", "caption": "x"}\n[]', r"h\.jsonl:2: expected an object"),
         ("h.jsonl", '{"image": "a", "caption": "x"}\n{', r"h\.jsonl:2: not JSON"),
-        ("h.jsonl", '{"caption": "x"}', r"h\.jsonl:1: no image; expected image or image_id"),
-        ("h.csv", "image,caption\na,x\nb\n", r"h\.csv:3: 1 cells, but 2 in the header$"),
+        ("h.jsonl", '{"caption": "x"}', r"h\.jsonl:1: no image; expected image or the like, but"),
+        ("h.csv", "image,caption\na,x\nb\n", r"h\.csv:3: 1 cell, but 2 in the header "),
         ("h.csv", "image,caption\na,x\na,y\n", r"h\.csv:3: image 'a' has a caption already, at 2;"),
     ],
 )  # fmt: skip

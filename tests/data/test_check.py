@@ -10,6 +10,10 @@ from mrnn.data.dataset import CaptionedImage, Dataset
 from tests.data.test_dataset import captioned
 
 
+def told(findings):
+    return ["; ".join(map(str.strip, finding.lines())) for finding in findings]
+
+
 def dataset_of(tmp_path, *images):
     """A dataset with a photo of its own for each image, if it has none yet."""
     for number, image in enumerate(images):
@@ -73,9 +77,10 @@ def test_missing_and_broken_images(tmp_path, split):
     (tmp_path / "gone.jpg").unlink()
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:50])
     report = check_dataset(dataset)
-    missing, broken = report.errors
-    assert missing == f"images of {split} missing (1): {tmp_path}/gone.jpg"
-    assert broken.startswith(f"images of {split} broken (1): {tmp_path}/cut.jpg: damaged")
+    missing, broken = told(report.errors)
+    assert missing == f"images of {split} missing (1):; {tmp_path}/gone.jpg"
+    assert broken.startswith(f"images of {split} broken (1):; {tmp_path}/cut.jpg: ")
+    assert report.unreadable == ("gone.jpg", "cut.jpg")
     assert report.warnings == ()
 
 
@@ -88,13 +93,13 @@ def test_the_same_image_twice_in_a_split_is_a_warning_and_across_splits_an_error
         captioned("d.jpg", "dev", captions=["four"], root=tmp_path),
     )
     (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes())
-    assert check_dataset(dataset).warnings == (
-        "the same image more than once in a split (1): a.jpg (train) = b.jpg (train)",
-    )
+    assert told(check_dataset(dataset).warnings) == [
+        "the same image more than once in a split (1):; a.jpg (train) = b.jpg (train)",
+    ]
     (tmp_path / "d.jpg").write_bytes((tmp_path / "b.jpg").read_bytes())
-    assert check_dataset(dataset).errors == (
-        "the same image in more than one split (1): a.jpg (train) = b.jpg (train) = d.jpg (dev)",
-    )
+    assert told(check_dataset(dataset).errors) == [
+        "the same image in more than one split (1):; a.jpg (train) = b.jpg (train) = d.jpg (dev)",
+    ]
 
 
 def test_the_same_missing_file_in_two_splits_is_a_leak(tmp_path):
@@ -102,14 +107,15 @@ def test_the_same_missing_file_in_two_splits_is_a_leak(tmp_path):
         CaptionedImage(f"{split}-a", tmp_path / "a.jpg", split, (split,))
         for split in ("train", "dev")
     )
-    assert check_dataset(Dataset(tmp_path, images)).errors[-1] == (
-        "the same image in more than one split (1): train-a (train) = dev-a (dev)"
+    assert told(check_dataset(Dataset(tmp_path, images)).errors)[-1] == (
+        "the same image in more than one split (1):; train-a (train) = dev-a (dev)"
     )
 
 
 def test_no_train_and_no_dev_split(tmp_path):
     report = check_dataset(dataset_of(tmp_path, captioned("a.jpg", "val", root=tmp_path)))
-    assert report.errors == ("no train split; there are: val", "no dev split; there are: val")
+    errors = ["no train split; there are: val", "no dev split; there are: val"]
+    assert told(report.errors) == errors
     assert (report.words, report.rare_words, report.unknown_tokens) == (0, 0, 0)
 
 
@@ -121,11 +127,11 @@ def test_captions_that_are_not_there(tmp_path):
         captioned("c.jpg", "dev", captions=[], root=tmp_path),
     )
     report = check_dataset(dataset)
-    assert report.errors == (
-        "images of train without captions (1): a.jpg",
-        "images of train with a caption that has no words (1): b.jpg",
-        "images of dev without captions (1): c.jpg",
-    )
+    assert told(report.errors) == [
+        "images of train without captions (1):; a.jpg",
+        "images of train with a caption that has no words (1):; b.jpg",
+        "images of dev without captions (1):; c.jpg",
+    ]
 
 
 def test_captions_repeated_between_splits(tmp_path):
@@ -134,11 +140,16 @@ def test_captions_repeated_between_splits(tmp_path):
         captioned("a.jpg", captions=["A dog .", "A dog .", "a cat"], root=tmp_path),
         captioned("b.jpg", "dev", captions=["a dog"], root=tmp_path),
     )
-    assert check_dataset(dataset).warnings == ("captions in more than one split (1): a dog",)
+    warnings = check_dataset(dataset).warnings
+    assert told(warnings) == ["captions in more than one split (1):; a dog"]
 
 
-def test_many_findings_are_three_examples_and_a_number(tmp_path):
-    images = tuple(captioned(f"{n}.jpg", captions=[f"{n}"], root=tmp_path) for n in range(5))
-    error, _ = check_dataset(Dataset(tmp_path, images)).errors  # and that there is no dev
-    places = "; ".join(f"{tmp_path}/{n}.jpg" for n in range(3))
-    assert error == f"images of train missing (5): {places}; and 2 more"
+def test_many_findings_are_some_examples_and_a_number(tmp_path):
+    images = tuple(captioned(f"{n}.jpg", captions=[f"{n}"], root=tmp_path) for n in range(7))
+    report = check_dataset(Dataset(tmp_path, images))
+    assert list(report.lines())[2:9] == [
+        "error: images of train missing (7):",
+        *(f"  {tmp_path}/{n}.jpg" for n in range(5)),
+        "  and 2 more",
+    ]
+    assert report.unreadable == tuple(f"{n}.jpg" for n in range(7))

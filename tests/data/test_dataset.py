@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from mrnn.data.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.errors import DataError
+from mrnn.locks import locked_folder
 
 
 def captioned(name, split="train", captions=("a dog runs",), root=Path("/photos")):
@@ -132,21 +134,49 @@ def test_a_folder_of_photos_is_left_as_it_is(tmp_path):
 
 def test_a_place_that_cannot_be_a_folder(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="file: Not a directory; choose another folder"):
+    with pytest.raises(DataError, match=r"file: cannot be written .*; choose another"):
         write_dataset([captioned("a")], tmp_path / "file", source="s", images_root=tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "link")
     with pytest.raises(DataError, match=r"link: .*; choose another folder"):
         write_dataset([captioned("a")], tmp_path / "link", source="s", images_root=tmp_path)
 
 
-def test_a_disk_that_is_full(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", refuse)
-    with pytest.raises(DataError, match=r"data: cannot be written \(No space left on device\)"):
+def test_a_disk_that_is_full(tmp_path, limited):
+    problem = r"data: cannot be written \(File too large\)"
+    with limited(50), pytest.raises(DataError, match=problem):
         write_dataset([captioned("a")], tmp_path / "data", source="s", images_root=tmp_path)
-    assert os.listdir(tmp_path) == ["data"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_interrupted_replacement_is_finished_by_who_reads(folder, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    before, names = Dataset.load(folder), sorted(os.listdir(folder))
+    new = [captioned("new.jpg")]
+    with monkeypatch.context() as patch:
+        patch.setattr("mrnn.outputs.os.replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_dataset(new, folder, source="again", images_root=Path("/photos"))
+    after = Dataset.load(folder)
+    assert after == before or after.images == tuple(new)
+    assert sorted(os.listdir(folder)) == names
+    write_dataset(new, folder, source="again", images_root=Path("/photos"))
+    assert Dataset.load(folder).images == tuple(new)
+
+
+def test_a_second_writer_is_told(folder):
+    with locked_folder(folder), pytest.raises(DataError, match="data is being written by another"):
+        write_dataset([captioned("a")], folder, source="s", images_root=Path("/photos"))
+
+
+def test_words_are_found_once():
+    image = captioned("a.jpg", captions=["A dog's hat.", " . "])
+    assert image.words == (("a", "dog", "'s", "hat"), ())
+    assert image.words is image.words
+    assert image == captioned("a.jpg", captions=["A dog's hat.", " . "])
+    assert "words" not in repr(image)
+    assert pickle.loads(pickle.dumps(image)) == image
 
 
 @pytest.mark.parametrize(
@@ -181,10 +211,13 @@ def test_a_reader_that_fails_leaves_the_old_dataset(folder):
 @pytest.mark.parametrize(
     ("header", "problem"),
     [
-        ("{", r"dataset\.json: not JSON .*; run mrnn prepare again"),
+        ("{", r"dataset\.json:1: not JSON .*; run mrnn prepare again"),
+        ("[" * 100_000, r"dataset\.json: not JSON that is used here: nested .*; run mrnn prepare"),
+        ('{"format": -5}', r"dataset\.json: format -5, but this mrnn reads 1; run mrnn prepare"),
+        (f'{{"format": {10**400}}}', r"format 10{19}, but this mrnn reads 1; update mrnn"),
         ("[]", r"dataset\.json: no format number; not made by mrnn prepare"),
         ('{"format": true}', "no format number"),
-        ('{"format": 2, "pictures": 0}', r"format 2, made by a newer mrnn; this one reads 1"),
+        ('{"format": 2, "pictures": 0}', r"format 2, but this mrnn reads 1; update mrnn"),
         ('{"format": 1, "source": "s", "images": "/photos"}', "splits is missing"),
         ('{"format": 1, "source": "s", "images": 3, "splits": {}}', "images: expected text, not 3"),
     ],

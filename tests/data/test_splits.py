@@ -61,9 +61,9 @@ def test_a_whole_name_comes_before_a_short_one(tmp_path):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("z.jpg", r"dev:2: z\.jpg has no captions in the source"),
-        ("a", r"dev:2: a may be x/a\.jpg and y/a\.jpg; write the whole name"),
-        ("b.jpg", r"dev:2: b\.jpg is in .*dev already"),
+        ("z.jpg", r"dev:2: 'z\.jpg' has no captions in the source"),
+        ("a", r"dev:2: 'a' may be x/a\.jpg and y/a\.jpg; write the whole name"),
+        ("b.jpg", r"dev:2: 'b\.jpg' is in .*dev already"),
     ],
 )
 def test_a_bad_line_of_a_list_is_named(tmp_path, line, problem):

@@ -193,7 +193,7 @@ def test_memory_mapped_features_give_the_same(captioner, features, tmp_path):
 
 
 def test_references_are_tokenized(images):
-    assert references_of(images[:1]) == [[["a", "red", "wall"], ["the", "wall", "is", "red"]]]
+    assert references_of(images[:1]) == [(("a", "red", "wall"), ("the", "wall", "is", "red"))]
 
 
 def test_nothing_to_compare_with(tmp_path):

@@ -5,9 +5,10 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from mrnn.captioning.caption_writer import coco_ids
 
-from mrnn.data.caption_reader import References, read_hypotheses, read_references
+from mrnn.captioning.coco_results import coco_ids
+from mrnn.data.caption_matching import References
+from mrnn.data.caption_reader import read_hypotheses, read_references
 from mrnn.data.dataset import CaptionedImage, Dataset, write_dataset
 from mrnn.data.imported_features import import_features
 from mrnn.data.readers.coco import read_coco
@@ -99,7 +100,7 @@ def test_files_of_captions(tmp_path, name):
         "captions.token": [lambda: list(read_flickr(tmp_path, tmp_path))],
         "1.eng": [lambda: list(read_iapr(tmp_path, tmp_path))],
         "a.json": [lambda: list(read_coco([file], tmp_path))],
-        "c.csv": [lambda: list(read_table(file, tmp_path))],
+        "c.csv": [lambda: list(read_table([file], tmp_path))],
     }.get(name, [lambda: list(read_text_captions(file))])
     readers += [lambda: read_hypotheses(file), lambda: read_references([file])]
     for attack in attacks():

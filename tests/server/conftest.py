@@ -46,7 +46,7 @@ def running(service, access=None, *, work=True):
         finally:
             server.should_exit = True
             thread.join(60)
-            service.worker.stop(60.0)
+            service.stop(60.0)
     assert log == []
 
 

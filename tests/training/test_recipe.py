@@ -83,7 +83,7 @@ def test_settings_change_a_recipe_in_order(file):
         (["training.=3"], "'training.=3' is not a setting"),
         (["training.epochs=0"], "training.epochs: expected .*equal to 1, not 0"),
         (["training.epochs=many"], "training.epochs: expected a whole number, not 'many'"),
-        (["training.learning_rate=nan"], "training.learning_rate: expected a finite number, not nan"),
+        (["training.learning_rate=nan"], "learning_rate: expected a finite number, not nan"),
         (["training.precision=auto"], "training.precision: .*'float32' or 'bfloat16', not 'auto'$"),
         (
             ["encoder.resize_mode=stretch"],

@@ -1,19 +1,60 @@
 """Check a dataset folder."""
 
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from mrnn.cli.terminal import DataFolder, progress
+from mrnn.cli.terminal import DataFolder, progress, say, tell
+from mrnn.errors import printable
+
+LISTED = "# Missing or broken photos, found by mrnn check"
+"""The first line of the list that `--broken` writes."""
 
 
-def check(data: DataFolder) -> None:
+def check(
+    data: DataFolder,
+    *,
+    broken: Annotated[
+        Path | None,
+        typer.Option(
+            help="List all missing and broken photos in this file, for prepare --leave-out-file"
+        ),
+    ] = None,
+) -> None:
     """Look for what would make training wrong: broken images, leaks, odd captions."""
     from mrnn.data.check import check_dataset
     from mrnn.data.dataset import Dataset
+    from mrnn.outputs import check_output, write_whole
 
+    if broken:
+        check_output("--broken", broken, ours=lambda start: start.startswith(LISTED.encode()))
     dataset = Dataset.load(data)
     with progress("Checking", len(dataset.images)) as advance:
         report = check_dataset(dataset, on_image=advance)
     for line in report.lines():
-        print(line)
+        say(_wrapped(printable(line)))
+    if broken:
+        write_whole(broken, "\n".join([LISTED, *map(printable, report.unreadable), ""]))
+        tell(f"Listed {len(report.unreadable):,} missing or broken photos in {broken}")
+    elif report.unreadable:
+        tell("--broken FILE lists all missing and broken photos, for prepare --leave-out-file")
     if report.errors:
         raise typer.Exit(1)
+
+
+def _wrapped(line: str) -> str:
+    """As wide as the terminal; in a pipe a line stays one."""
+    if not sys.stdout.isatty():
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.fill(
+        line,
+        shutil.get_terminal_size().columns,
+        subsequent_indent=f"{indent}    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -175,7 +175,7 @@ def _sampled(
     images: "Sequence[CaptionedImage]", count: int | None, seed: int
 ) -> "tuple[Sequence[CaptionedImage], list[str], dict[str, Setting]]":
     """The images with sampled references, notes, and settings."""
-    from mrnn.data.caption_reader import sample_references
+    from mrnn.data.caption_matching import sample_references
 
     if count is None:
         return images, [], {}

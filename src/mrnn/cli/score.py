@@ -12,7 +12,7 @@ from mrnn.cli.terminal import Json, Overwrite, show
 from mrnn.outputs import check_output, write_whole
 
 if TYPE_CHECKING:
-    from mrnn.data.caption_reader import Matched
+    from mrnn.data.caption_matching import Matched
     from mrnn.evaluation.captions import CaptionStatistics, ScoreReport, Setting
     from mrnn.evaluation.evaluate import EvaluationReport
 
@@ -104,7 +104,8 @@ def match(
     seed: int,
 ) -> tuple["Matched", list[tuple[str, ...]], "dict[str, Setting]"]:
     """Captions and references matched by image, sampled references, and their settings."""
-    from mrnn.data.caption_reader import match_files, sample_references
+    from mrnn.data.caption_matching import sample_references
+    from mrnn.data.caption_reader import match_files
 
     matched = match_files(systems, sources, split)
     if count is None:

@@ -49,7 +49,7 @@ def search(
 ) -> None:
     """Find photos for a sentence, sentences for a photo, or photos like a photo."""
     from mrnn.data.images import SUFFIXES, UNREAD
-    from mrnn.retrieval.search import PhotoIndex
+    from mrnn.retrieval.search import PhotoIndex, note_of_away
 
     photo = os.path.isfile(query)
     if not photo and query.lower().endswith((*SUFFIXES, *UNREAD)):
@@ -58,17 +58,12 @@ def search(
         check_output("--html", html, ours=is_page, inputs=[Path(query)], overwrite=overwrite)
     opened = PhotoIndex.load(folder, model, encoder_file=encoder_file, device=found_device(device))
     prepared = opened.prepare(Path(query) if photo else query)
-    for name in prepared.tags:
-        tell(f'"{name}" is not in the model\'s vocabulary: found by tags')
-    if prepared.ignored:
-        listed = ", ".join(prepared.ignored[:10])
-        tell(f"Ignored, as the model does not know them: {listed}")
+    for note in prepared.notes:
+        tell(note)
     away: list[str] = []
     results = opened.search(prepared, top, paths=paths, min_score=min_score, on_away=away.append)
     if away:
-        finds = f"{len(away):,} finds are" if len(away) > 1 else "1 find is"
-        left_out = "" if results and results[0].path == away[0] else " and left out"
-        tell(f"{finds} away{left_out}, as {away[0]}; mrnn index --prune forgets what is away")
+        tell(note_of_away(away, results))
     if min_score is not None and not results:
         best = opened.search(prepared, 1, paths=paths)
         known = f"; the best has {best[0].score:.2f}" if best else ""

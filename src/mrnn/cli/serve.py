@@ -1,6 +1,7 @@
 """Serve captions and search by HTTP, with a page for people."""
 
 import secrets
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,9 @@ from mrnn.errors import MissingExtraError, OptionsError
 
 def serve(
     model: ModelFolder = None,
+    index: Annotated[
+        Path | None, typer.Option(help="An index of photos to search", readable=False)
+    ] = None,
     host: Annotated[
         str, typer.Option(help="The address to listen at; 0.0.0.0 for other computers too")
     ] = "127.0.0.1",
@@ -56,7 +60,7 @@ def serve(
     listener = listen(host, port)
     with listener:
         captioner = Captioner.load(model or DEFAULT_MODEL, encoder_file=encoder_file)
-        service = Service(captioner, version=__version__)
+        service = Service(captioner, __version__, index=index)
         service.worker.start()
         url = url_of(listener) + (f"?token={token}" if token else "")
 
@@ -69,7 +73,7 @@ def serve(
         allow_open_files()
         app = make_app(service, Access.at(host, token, allow_host or ()), tell)
         make_server(app, ready).run([listener])
-        service.worker.stop(30.0)
+        service.stop(30.0)
     tell("Stopped")
 
 

@@ -13,10 +13,32 @@ from pydantic import BaseModel, ConfigDict
 from mrnn.data.dataset import CaptionedImage, Dataset, count_splits
 from mrnn.data.images import load_image
 from mrnn.errors import ImageError
-from mrnn.tokenizer import tokenize
 
-Finding = tuple[bool, str]
-"""A problem; an error makes training, or the measures that steer it, wrong."""
+SHOWN = 5
+"""Examples of a finding that are printed."""
+
+Found = tuple[bool, "Finding"]
+"""Whether it makes training, or the measures that steer it, wrong; and what it is."""
+
+
+class Finding(BaseModel):
+    """Something wrong with several photos or captions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: str
+    examples: tuple[str, ...] = ()
+    """All of them, each a line."""
+
+    def lines(self) -> Iterator[str]:
+        """What is wrong, and some of the examples below it."""
+        if not self.examples:
+            yield self.what
+            return
+        yield f"{self.what} ({len(self.examples):,}):"
+        yield from (f"  {example}" for example in self.examples[:SHOWN])
+        if more := len(self.examples[SHOWN:]):
+            yield f"  and {more:,} more"
 
 
 class SplitReport(BaseModel):
@@ -48,9 +70,11 @@ class CheckReport(BaseModel):
     """Fraction of the running words of train that are rare."""
     unknown_tokens: float
     """Fraction of the running words of dev that are rare in train or not there."""
-    errors: tuple[str, ...]
-    """Findings that make training, or the measures that steer it, wrong."""
-    warnings: tuple[str, ...]
+    errors: tuple[Finding, ...]
+    """What makes training, or the measures that steer it, wrong."""
+    warnings: tuple[Finding, ...]
+    unreadable: tuple[str, ...]
+    """Names of the images that are missing or broken."""
 
     def lines(self) -> Iterator[str]:
         """The report for people."""
@@ -65,8 +89,11 @@ class CheckReport(BaseModel):
             f"{self.minimum_count} times), {self.rare_tokens:.2%} of its text; "
             f"{self.unknown_tokens:.2%} of the text of dev is outside the vocabulary"
         )
-        yield from (f"error: {error}" for error in self.errors)
-        yield from (f"warning: {warning}" for warning in self.warnings)
+        for kind, findings in (("error", self.errors), ("warning", self.warnings)):
+            for finding in findings:
+                first, *below = finding.lines()
+                yield f"{kind}: {first}"
+                yield from below
         yield f"errors: {len(self.errors)}, warnings: {len(self.warnings)}"
 
 
@@ -81,7 +108,8 @@ def check_dataset(
     counts = Counter(word for caption in words.get("train", []) for word in caption)
     rare = {word: count for word, count in counts.items() if count < minimum_count}
     dev = [word for caption in words.get("dev", []) for word in caption]
-    findings = (*_check_images(dataset, on_image), *_check_captions(dataset, words))
+    unreadable: list[str] = []
+    findings = (*_check_images(dataset, on_image, unreadable), *_check_captions(dataset, words))
     return CheckReport(
         splits={
             name: SplitReport(**size, **_lengths(words[name]))
@@ -92,8 +120,9 @@ def check_dataset(
         rare_words=len(rare) / max(1, len(counts)),
         rare_tokens=sum(rare.values()) / max(1, counts.total()),
         unknown_tokens=sum(counts[word] < minimum_count for word in dev) / max(1, len(dev)),
-        errors=tuple(text for wrong, text in findings if wrong),
-        warnings=tuple(text for wrong, text in findings if not wrong),
+        errors=tuple(finding for wrong, finding in findings if wrong),
+        warnings=tuple(finding for wrong, finding in findings if not wrong),
+        unreadable=tuple(unreadable),
     )
 
 
@@ -108,7 +137,9 @@ def _lengths(captions: Sequence[Sequence[str]]) -> dict[str, Any]:
     }
 
 
-def _check_images(dataset: Dataset, on_image: Callable[[], None] | None) -> Iterator[Finding]:
+def _check_images(
+    dataset: Dataset, on_image: Callable[[], None] | None, unreadable: list[str]
+) -> Iterator[Found]:
     bad: dict[tuple[str, str], list[str]] = defaultdict(list)
     same: dict[str, list[CaptionedImage]] = defaultdict(list)
     for image in dataset.images:
@@ -116,10 +147,11 @@ def _check_images(dataset: Dataset, on_image: Callable[[], None] | None) -> Iter
         same[content].append(image)
         if state:
             bad[image.split, state].append(content)
+            unreadable.append(image.name)
         if on_image:
             on_image()
     for (split, state), reasons in bad.items():
-        yield True, _some(f"images of {split} {state}", reasons)
+        yield True, _finding(f"images of {split} {state}", reasons)
     twins: dict[bool, list[str]] = {True: [], False: []}
     for images in same.values():
         if len(images) > 1:
@@ -128,7 +160,7 @@ def _check_images(dataset: Dataset, on_image: Callable[[], None] | None) -> Iter
     for leak, names in twins.items():
         if names:
             where = "in more than one split" if leak else "more than once in a split"
-            yield leak, _some(f"the same image {where}", names)
+            yield leak, _finding(f"the same image {where}", names)
 
 
 def _examine(path: Path) -> tuple[str, str]:
@@ -143,22 +175,20 @@ def _examine(path: Path) -> tuple[str, str]:
         return "broken", str(error)
 
 
-def _check_captions(dataset: Dataset, words: dict[str, list[list[str]]]) -> Iterator[Finding]:
+def _check_captions(dataset: Dataset, words: dict[str, list[tuple[str, ...]]]) -> Iterator[Found]:
     for split in ("train", "dev"):
         if split not in words:
-            yield True, f"no {split} split; there are: {', '.join(words)}"
+            yield True, _finding(f"no {split} split; there are: {', '.join(words)}")
     for split in words:
         images = dataset.split(split)
         if bare := [image.name for image in images if not image.captions]:
-            yield True, _some(f"images of {split} without captions", bare)
-        if empty := [i.name for i in images if not all(map(tokenize, i.captions))]:
-            yield True, _some(f"images of {split} with a caption that has no words", empty)
-    splits_of = Counter(text for said in words.values() for text in {" ".join(w) for w in said})
-    if repeated := [text for text, splits in splits_of.items() if text and splits > 1]:
-        yield False, _some("captions in more than one split", sorted(repeated))
+            yield True, _finding(f"images of {split} without captions", bare)
+        if empty := [image.name for image in images if not all(image.words)]:
+            yield True, _finding(f"images of {split} with a caption that has no words", empty)
+    splits_of = Counter(text for said in words.values() for text in set(said))
+    if repeated := [" ".join(text) for text, splits in splits_of.items() if text and splits > 1]:
+        yield False, _finding("captions in more than one split", sorted(repeated))
 
 
-def _some(what: str, examples: Sequence[str]) -> str:
-    """A finding on one line, with three examples."""
-    more = f"; and {len(examples) - 3} more" if len(examples) > 3 else ""
-    return f"{what} ({len(examples)}): {'; '.join(examples[:3])}{more}"
+def _finding(what: str, examples: Sequence[str] = ()) -> Finding:
+    return Finding(what=what, examples=tuple(examples))

@@ -9,17 +9,18 @@ The images stay where they lie.
 
 import json
 import os
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mrnn.errors import DataError
-from mrnn.files import first_problem
+from mrnn.files import first_problem, parse_json
+from mrnn.locks import locked_folder
+from mrnn.outputs import finish_replacement, replace_together
 from mrnn.tokenizer import tokenize
 
 FORMAT = 1
@@ -37,10 +38,18 @@ class CaptionedImage:
     """train, dev, test, or another; empty, if it is in none yet."""
     captions: tuple[str, ...]
 
+    _words: tuple[tuple[str, ...], ...] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+
     @property
-    def words(self) -> list[list[str]]:
-        """The captions as lists of words."""
-        return [tokenize(caption) for caption in self.captions]
+    def words(self) -> tuple[tuple[str, ...], ...]:
+        """The words of each caption, found once."""
+        if self._words is None:
+            words = tuple(tuple(tokenize(caption)) for caption in self.captions)
+            object.__setattr__(self, "_words", words)
+            return words
+        return self._words
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Dataset:
     @classmethod
     def load(cls, folder: Path) -> "Dataset":
         """Raises DataError, with file and line, for whatever is wrong. Needs no image file."""
+        finish_replacement(folder)
         header = _read_header(folder)
         images = tuple(_read_captions(folder / CAPTIONS, Path(header.images)))
         if (splits := count_splits(images)) != header.splits:
@@ -106,25 +116,38 @@ def write_dataset(
     Without `images_root` it is the nearest folder that holds all images. Nothing is written before
     all images have been read and checked. Raises DataError.
     """
-    _refuse_others_folder(folder)
-    every = tuple(images)
-    if not every:
+    try:
+        with locked_folder(folder):
+            finish_replacement(folder)
+            _refuse_others_folder(folder)
+            replace_together(folder, _files_of(tuple(images), source, images_root))
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror}); choose another folder"
+        raise DataError(f"{folder}: {problem}") from None
+
+
+def _files_of(
+    images: Sequence[CaptionedImage], source: str, images_root: Path | None
+) -> dict[str, bytes]:
+    """The content of the files of a dataset folder, by name."""
+    if not images:
         raise DataError(f"{source}: no captioned images, so there is no dataset to write")
-    name, times = Counter(image.name for image in every).most_common(1)[0]
+    name, times = Counter(image.name for image in images).most_common(1)[0]
     if times > 1:
-        raise DataError(f"{source}: {times} images are named {name!r}; names must be unique")
-    if outside := [image.name for image in every if not image.split]:
-        raise DataError(f"{source}: {outside[0]} is in no split; split the images first")
-    holders = [images_root] if images_root else [image.path.parent for image in every]
+        raise DataError(f"{source}: {times} images are named {name!r:.80}; names must be unique")
+    if outside := [image.name for image in images if not image.split]:
+        raise DataError(f"{source}: {outside[0]:.80} is in no split; split the images first")
+    holders = [images_root] if images_root else [image.path.parent for image in images]
     root = Path(os.path.commonpath([os.path.abspath(holder) for holder in holders]))
     lines = []
-    for image in every:
+    for image in images:
         path = Path(os.path.abspath(image.path))
         below = path.relative_to(root) if path.is_relative_to(root) else path
-        lines.append(_to_json({**asdict(image), "path": below.as_posix()}, source))
-    splits = count_splits(every)
-    header = {"format": FORMAT, "source": source, "images": str(root), "splits": splits}
-    _write_folder({CAPTIONS: b"".join(lines), HEADER: _to_json(header, source, indent=2)}, folder)
+        record = {"name": image.name, "path": below.as_posix(), "split": image.split}
+        lines.append(_to_json({**record, "captions": image.captions}, source))
+    header = {"format": FORMAT, "source": source, "images": str(root)}
+    header["splits"] = count_splits(images)
+    return {CAPTIONS: b"".join(lines), HEADER: _to_json(header, source, indent=2)}
 
 
 def leave_out(dataset: Dataset, names: Iterable[str]) -> None:
@@ -135,13 +158,10 @@ def leave_out(dataset: Dataset, names: Iterable[str]) -> None:
 
 
 def _refuse_others_folder(folder: Path) -> None:
+    if all(name.startswith(".mrnn-") for name in os.listdir(folder)):
+        return
     try:
-        if os.listdir(folder):
-            _read_header(folder)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}; choose another folder") from None
+        _read_header(folder)
     except DataError as error:
         problem = f"holds something else, which is left as it is ({error}); choose another folder"
         raise DataError(f"{folder}: {problem}") from None
@@ -153,20 +173,6 @@ def _to_json(value: dict[str, Any], source: str, indent: int | None = None) -> b
         return text.encode()
     except UnicodeEncodeError:
         raise DataError(f"{source}: not Unicode: {value!a}; rename the file") from None
-
-
-def _write_folder(files: dict[str, bytes], folder: Path) -> None:
-    folder = folder.resolve()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as sibling:
-            for name, content in files.items():
-                Path(sibling, name).write_bytes(content)
-            for name in files:
-                os.replace(Path(sibling, name), folder / name)
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror}); choose another folder"
-        raise DataError(f"{folder}: {problem}") from None
 
 
 def count_splits(images: Iterable[CaptionedImage]) -> dict[str, dict[str, int]]:
@@ -182,17 +188,20 @@ def count_splits(images: Iterable[CaptionedImage]) -> dict[str, dict[str, int]]:
 def _read_header(folder: Path) -> _Header:
     file = folder / HEADER
     try:
-        header = json.loads(file.read_bytes())
+        content = file.read_bytes()
     except OSError as error:
         problem = f"not a dataset folder ({HEADER}: {error.strerror}); mrnn prepare makes one"
         raise DataError(f"{folder}: {problem}") from None
-    except ValueError as error:
-        raise DataError(f"{file}: not JSON ({error}); run mrnn prepare again") from None
+    try:
+        header = parse_json(content, file)
+    except DataError as error:
+        raise DataError(f"{error}; run mrnn prepare again") from None
     number = header.get("format") if isinstance(header, dict) else None
     if type(number) is not int:
         raise DataError(f"{file}: no format number; not made by mrnn prepare")
-    if number > FORMAT:
-        raise DataError(f"{file}: format {number}, made by a newer mrnn; this one reads {FORMAT}")
+    if number != FORMAT:
+        mend = "update mrnn" if number > FORMAT else "run mrnn prepare again"
+        raise DataError(f"{file}: format {number!s:.20}, but this mrnn reads {FORMAT}; {mend}")
     try:
         return _Header.model_validate(header)
     except ValidationError as error:

@@ -145,7 +145,11 @@ class FeatureStore(Generic[Config]):
 
     def find(self, names: Sequence[str]) -> Int[np.ndarray, " N"]:
         """The row of each name, -1 for one that is not there."""
-        return self._table.find(keys_of(names))
+        return self.find_keys(keys_of(names))
+
+    def find_keys(self, keys: UInt64[np.ndarray, "N 2"]) -> Int[np.ndarray, " N"]:
+        """As `find`, by `keys_of` the names."""
+        return self._table.find(keys)
 
     def name(self, row: int) -> str:
         """The name of a row. Raises DataError if the shard is damaged."""

@@ -16,7 +16,7 @@ from mrnn.data.feature_shard import STAMP, UNKNOWN, Rows
 from mrnn.data.feature_store import CONFIG, StoreConfig, read_config
 from mrnn.data.feature_writer import feature_writer
 from mrnn.data.features import features_folder, mend_of, store_config
-from mrnn.data.splits import places_by_name
+from mrnn.data.name_matching import ImageNames
 from mrnn.errors import DataError, OptionsError
 from mrnn.files import read_lines
 from mrnn.model.config import EncoderIdentity
@@ -156,10 +156,11 @@ def _match(
     for place, image in enumerate(images):
         if number := re.search(r"(?:^|[/_])([0-9]+)(?:\.\w+)?$", image.name):
             numbers.setdefault(number[1].lstrip("0") or "0", []).append(place)
-    places = {**numbers, **places_by_name(images)}
+    names = ImageNames(images)
     rows, unknown = dict[str, int](), []
     for row, (line, name) in enumerate(listed):
-        found = places.get(name) or places.get(name.lstrip("0")) or []
+        found = next(filter(None, map(names.find, (name, name.lstrip("0")))), None)
+        found = found or numbers.get(name) or numbers.get(name.lstrip("0")) or []
         if len(found) > 1:
             both = " and ".join(images[place].name for place in found[:2])
             raise DataError(f"{ids}:{line}: {name} may be {both}; write the whole name")

@@ -1,7 +1,7 @@
 """Assignment of images to train, dev and test: by the source, by lists, or at random.
 
 A list is a text file with one image a line: its name, or its file name alone, with or without the
-suffix ("00/25.jpg", "00/25", "25.jpg", "25").
+suffix ("00/25.jpg", "00/25", "25.jpg", "25"), or its path.
 """
 
 import hashlib
@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mrnn.data.dataset import CaptionedImage
-from mrnn.errors import DataError, OptionsError
+from mrnn.data.name_matching import ImageNames
+from mrnn.errors import DataError, OptionsError, shortened
 from mrnn.files import read_lines
 
 SPLITS = ("train", "dev", "test")
@@ -33,22 +34,22 @@ def divide(
     fractions: Sequence[float] | None = None,
     seed: int | None = None,
     leave_out: Sequence[str] = (),
+    leave_out_files: Sequence[Path] = (),
 ) -> tuple[list[CaptionedImage], list[str]]:
     """The images that have captions and a split, and notes on those that are left out.
 
     Split by `lists` ("dev=FILE"); without these at random, if `fractions` or `seed` is given or the
     source has no splits. Raises OptionsError or DataError.
     """
-    every, notes = list(images), []
-    if unknown := set(leave_out) - {image.name for image in every}:
-        raise DataError(f"there is no image {min(unknown)!r} to leave out; give the whole name")
+    every = list(images)
+    unwanted, notes = _left_out(every, leave_out, leave_out_files)
     if lists:
         if fractions or seed is not None:
             raise OptionsError(
                 "--split-list leaves nothing for --fractions and --seed; give one or the other"
             )
         every = split_by_lists(every, map(_list_of, lists))
-    wanted = [image for image in every if image.name not in leave_out]
+    wanted = [image for image in every if image.name not in unwanted]
     described = [image for image in wanted if image.captions]
     if bare := len(wanted) - len(described):
         notes.append(f"{bare:,} images without captions are left out")
@@ -61,6 +62,43 @@ def divide(
     if outside := len(described) - len(divided):
         notes.append(f"{outside:,} images in no split are left out")
     return divided, notes
+
+
+def _left_out(
+    images: Sequence[CaptionedImage], given: Sequence[str], files: Sequence[Path]
+) -> tuple[set[str], list[str]]:
+    """The names of the images to leave out, and notes on lines of the files that mean none.
+
+    Lines that begin with # and a space are remarks. Raises DataError.
+    """
+    names, places, notes = ImageNames(images), set[int](), list[str]()
+    for name in given:
+        if len(found := names.find(name)) != 1:
+            raise DataError(f"there is no image {name!r:.80} to leave out; give the whole name")
+        places.update(found)
+    for file in files:
+        lines = [(n, line) for n, line in read_lines(file) if not line.startswith("# ")]
+        known = {number: names.find(line.strip()) for number, line in lines}
+        for number, line in lines:
+            _refuse_several(images, known[number], line, f"{file}:{number}")
+            places.update(known[number])
+        strange = [line for number, line in lines if not known[number]]
+        if strange and len(strange) == len(lines):
+            problem = (
+                f"no image of the source is in it; the first line is {strange[0].strip()!r:.80}"
+            )
+            raise DataError(f"{file}: {problem}")
+        if strange:
+            notes.append(f"{file}: {len(strange):,} of {len(lines):,} names are not in the source")
+    return {images[place].name for place in places}, notes
+
+
+def _refuse_several(
+    images: Sequence[CaptionedImage], places: Sequence[int], line: str, where: str
+) -> None:
+    if len(places) > 1:
+        both = shortened(" and ".join(images[place].name for place in places[:2]), 120)
+        raise DataError(f"{where}: {line.strip()!r:.80} may be {both}; write the whole name")
 
 
 def _list_of(text: str) -> tuple[str, Path]:
@@ -78,17 +116,14 @@ def split_by_lists(
     Raises DataError, with file and line.
     """
     every = list(images)
-    places = places_by_name(every)
+    names = ImageNames(every)
     listed: dict[int, tuple[str, Path]] = {}
     for split, file in lists:
         for number, line in read_lines(file):
-            name = line.strip()
-            found = places.get(name, [])
+            found, name = names.find(line.strip()), f"{line.strip()!r:.80}"
+            _refuse_several(every, found, line, f"{file}:{number}")
             if not found:
                 raise DataError(f"{file}:{number}: {name} has no captions in the source")
-            if len(found) > 1:
-                both = " and ".join(every[place].name for place in found[:2])
-                raise DataError(f"{file}:{number}: {name} may be {both}; write the whole name")
             if found[0] in listed:
                 before = listed[found[0]][1]
                 raise DataError(f"{file}:{number}: {name} is in {before} already")
@@ -97,17 +132,6 @@ def split_by_lists(
         *(replace(every[place], split=split) for place, (split, _) in listed.items()),
         *(replace(image, split="") for place, image in enumerate(every) if place not in listed),
     ]
-
-
-def places_by_name(images: Sequence[CaptionedImage]) -> dict[str, list[int]]:
-    """Under each name and each short name, the places of the images that it may mean."""
-    whole, short = {}, dict[str, list[int]]()
-    for place, image in enumerate(images):
-        whole[image.name] = [place]
-        file_name = image.name.rpartition("/")[2]
-        for name in {file_name, *(n.rpartition(".")[0] for n in (image.name, file_name))}:
-            short.setdefault(name, []).append(place)
-    return short | whole
 
 
 def split_at_random(

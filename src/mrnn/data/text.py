@@ -4,18 +4,19 @@
 .tsv   a caption a line, in its last column, or in the column that a first line names
 .csv   a header, then a row a line
 
-A header names the column: caption, sentence or text. Any file may be packed, as captions.tsv.gz.
+A header names the column: caption, sentence, text or the like. Any file may be packed, as in
+captions.tsv.gz.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from mrnn.data.readers.table import Row, kind_of, read_rows
+from mrnn.data.readers.cells import kind_of
+from mrnn.data.readers.columns import CAPTION_COLUMNS, column_of
+from mrnn.data.readers.rows import PlacedRow, read_rows
 from mrnn.errors import DataError
 from mrnn.files import read_lines
 from mrnn.tokenizer import tokenize
-
-COLUMNS = ("caption", "sentence", "text")
 
 
 def read_text_captions(file: Path) -> Iterator[list[str]]:
@@ -49,7 +50,8 @@ def _captions(file: Path) -> Iterator[str]:
 def _read_tsv(file: Path) -> Iterator[str]:
     for number, (line, text) in enumerate(read_lines(file)):
         *before, caption = text.split("\t")
-        if number == 0 and _caption_column([*before, caption]):
+        names = [name.strip().lower() for name in (*before, caption)]
+        if number == 0 and any(name in CAPTION_COLUMNS for name in names):
             yield from _column(file, read_rows(file))
             return
         if not before:
@@ -60,19 +62,8 @@ def _read_tsv(file: Path) -> Iterator[str]:
         yield caption
 
 
-def _column(file: Path, rows: Iterator[tuple[int, Row]]) -> Iterator[str]:
+def _column(file: Path, rows: Iterator[PlacedRow]) -> Iterator[str]:
     column = ""
     for _, row in rows:
-        column = column or _caption_column(row)
-        if not column:
-            there = ", ".join(row)
-            raise DataError(
-                f"{file}:1: no column caption, sentence or text; rename the one with the captions, "
-                f"there are: {there:.100}"
-            )
+        column = column or column_of(row, CAPTION_COLUMNS, "captions", where=f"{file}:1")
         yield row[column]
-
-
-def _caption_column(header: Iterable[str]) -> str:
-    """The name of the column with captions; empty if there is none."""
-    return next((name for name in header if name.strip().lower() in COLUMNS), "")

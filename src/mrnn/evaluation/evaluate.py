@@ -171,7 +171,7 @@ def words_of(caption: Caption) -> list[str]:
     return [word.word for word in caption.words]
 
 
-def references_of(images: Sequence[CaptionedImage]) -> list[list[list[str]]]:
+def references_of(images: Sequence[CaptionedImage]) -> list[Sequence[Sequence[str]]]:
     """The tokenized captions of each image. Raises DataError for an image without one."""
     if not images:
         raise DataError("There are no images to evaluate on")

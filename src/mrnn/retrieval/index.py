@@ -72,10 +72,14 @@ class RetrievalModel:
     ) -> "RetrievalModel":
         """Raises CheckpointError, also for a model without heads; OptionsError for a device."""
         checkpoint = Checkpoint.load(folder, device)
-        heads = checkpoint.heads or Heads.load(  # says what is missing
-            folder, checkpoint.config.model, checkpoint.fingerprint
-        )
-        return cls(checkpoint, heads, Path(encoder_file) if encoder_file else None)
+        return cls(checkpoint, heads_of(checkpoint), Path(encoder_file) if encoder_file else None)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, encoder: ImageEncoder) -> "RetrievalModel":
+        """Of what is loaded already. Raises CheckpointError for a model without heads."""
+        model = cls(checkpoint, heads_of(checkpoint))
+        model.__dict__["encoder"] = encoder  # where a cached property keeps what it found
+        return model
 
     @cached_property
     def encoder(self) -> ImageEncoder:
@@ -104,6 +108,13 @@ class RetrievalModel:
     def token_ids(self, sentence: str) -> list[int]:
         """The ids of its words, unknown ones included."""
         return self.checkpoint.vocabulary.encode(tokenize(sentence))
+
+
+def heads_of(checkpoint: Checkpoint) -> Heads:
+    """Raises CheckpointError, which says what is missing, for a model without."""
+    return checkpoint.heads or Heads.load(
+        checkpoint.folder, checkpoint.config.model, checkpoint.fingerprint
+    )
 
 
 def read_index_config(folder: Path) -> IndexConfig:

@@ -41,6 +41,15 @@ class PreparedQuery:
     ignored: Sequence[str] = ()
     """Unknown words that name no tag."""
 
+    @property
+    def notes(self) -> list[str]:
+        """Lines about words that the model does not know."""
+        notes = [f'"{name}" is not in the model\'s vocabulary: found by tags' for name in self.tags]
+        if self.ignored:
+            listed = ", ".join(self.ignored[:10])
+            notes.append(f"Ignored, as the model does not know them: {listed}")
+        return notes
+
 
 def prepare_query(query: Query, model: RetrievalModel, tagger: Tagger | None) -> PreparedQuery:
     """Raises OptionsError for a sentence without a word to search for, ImageError for a photo."""

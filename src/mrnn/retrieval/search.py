@@ -15,6 +15,7 @@ from typing import overload
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from mrnn.data.feature_shard import keys_of
 from mrnn.data.feature_store import CONFIG
 from mrnn.data.photo_names import name_from_text
 from mrnn.errors import CheckpointError, DataError, OptionsError
@@ -24,6 +25,7 @@ from mrnn.retrieval.index import (
     MEND,
     Index,
     IndexChanges,
+    Kind,
     RetrievalModel,
     open_index,
     read_index_config,
@@ -123,21 +125,39 @@ class PhotoIndex:
         Where its folder is gone, the model that ships is tried. Raises DataError for the index, and
         CheckpointError if the model is another than the index was made with.
         """
-        index = open_index(Path(folder))
-        made = index.config
+        made = read_index_config(Path(folder))
         run = Path(model or name_from_text(made.run))
         gone = model is None and not run.is_dir()
         loaded = RetrievalModel.load(DEFAULT_MODEL if gone else run, encoder_file, device)
-        now = loaded.config(made.holds)
+        mend = f"say by --model where {run} is now, or {MEND}" if gone else MEND
+        return cls.open(folder, loaded, mend)
+
+    @classmethod
+    def open(cls, folder: str | Path, model: RetrievalModel, mend: str = MEND) -> "PhotoIndex":
+        """Open an index with a model that is loaded. Raises as `load`."""
+        index = open_index(Path(folder))
+        made, now = index.config, model.config(index.config.holds)
         if (made.model, made.heads, made.encoder) != (now.model, now.heads, now.encoder):
-            mend = f"say by --model where {run} is now, or {MEND}" if gone else MEND
-            run = loaded.checkpoint.folder
             raise CheckpointError(
-                f"{folder} was made with another model than {run} holds now; {mend}"
+                f"{folder} was made with another model than {model.checkpoint.folder} holds now; "
+                f"{mend}"
             )
         if made.columns != now.columns:
             raise DataError(f"{folder} has other columns than its model; remove it, then {MEND}")
-        return cls(index, loaded)
+        return cls(index, model)
+
+    @property
+    def holds(self) -> Kind:
+        """Photos or sentences."""
+        return self._index.config.holds
+
+    def path_of(self, photo: str) -> str | None:
+        """The path of the photo with a `photo_id`; None if the index does not hold it."""
+        if self.holds != "photos" or not re.fullmatch("[0-9a-f]{32}", photo):
+            return None
+        key = np.frombuffer(bytes.fromhex(photo), "<u8").astype(np.uint64).reshape(1, 2)
+        row = int(self._index.find_keys(key)[0])
+        return None if row < 0 else self._index.name(row)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -253,6 +273,18 @@ class PhotoIndex:
         if not rows:
             raise OptionsError(f"No photo of the index has a path like {paths!r:.100}")
         return np.array(rows)
+
+
+def photo_id(path: str) -> str:
+    """What names a photo of an index without its path: 32 hexadecimal digits."""
+    return keys_of([path]).astype("<u8").tobytes().hex()
+
+
+def note_of_away(away: Sequence[str], results: Sequence[SearchResult]) -> str:
+    """A line about finds that are away."""
+    finds = f"{len(away):,} finds are" if len(away) > 1 else "1 find is"
+    left_out = "" if results and results[0].path == away[0] else " and left out"
+    return f"{finds} away{left_out}, as {away[0]}; mrnn index --prune forgets what is away"
 
 
 def model_of(folder: str | Path, given: str | Path | None = None) -> Path:

@@ -17,8 +17,10 @@ from mrnn.server.access import Access
 from mrnn.server.captions import Captions
 from mrnn.server.guard import Guard
 from mrnn.server.openapi import document
+from mrnn.server.photos import Photos
 from mrnn.server.problems import Problem, problem_of, problem_response
 from mrnn.server.service import Service
+from mrnn.server.thumbnails import Thumbnails
 
 PAGE = Path(__file__).with_name("page")
 """The page's files; its backend.js speaks to the API."""
@@ -39,16 +41,22 @@ def make_app(service: Service, access: Access, tell: Callable[[str], None]) -> A
         return Response(text, media_type=metrics.MEDIA_TYPE)
 
     async def model(_: Request) -> Response:
-        return JSONResponse(service.model())
+        return JSONResponse(await service.model())
 
     async def openapi(_: Request) -> Response:
         config = service.captioner.checkpoint.config
         return JSONResponse(document(config, service.limits, service.version))
 
-    captions = Captions(service)
+    thumbnails = Thumbnails()
+    captions, photos = Captions(service, thumbnails), Photos(service, thumbnails)
     routes = [
         _route("/v1/caption", captions.post, "POST"),
         _route("/v1/thumbnail", captions.thumbnail, "POST"),
+        _route("/v1/search", photos.search, "GET"),
+        _route("/v1/search", photos.search_by_photo, "POST"),
+        _route("/v1/photos/{id}", photos.photo, "GET"),
+        _route("/v1/photos/{id}/thumbnail", photos.thumbnail, "GET"),
+        _route("/v1/photos/{id}/caption", photos.caption, "GET"),
         _route("/v1/model", model, "GET"),
         _route("/healthz", health, "GET"),
         _route("/metrics", counts, "GET"),

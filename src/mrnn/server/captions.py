@@ -1,39 +1,30 @@
 """POST /v1/caption: photos in, the objects of `mrnn caption --json` out."""
 
-import asyncio
-import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from mrnn.captioning.results import ImageCaptions
-from mrnn.data.images import NamedImage, load_image
 from mrnn.errors import MRNNError
-from mrnn.server.options import CaptionOptions, caption_options
+from mrnn.server.options import caption_options
 from mrnn.server.problems import Problem
 from mrnn.server.service import Service
+from mrnn.server.thumbnails import Thumbnails
 from mrnn.server.uploads import FORM, Upload
 
 LINES = "application/jsonl"
 LINE_TYPES = (LINES, "application/x-ndjson")
 NAME = "name"
 """The parameter with the name of a photo that is sent as the body."""
-THUMBNAIL_SIDE = 320
-"""Longest side of a thumbnail, in pixels."""
-THUMBNAILS_AT_ONCE = 2
-
-Results = AsyncIterator[tuple[str, ImageCaptions | Exception]]
-"""Of each photo its name, and its captions or what went wrong."""
 
 
 class Captions:
     """Endpoints for photos that are sent."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._drawing = asyncio.Semaphore(THUMBNAILS_AT_ONCE)
+    def __init__(self, service: Service, thumbnails: Thumbnails) -> None:
+        self._service, self._thumbnails = service, thumbnails
 
     async def post(self, request: Request) -> Response:
         """One photo as the body gives one object; a form of photos gives a list, or lines."""
@@ -49,25 +40,22 @@ class Captions:
         except Problem:
             upload.discard()
             raise
-        results = self._results(request, upload, options)
+        results = self._service.caption(request, upload.photos, options, upload.close)
         if not _is_form(request):
-            return Response(await _only(results), media_type="application/json")
+            return Response(await caption_line(results), media_type="application/json")
+        lines = _lines([photo.name for photo in upload.photos], results)
         if any(kind in request.headers.get("accept", "") for kind in LINE_TYPES):
-            return StreamingResponse(_lines(results), media_type=LINES)
-        objects = [_line(name, result) async for name, result in results]
+            return StreamingResponse((f"{line}\n" async for line in lines), media_type=LINES)
+        objects = [line async for line in lines]
         return Response(f"[{', '.join(objects)}]\n", media_type="application/json")
 
     async def thumbnail(self, request: Request) -> Response:
         """A small JPEG of a photo that the browser cannot show."""
         upload = await self._receive(request)
         try:
-            if len(upload.photos) != 1:
-                raise Problem(HTTPStatus.BAD_REQUEST, "send one photo")
-            async with self._drawing:
-                content = await asyncio.to_thread(thumbnail_of, upload.photos[0], THUMBNAIL_SIDE)
+            return await self._thumbnails.answer(upload.only(), self._thumbnails.side)
         finally:
             upload.discard()
-        return Response(content, media_type="image/jpeg")
 
     async def _receive(self, request: Request) -> Upload:
         name = request.query_params.get(NAME) or "photo"
@@ -87,17 +75,6 @@ class Captions:
                 headers={"Retry-After": str(worker.retry_after)},
             )
 
-    async def _results(self, request: Request, upload: Upload, options: CaptionOptions) -> Results:
-        names = [photo.name for photo in upload.photos]
-        try:
-            found = self._service.caption(request, upload.photos, options)
-            place = 0
-            async for result in found:
-                yield names[place], result
-                place += 1
-        finally:
-            upload.close()
-
 
 def _check_photos(upload: Upload) -> None:
     if not upload.photos:
@@ -105,19 +82,9 @@ def _check_photos(upload: Upload) -> None:
         raise Problem(HTTPStatus.BAD_REQUEST, line)
 
 
-def thumbnail_of(photo: NamedImage | str, side: int) -> bytes:
-    """A JPEG, upright and without metadata. Raises ImageError."""
-    image = load_image(photo, least_side=side)
-    image.thumbnail((side, side))
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=82)
-    return stream.getvalue()
-
-
-async def _only(results: Results) -> str:
+async def caption_line(results: AsyncIterator[ImageCaptions | Exception]) -> str:
     """The line of the only photo. Raises Problem if it has no captions."""
-    found = [result async for _, result in results]
-    (result,) = found
+    (result,) = [each async for each in results]
     if isinstance(result, Exception):
         raise result
     if result.error:
@@ -125,9 +92,12 @@ async def _only(results: Results) -> str:
     return f"{result.model_dump_json()}\n"
 
 
-async def _lines(results: Results) -> AsyncIterator[str]:
-    async for name, result in results:
-        yield f"{_line(name, result)}\n"
+async def _lines(
+    names: Sequence[str], results: AsyncIterator[ImageCaptions | Exception]
+) -> AsyncIterator[str]:
+    left = iter(names)
+    async for result in results:
+        yield _line(next(left), result)
 
 
 def _line(name: str, result: ImageCaptions | Exception) -> str:

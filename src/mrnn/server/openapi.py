@@ -6,11 +6,16 @@ Source: OpenAPI Specification 3.1.0.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 from mrnn.captioning.options import OPTIONS
 from mrnn.captioning.results import ImageCaptions
 from mrnn.model.config import CheckpointConfig, DecodingOptions, RerankingOptions
+from mrnn.retrieval.search import SearchResult
 from mrnn.server.limits import MEBIBYTE, Limits
 from mrnn.server.options import CONSENSUS, REPEATED
+from mrnn.server.photos import LARGEST_SIDE, MOST_FINDS, SMALLEST_SIDE
+from mrnn.server.thumbnails import Thumbnails
 
 Json = dict[str, Any]
 SCHEMAS = "#/components/schemas/"
@@ -20,7 +25,9 @@ REFUSED = {
     400: "An option or the form is wrong",
     401: "The token is missing or wrong",
     403: "Another host, or another page",
+    404: "There is no such photo, or no index",
     408: "The request came too slowly",
+    410: "The photo is no longer there",
     413: "The request is too large",
     422: "The photo cannot be read",
     503: "The server is busy; Retry-After says when to try again",
@@ -35,7 +42,11 @@ def document(config: CheckpointConfig, limits: Limits, version: str) -> Json:
         f"{limits.photo // MEBIBYTE} MB a photo."
     )
     paths: Json = {}
-    for path, method, operation in (*_caption_operations(options, most), *_others()):
+    for path, method, operation in (
+        *_caption_operations(options, most),
+        *_search_operations(),
+        *_others(),
+    ):
         paths.setdefault(path, {})[method] = operation
     return {
         "openapi": "3.1.0",
@@ -101,6 +112,51 @@ def _caption_operations(options: list[Json], most: str) -> list[tuple[str, str, 
             "requestBody": {"required": True, "content": {"application/octet-stream": PHOTO}},
             "responses": _answers("A JPEG", {"image/jpeg": PHOTO}, (400, 408, 413, 422, 503)),
         }),
+        ("/v1/photos/{id}/caption", "get", {
+            "summary": "Caption a photo of the index",
+            "parameters": [_id(), *options],
+            "responses": _answers("Captions", _json(_ref("ImageCaptions")), (400, 404, 422, 503)),
+        }),
+    ]  # fmt: skip
+
+
+def _search_operations() -> list[tuple[str, str, Json]]:
+    top = {"type": "integer", "minimum": 1, "maximum": MOST_FINDS, "default": 10}
+    common = [
+        _parameter("top", "How many finds", top),
+        _parameter("paths", "Only photos whose path is like '*/2024/*'", {"type": "string"}),
+        _parameter("min_score", "Only finds with this score or a better one", {"type": "number"}),
+    ]
+    finds = _json(_ref("Finds"))
+    return [
+        ("/v1/search", "get", {
+            "summary": "Find photos for a sentence, or like a photo of the index",
+            "parameters": [
+                _parameter("q", "A sentence", {"type": "string"}),
+                _parameter("like", "The id of a photo, in place of q", {"type": "string"}),
+                *common,
+            ],
+            "responses": _answers("Finds, best first", finds, (400, 404, 410, 422, 503)),
+        }),
+        ("/v1/search", "post", {
+            "summary": "Find photos like a photo, or sentences for it",
+            "parameters": common,
+            "requestBody": {"required": True, "content": {"application/octet-stream": PHOTO}},
+            "responses": _answers("Finds, best first", finds, (400, 404, 408, 413, 422, 503)),
+        }),
+        ("/v1/photos/{id}", "get", {
+            "summary": "A photo of the index, as its file is",
+            "parameters": [_id()],
+            "responses": _answers("The file", {"image/*": PHOTO}, (404, 410)),
+        }),
+        ("/v1/photos/{id}/thumbnail", "get", {
+            "summary": "A small JPEG of a photo of the index, upright and without metadata",
+            "parameters": [_id(), _parameter("side", "Longest side, in pixels", {
+                "type": "integer", "minimum": SMALLEST_SIDE, "maximum": LARGEST_SIDE,
+                "default": Thumbnails.side,
+            })],
+            "responses": _answers("A JPEG", {"image/jpeg": PHOTO}, (400, 404, 410, 422)),
+        }),
     ]  # fmt: skip
 
 
@@ -124,6 +180,15 @@ def _others() -> list[tuple[str, str, Json]]:
 
 def _schemas() -> Json:
     schemas: Json = {
+        "Find": _with_id(SearchResult),
+        "Finds": {
+            "type": "object",
+            "required": ["results", "notes"],
+            "properties": {
+                "results": _list("Find"),
+                "notes": {"type": "array", "items": {"type": "string"}},
+            },
+        },
         "Problem": {
             "type": "object",
             "required": ["type", "title", "status", "detail"],
@@ -141,6 +206,13 @@ def _schemas() -> Json:
     return schemas | {"ImageCaptions": whole}
 
 
+def _with_id(kind: type[BaseModel]) -> Json:
+    schema = kind.model_json_schema()
+    about = "Of a photo, for /v1/photos"
+    schema["properties"]["id"] = {"type": "string", "description": about}
+    return schema
+
+
 def _answers(about: str, content: Json, refused: Sequence[int]) -> Json:
     problem = {"application/problem+json": {"schema": _ref("Problem")}}
     answers: Json = {"200": {"description": about, "content": content}}
@@ -151,6 +223,17 @@ def _answers(about: str, content: Json, refused: Sequence[int]) -> Json:
 
 def _parameter(name: str, about: str, schema: Mapping[str, Any]) -> Json:
     return {"name": name, "in": "query", "description": about, "schema": dict(schema)}
+
+
+def _id() -> Json:
+    about = "The id of a find"
+    return {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "description": about,
+        "schema": {"type": "string"},
+    }
 
 
 def _json(schema: Json) -> Json:

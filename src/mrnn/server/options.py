@@ -81,6 +81,20 @@ def values_of(
     return values
 
 
+def number_in(given: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    """A whole number of a query. Raises Problem for one that is out of bounds, or none."""
+    text = given.get(name)
+    if text is None:
+        return default
+    with suppress(ValueError):
+        if least <= (number := int(text)) <= most:
+            return number
+    line = (
+        f"{name}: expected a whole number from {least:,} to {most:,}, not {printable(text)!r:.60}"
+    )
+    raise Problem(HTTPStatus.BAD_REQUEST, line, option=name)
+
+
 def _typed(name: str, texts: Sequence[str]) -> object:
     """As the command line reads it: numbers are numbers, if they can be."""
     if name in REPEATED:

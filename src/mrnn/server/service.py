@@ -1,9 +1,9 @@
 """What the server works with: the model, its worker, the index, limits and counts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mrnn.server.limits import Limits
 from mrnn.server.metrics import Metrics
 from mrnn.server.options import CaptionOptions
 from mrnn.server.problems import Problem
+from mrnn.server.searches import Searches
 from mrnn.server.uploads import BUSY, Spool
 from mrnn.server.worker import CaptionWorker, Job, QueueFullError
 
@@ -33,8 +34,11 @@ class Service:
     captioner: Captioner
     version: str
     limits: Limits = field(default_factory=Limits)
+    index: InitVar[Path | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, index: Path | None) -> None:
+        """Raises DataError and CheckpointError for the index."""
+        self.searches = Searches(index, self.captioner, self.limits) if index else None
         with_consensus = Captioner(self.captioner.checkpoint, self.captioner.encoder, Consensus())
         self._captioners = {False: self.captioner, True: with_consensus}
         self.metrics = Metrics(self.version)
@@ -46,18 +50,23 @@ class Service:
         )
 
     async def caption(
-        self, request: Request, photos: Sequence[NamedImage], options: CaptionOptions
+        self,
+        request: Request,
+        photos: Sequence[NamedImage],
+        options: CaptionOptions,
+        on_end: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[ImageCaptions | Exception]:
         """Captions, or what went wrong, of each photo in order.
 
         Raises Problem for a full queue or when it takes too long, ClientDisconnect when the client
-        leaves. The photos are closed.
+        leaves. The photos are closed, and `on_end` is called.
         """
         try:
             jobs = self.worker.submit(photos, options)
         except QueueFullError as error:
             for photo in photos:
                 photo.file.close()
+            on_end()
             again = {"Retry-After": str(self.worker.retry_after)}
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=again) from None
         gone = asyncio.create_task(_disconnected(request))
@@ -75,6 +84,7 @@ class Service:
         finally:
             gone.cancel()
             self.worker.cancel(jobs)
+            on_end()
 
     async def _result(self, job: Job, gone: "asyncio.Task[None]") -> ImageCaptions | Exception:
         result = asyncio.wrap_future(job.result)
@@ -91,7 +101,7 @@ class Service:
         self.metrics.count_photo(captioned=found.error is None)
         return found
 
-    def model(self) -> dict[str, Any]:
+    async def model(self) -> dict[str, Any]:
         """What GET /v1/model says."""
         checkpoint = self.captioner.checkpoint
         config, card = checkpoint.config, Path(checkpoint.folder) / CARD
@@ -117,8 +127,14 @@ class Service:
                 "photo": self.limits.photo,
                 "photos": self.limits.photos,
             },
-            "index": None,
+            "index": await self.searches.about() if self.searches else None,
         }
+
+    def stop(self, seconds: float) -> None:
+        """Finish what runs."""
+        self.worker.stop(seconds)
+        if self.searches:
+            self.searches.close()
 
 
 async def _disconnected(request: Request) -> None:

@@ -37,6 +37,12 @@ class Upload:
     size: int = 0
     """Bytes that came."""
 
+    def only(self) -> NamedImage:
+        """Raises Problem if there is another number of photos than one."""
+        if len(self.photos) != 1 or not self.size:
+            raise Problem(HTTPStatus.BAD_REQUEST, f"{len(self.photos)} photos; send one")
+        return self.photos[0]
+
     def close(self) -> None:
         """Give back its space; who holds its photos closes them."""
         self.spool.taken -= self.size

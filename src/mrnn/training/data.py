@@ -32,7 +32,7 @@ class TrainingData:
     dev: EncodedCaptions
     """Image rows are rows of `dev_features`."""
     dev_features: np.ndarray
-    dev_references: list[list[list[str]]]
+    dev_references: list[Sequence[Sequence[str]]]
     vocabulary: Vocabulary
     """The words of the train split, then those of the text alone."""
     hash: str

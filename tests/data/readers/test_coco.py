@@ -80,7 +80,7 @@ def test_images_without_file_names_are_named_as_on_disk(tmp_path, folder):
 
 @pytest.mark.parametrize("number", ["five", -5, "²"])
 def test_no_file_name_and_no_number(tmp_path, number):
-    with pytest.raises(DataError, match=r"t\.json: images\.0: no file_name, and id .* does not"):
+    with pytest.raises(DataError, match=r"t\.json: images\[0\]: no file_name, and id .* does not"):
         read(tmp_path, ("t.json", coco([(number, None)], [])))
 
 
@@ -95,7 +95,7 @@ def test_no_file_name_and_no_number(tmp_path, number):
 def test_the_same_image_in_two_files(tmp_path, one, other):
     first = coco([(1, "x.jpg"), (5, one)], [])
     second = coco([(5, other)], [])
-    both = rf"two\.json: images\.0: {other} is .*one\.json: images\.1 too; keep one"
+    both = rf"two\.json: images\[0\]: {other} is .*one\.json: images\[1\] too; keep one"
     with pytest.raises(DataError, match=both):
         read(tmp_path, ("one.json", first), ("two.json", second))
 
@@ -106,12 +106,12 @@ def test_other_images_may_have_the_same_id_in_two_files(tmp_path):
 
 
 def test_the_same_file_twice(tmp_path):
-    with pytest.raises(DataError, match=r"t\.json: images\.0: n\.jpg is .*images\.0 too"):
+    with pytest.raises(DataError, match=r"t\.json: images\[0\]: n\.jpg is .*images\[0\] too"):
         read(tmp_path, ("t.json", TRAIN), ("t.json", TRAIN))
 
 
 def test_ids_that_are_there_twice_or_not_at_all(tmp_path):
-    with pytest.raises(DataError, match=r"t\.json: images\.1: id 5 is that of images\.0 too"):
+    with pytest.raises(DataError, match=r"t\.json: images\[1\]: id 5 is that of images\[0\] too"):
         read(tmp_path, ("t.json", coco([(5, "a.jpg"), (5, "b.jpg")], [])))
     with pytest.raises(DataError, match=r"t\.json: a caption has image_id 6, which no image has"):
         read(tmp_path, ("t.json", coco([(5, "a.jpg")], [(6, "A dog")])))

@@ -46,7 +46,7 @@ def test_a_file_without_splits(tmp_path):
 
 def test_a_name_that_is_there_twice(tmp_path):
     twice = [image("a.jpg", "train", "A dog"), image("b.jpg", "val"), image("a.jpg", "val")]
-    with pytest.raises(DataError, match=r"toy\.json: images\.2: a\.jpg is images\.0 too"):
+    with pytest.raises(DataError, match=r"toy\.json: images\[2\]: 'a\.jpg' is images\[0\] too"):
         read(tmp_path, *twice)
 
 

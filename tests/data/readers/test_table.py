@@ -31,7 +31,7 @@ IMAGES = [
 def read(folder, name, text, **options):
     content = text if isinstance(text, bytes) else text.encode()
     (folder / name).write_bytes(content)
-    return list(read_table(folder / name, Path("/photos"), **options))
+    return list(read_table([folder / name], Path("/photos"), **options))
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -76,25 +76,63 @@ def test_a_path_may_be_absolute(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("t.csv", "image,caption\na.jpg,A dog, running", "2: 3 cells, but 2 in the header"),
-        ("t.tsv", "image\tcaption\n\na.jpg", "3: 1 cells, but 2 in the header"),
-        ("t.csv", "image;caption\na.jpg;A dog", "2: no column 'image'; there are: image;caption"),
-        ("t.csv", "image,caption,image\na,b,c", "1: two columns 'image'; rename one"),
-        ("t.csv", 'image,caption\na.jpg,"A dog\n', r"2: not CSV \(unexpected end of data\)"),
-        ("t.csv", 'image,caption\na,b\na.jpg,"A" dog\n', r"3: not CSV \('.' expected after '\"'\)"),
-        ("t.csv", f"image,caption\na.jpg,{'A' * 200_000}", r"2: not CSV \(field larger than"),
+        ("t.csv", "image,n\na.jpg,A dog, running", r"2: 3 cells, but 2 in the header \(image, n; "),
+        (
+            "t.tsv",
+            "image\tcaption\n\na.jpg",
+            r"3: 1 cell, but 2 in the header \(image, caption; ",
+        ),
+        (
+            "t.csv",
+            "a;b\na.jpg;A dog",
+            "2: no photos; expected image or the like, but there are: a",
+        ),
+        (
+            "t.csv",
+            "image,b\na.jpg,A dog",
+            "2: no captions; expected caption or the like, but",
+        ),
+        (
+            "t.csv",
+            "file_name,image_id,b\na,7,c",
+            "2: both file_name and image_id may hold the",
+        ),
+        ("t.csv", "image,caption,image\na,b,c", '1: two columns "image"; rename one'),
+        ("t.csv", f"image,caption\na.jpg,{'A' * 200_000}", "2: a line of 200,006 characters; a "),
         ("t.csv", b"image,caption\na.jpg,caf\xe9\n", "2: not UTF-8"),
-        ("t.csv", "image,caption\na,b\n ,A dog", "3: no image in column 'image'"),
-        ("t.jsonl", '{"image": "a", "caption": "b"}\n{"image": "a"', r"2: not JSON \(EOF"),
-        ("t.jsonl", "[]", "1: .*(dictionary|object)"),
-        ("t.jsonl", '{"image": 3, "caption": "b"}', "1: image: expected text, not 3"),
-        ("t.jsonl", '\n{"image": "a", "caption": null}', "2: caption: expected text, not None"),
-        ("t.jsonl", '{"image": "a", "caption": [3]}', "1: caption: expected captions, not 3"),
+        (
+            "t.csv",
+            "image,caption\na,b\n ,A dog",
+            '3: image: expected a whole number or a name, not ""',
+        ),
+        ("t.jsonl", '{"image": "a", "caption": "b"}\n{"image": "a"', r"2: not JSON "),
+        ("t.jsonl", "[]", "1: expected an object, as .*, not a list of 0"),
+        (
+            "t.jsonl",
+            '{"image": [3], "caption": "b"}',
+            "1: image: expected a whole number or",
+        ),
+        (
+            "t.jsonl",
+            '{"image": {"path": 3}, "caption": "b"}',
+            "1: holds no photo, neither",
+        ),
+        (
+            "t.jsonl",
+            '{"image": {"bytes": 3}, "caption": "b"}',
+            "1: expected the bytes of a",
+        ),
+        (
+            "t.jsonl",
+            '\n{"image": "a", "caption": null}',
+            "2: caption: expected a caption, not",
+        ),
+        ("t.jsonl", '{"image": "a", "caption": [3]}', "1: caption: expected a caption, not 3"),
         ("t.jsonl", '{"image": "a", "caption": "b", "split": 1}', "1: split: expected text, not 1"),
         (
             "t.csv",
             "image,caption,split\na,b,val\nb,c,dev\na,c,test",
-            "4: a is in 'test', but line 2 says 'dev'",
+            "4: 'a' is in 'test', but in 'dev' at .*t.csv:2",
         ),
     ],
 )
@@ -105,7 +143,7 @@ def test_a_bad_row_is_named(tmp_path, name, text, problem):
 
 def test_what_is_not_a_table(tmp_path):
     with pytest.raises(
-        DataError, match=r"t\.xlsx: not a table; its name must end in \.csv, \.tsv or"
+        DataError, match=r"t\.xlsx: not a table; its name must end in \.csv, \.tsv, "
     ):
         read(tmp_path, "t.xlsx", "")
     assert read(tmp_path, "t.csv", "") == []
@@ -113,7 +151,7 @@ def test_what_is_not_a_table(tmp_path):
 
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"))
-row = st.tuples(st.text("ab/.", min_size=1), text)
+row = st.tuples(st.text("ab", min_size=1), text)
 
 
 @given(st.lists(row, min_size=1))
@@ -127,12 +165,10 @@ def test_what_is_written_is_read(tmp_path_factory, rows):
         expected[image] = (*expected.get(image, ()), caption)
     found = read(folder, "t.jsonl", "\n".join(lines))
     assert [(image.name, image.captions) for image in found] == list(expected.items())
-    for name, captions in expected.items():  # CSV drops spaces before a cell
-        expected[name] = tuple(caption.lstrip(" ") for caption in captions)
     found = read(folder, "t.csv", cells.getvalue())
-    assert [(i.name, tuple(c.lstrip(" ") for c in i.captions)) for i in found] == list(
-        expected.items()
-    )
+    for name, captions in expected.items():  # CSV drops spaces around a cell
+        expected[name] = tuple(caption.strip() for caption in captions)
+    assert [(image.name, image.captions) for image in found] == list(expected.items())
 
 
 @pytest.mark.parametrize("name", TABLES)

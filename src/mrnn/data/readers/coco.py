@@ -13,22 +13,27 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from mrnn.data.dataset import CaptionedImage
+from mrnn.data.name_matching import FilesBelow
+from mrnn.data.readers.columns import image_id
 from mrnn.data.splits import split_name
 from mrnn.errors import DataError
 from mrnn.files import read_json
 
+_Id = Annotated[str, BeforeValidator(image_id)]
+
 
 class _Image(BaseModel):
-    id: int | str
+    id: _Id
     file_name: str | None = Field(None, min_length=1)
 
 
 class _Annotation(BaseModel):
-    image_id: int | str
+    image_id: _Id
     caption: str
 
 
@@ -46,7 +51,7 @@ def read_coco(sources: Sequence[Path], images: Path) -> Iterator[CaptionedImage]
     place_of: dict[str, str] = {}
     for source in sources:
         for place, image in enumerate(_read_file(source, images)):
-            here = f"{source}: images.{place}"
+            here = f"{source}: images[{place}]"
             number = re.sub(r"^COCO_[a-z]+2014_", "", image.name)
             if number in place_of:
                 raise DataError(f"{here}: {image.name} is {place_of[number]} too; keep one")
@@ -56,37 +61,34 @@ def read_coco(sources: Sequence[Path], images: Path) -> Iterator[CaptionedImage]
 
 def _read_file(source: Path, images: Path) -> Iterator[CaptionedImage]:
     content = read_json(source, _File)
-    captions = defaultdict[int | str, list[str]](list)
+    captions = defaultdict[str, list[str]](list)
     for annotation in content.annotations:
         captions[annotation.image_id].append(annotation.caption)
     split, year = _split_and_year(source)
-    folder = images / f"{split}{year}"
-    if not (year and folder.is_dir()):
-        folder = images
-    place_of: dict[int | str, int] = {}
+    below = images / f"{split}{year}"
+    folder = FilesBelow(below if year and below.is_dir() else images)
+    place_of: dict[str, int] = {}
     for place, image in enumerate(content.images):
+        here = f"{source}: images[{place}]"
         if place_of.setdefault(image.id, place) != place:
-            both = f"id {image.id!r} is that of images.{place_of[image.id]} too"
-            raise DataError(f"{source}: images.{place}: {both}")
-        name = image.file_name or _name_on_disk(folder, image.id, split + year)
-        if not name:
-            problem = f"no file_name, and id {image.id!r} does not make one"
-            raise DataError(f"{source}: images.{place}: {problem}")
-        yield CaptionedImage(name, folder / name, split_name(split), tuple(captions[image.id]))
+            both = f"id {image.id:.40} is that of images[{place_of[image.id]}] too; keep one"
+            raise DataError(f"{here}: {both}")
+        if image.file_name:
+            name, path = folder.find(image.file_name)
+        elif image.id.isascii() and image.id.isdecimal():
+            number = f"{image.id.zfill(12)}.jpg"
+            name, path = folder.find(f"COCO_{split}{year}_{number}")
+            if not path.exists():
+                name, path = folder.find(number)
+        else:
+            raise DataError(f"{here}: no file_name, and id {image.id!r:.40} does not make one")
+        yield CaptionedImage(name, path, split_name(split), tuple(captions[image.id]))
     if unknown := captions.keys() - place_of.keys():
-        problem = f"a caption has image_id {min(unknown, key=str)!r}, which no image has"
+        problem = f"a caption has image_id {min(unknown):.40}, which no image has"
         raise DataError(f"{source}: {problem}")
 
 
 def _split_and_year(source: Path) -> tuple[str, str]:
+    """As the file's name says, such as train and 2014; empty if it does not."""
     match = re.search(r"(?<![a-z])(train|val|test)(\d{4})?(?![a-z\d])", source.stem.lower())
     return (match[1], match[2] or "") if match else ("", "")
-
-
-def _name_on_disk(folder: Path, number: int | str, part: str) -> str:
-    """The name of 2014, if such an image is there, or else that of 2017; "" for no number."""
-    if not re.fullmatch(r"\d+", str(number)):
-        return ""
-    name = f"{int(number):012}.jpg"
-    older = f"COCO_{part}_{name}"
-    return older if (folder / older).exists() else name

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mrnn.data.dataset import CaptionedImage
+from mrnn.data.name_matching import FilesBelow
+from mrnn.data.readers.columns import shown
 from mrnn.data.splits import SPLITS, split_by_lists
 from mrnn.errors import DataError
 from mrnn.files import read_lines
@@ -22,13 +24,19 @@ def read_flickr(source: Path, images: Path) -> Iterator[CaptionedImage]:
 
     Raises DataError.
     """
-    captions = _read_captions(_only_file(source, "*.token*"))
+    folder = FilesBelow(images)
+    captions: dict[Path, tuple[str, list[str]]] = {}
+    for given, caption in _read_captions(_only_file(source, "*.token*")):
+        name, path = folder.find(given)
+        captions.setdefault(path, (name, []))[1].append(caption)
     lists = [
         (split, _only_file(source, f"*.{split}Images.txt"))
         for split in SPLITS
         if any(source.glob(f"*.{split}Images.txt"))
     ]
-    every = (CaptionedImage(name, images / name, "", tuple(captions[name])) for name in captions)
+    every = (
+        CaptionedImage(name, path, "", tuple(texts)) for path, (name, texts) in captions.items()
+    )
     yield from split_by_lists(every, lists)
 
 
@@ -43,11 +51,11 @@ def _only_file(folder: Path, pattern: str) -> Path:
     return files[0]
 
 
-def _read_captions(file: Path) -> dict[str, list[str]]:
-    captions: dict[str, list[str]] = {}
+def _read_captions(file: Path) -> Iterator[tuple[str, str]]:
     for number, line in read_lines(file):
         match = re.fullmatch(r"(.+?)#\d+\t(.*)", line)
         if not match:
-            raise DataError(f"{file}:{number}: not 'image.jpg#0', a tab, a caption: {line!r:.80}")
-        captions.setdefault(match[1], []).append(match[2])
-    return captions
+            raise DataError(
+                f"{file}:{number}: expected 'image.jpg#0', a tab and a caption, not {shown(line)}"
+            )
+        yield match[1], match[2]

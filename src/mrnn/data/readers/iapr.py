@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from mrnn.data.dataset import CaptionedImage
+from mrnn.data.name_matching import FilesBelow
 from mrnn.errors import DataError
 
 Sentences = Literal["split", "joined"]
@@ -36,13 +37,13 @@ def read_iapr(
     files = sorted(source.rglob("*.eng"), key=lambda file: (len(file.stem), file.stem, file))
     if not files:
         raise DataError(f"{source}: no files *.eng; SOURCE is the folder annotations_complete_eng")
-    file_of: dict[str, Path] = {}
+    folder, file_of = FilesBelow(images), dict[str, Path]()
     for file in files:
         text = _read_text(file)
         name = _name(file, text)
         if file_of.setdefault(name, file) != file:
             raise DataError(f"{file}: {name} is described by {file_of[name]} too; keep one")
-        yield CaptionedImage(name, images / name, "", _captions(file, text, sentences))
+        yield CaptionedImage(name, folder.find(name)[1], "", _captions(file, text, sentences))
 
 
 def _read_text(file: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from mrnn.data.dataset import CaptionedImage
+from mrnn.data.name_matching import FilesBelow
 from mrnn.data.splits import split_name
 from mrnn.errors import DataError
 from mrnn.files import read_json
@@ -35,11 +36,14 @@ class _File(BaseModel):
 
 def read_karpathy(source: Path, images: Path) -> Iterator[CaptionedImage]:
     """The images in the order of the file. Raises DataError."""
+    folder = FilesBelow(images)
     place_of: dict[str, int] = {}
     for place, image in enumerate(read_json(source, _File).images):
         name = image.filename
-        if place_of.setdefault(name, place) != place:
-            raise DataError(f"{source}: images.{place}: {name} is images.{place_of[name]} too")
+        _, path = folder.find(f"{image.filepath}/{name}" if image.filepath else name)
+        for key in (name, str(path)):
+            if place_of.setdefault(key, place) != place:
+                both = f"{name!r:.80} is images[{place_of[key]}] too; keep one"
+                raise DataError(f"{source}: images[{place}]: {both}")
         captions = tuple(sentence.raw for sentence in image.sentences)
-        path = images / image.filepath / name
         yield CaptionedImage(name, path, split_name(image.split), captions)
