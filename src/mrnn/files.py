@@ -12,6 +12,7 @@ import tomllib
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -22,6 +23,8 @@ from mrnn.errors import DataError, printable
 
 LARGEST = 4 * 2**30
 """Bytes of a text file, unpacked."""
+PART = 2**20
+"""Bytes read at a time."""
 LARGEST_TOML = 2**20
 """Bytes of a TOML file."""
 LARGEST_OWN = 256 * 2**20
@@ -69,7 +72,7 @@ def _read(file: Path) -> bytes:
     opened = gzip.open if file.suffix.lower() == ".gz" else open
     try:
         with opened(file, "rb") as stream:
-            content = stream.read(LARGEST + 1)
+            content = _at_most(stream, LARGEST + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{file}: not a whole .gz file ({error}); copy or pack it again") from None
     except IsADirectoryError:
@@ -80,7 +83,16 @@ def _read(file: Path) -> bytes:
         raise DataError(f"{file!s}: cannot be read ({error or 'too large'})") from None
     if len(content) > LARGEST:
         raise DataError(f"{file}: larger than {LARGEST / 2**30:g} GB; cut it into several files")
-    return bytes(content)
+    return content
+
+
+def _at_most(stream: BufferedIOBase, count: int) -> bytes:
+    """The first so many bytes; no more memory is asked for than there are."""
+    parts, size = [], 0
+    while size < count and (part := stream.read(min(PART, count - size))):
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)
 
 
 def read_plain(file: Path, largest: int = LARGEST_OWN) -> bytes:
@@ -94,7 +106,7 @@ def read_plain(file: Path, largest: int = LARGEST_OWN) -> bytes:
             what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
             raise DataError(f"{file}: {what}, not a file")
         with file.open("rb") as stream:
-            content = stream.read(largest + 1)
+            content = _at_most(stream, largest + 1)
     except FileNotFoundError:
         raise DataError(f"{file}: is missing") from None
     except (OSError, ValueError, MemoryError) as error:

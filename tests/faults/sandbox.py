@@ -155,7 +155,7 @@ def check_mutations(file: Path, load: Load, *names: object, cases: int) -> None:
 
         try:
             file.write_bytes(content)
-            assert sandbox.attempt() == "", "the file as it was is refused"
+            assert not (told := sandbox.attempt()), f"the file as it was is refused: {told}"
             try_one()
         finally:
             file.write_bytes(content)

@@ -4,7 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save
 
+from mrnn.data.dataset import Dataset
+from mrnn.metrics.cider import DocumentFrequencies, cider
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.encoder_classes import CLASSIFIERS, TAGS
 from mrnn.model.epochs import METRICS, EpochDone, read_epochs
@@ -14,7 +18,10 @@ from mrnn.model.manifest import MANIFEST, write_manifest
 from mrnn.model.network import GRAPHS, WEIGHTS
 from mrnn.model.tags import Tagger
 from mrnn.training.bundle import fixed_photos
+from mrnn.training.encoders.weights import read_weights
 from mrnn.training.recipe import RECIPES, load_recipe
+from mrnn.training.resume import STATE
+from mrnn.training.train import train
 from tests.faults.sandbox import check_mutations, check_odd_files
 
 FEW, MANY = 40, 600
@@ -121,3 +128,47 @@ def test_a_mutated_recipe(tmp_path, cases):
     file.write_bytes((RECIPES / "flickr8k.toml").read_bytes())
     check_mutations(file, lambda: load_recipe(file), file, cases=cases)
     check_odd_files(file, lambda: load_recipe(file), file)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@cases
+def test_mutated_weights_of_an_encoder(tmp_path, suffix, cases):
+    file = tmp_path / "weights" / f"a{suffix}"
+    file.parent.mkdir()
+    tensors = {"conv.weight": torch.ones(3, 2), "conv.bias": torch.arange(3)}
+    if suffix == ".pth":
+        torch.save({"state_dict": tensors}, file)
+    else:
+        file.write_bytes(save(tensors))
+
+    def load():
+        for tensor in read_weights(file).values():
+            assert tensor.dtype == torch.float32
+
+    check_mutations(file, load, file, cases=cases)
+    check_odd_files(file, load, file)
+
+
+@cases
+def test_a_mutated_training_state(dataset, recipe, tmp_path, cases):
+    out, data = tmp_path / "run", Dataset.load(dataset)
+    chosen = load_recipe(recipe, ["training.epochs=1"])
+    list(train(chosen, data, out))
+    check_mutations(
+        out / STATE, lambda: list(train(chosen, data, out, resume=True)), out, cases=cases // 4
+    )
+
+
+@pytest.mark.parametrize("name", ["frequencies.json"])
+@cases
+def test_mutated_frequencies(tmp_path, name, cases):
+    file = tmp_path / "scores" / name
+    file.parent.mkdir()
+    references = [[["a", "dog"], ["a", "dog", "runs"]], [["a", "cat"]]]
+    DocumentFrequencies.of(references).save(file)
+
+    def load():
+        assert np.isfinite(cider([["a", "dog"]], [[["a", "dog"]]], DocumentFrequencies.load(file)))
+
+    check_mutations(file, load, file, cases=cases)
+    check_odd_files(file, load, file)

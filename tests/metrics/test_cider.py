@@ -66,14 +66,14 @@ def test_frequencies_survive_a_file(tmp_path):
 def test_a_file_that_holds_no_frequencies(tmp_path):
     file = tmp_path / "frequencies.json"
     file.write_text('{"format": 2, "images": 1, "counts": {}}')
-    with pytest.raises(DataError, match=r"frequencies\.json: format 2; this mrnn reads 1$"):
+    with pytest.raises(DataError, match=r"frequencies\.json: format 2; this version of mrnn"):
         DocumentFrequencies.load(file)
     file.write_text('{"format": 1, "images": 0, "counts": {}}')
     with pytest.raises(DataError, match=r"frequencies\.json: images: expected greater"):
         DocumentFrequencies.load(file)
     for count in (0, -3, 9):
         file.write_text(f'{{"format": 1, "images": 8, "counts": {{"a dog": {count}}}}}')
-        message = rf"'a dog' is in the captions of {count} images of 8; write the file again"
+        message = rf"'a dog' is in the captions of {count} images of 8; write it again: mrnn score"
         with pytest.raises(DataError, match=message):
             DocumentFrequencies.load(file)
 

@@ -81,6 +81,7 @@ def test_graphs_in_graphs_without_end(file):
     ("content", "message"),
     [
         (b"", "is empty"),
+        (b" " * 1_000_000, "has more than 100,000 parts, so it is no image encoder"),
         (b"\x3a\xff", "is no ONNX file, or damaged"),
         (b"\x3a" + b"\xff" * 20, "is no ONNX file, or damaged"),
         (b"\x3a\x7f\0", "is no ONNX file, or cut short"),

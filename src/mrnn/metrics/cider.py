@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from mrnn.errors import DataError
-from mrnn.files import read_json
+from mrnn.files import read_form
 from mrnn.metrics.ngrams import LONGEST, NGram, NGrams, Words
 from mrnn.outputs import write_whole
 from mrnn.shapes import Float
@@ -21,9 +21,12 @@ from mrnn.shapes import Float
 SIGMA = 6.0  # width of the penalty on a difference of length, in words
 SCALE = 10.0
 FORMAT = 1  # of a file of document frequencies
+MEND = "write it again: mrnn score --save-frequencies"
 
 
 class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     format: int
     images: int = Field(ge=1)
     counts: dict[str, int]
@@ -54,13 +57,11 @@ class DocumentFrequencies:
     @classmethod
     def load(cls, file: Path) -> "DocumentFrequencies":
         """What `save` wrote. Raises DataError."""
-        content = read_json(file, _File)
-        if content.format != FORMAT:
-            raise DataError(f"{file}: format {content.format}; this mrnn reads {FORMAT}")
+        content = read_form(file, _File, FORMAT, MEND, MEND)
         wrong = (n for n, count in content.counts.items() if not 1 <= count <= content.images)
         if (ngram := next(wrong, None)) is not None:
             problem = f"{ngram!r:.60} is in the captions of {content.counts[ngram]} images"
-            raise DataError(f"{file}: {problem} of {content.images}; write the file again")
+            raise DataError(f"{file}: {problem} of {content.images}; {MEND}")
         counts = {tuple(ngram.split()): count for ngram, count in content.counts.items()}
         return cls(Counter(counts), content.images)
 

@@ -72,7 +72,9 @@ def open_session(
     try:
         with warnings.catch_warnings():  # of a device that does not start; told below
             warnings.simplefilter("ignore")
-            session = onnxruntime.InferenceSession(str(file), options, providers=providers)
+            session = onnxruntime.InferenceSession(
+                str(file), options, providers=providers, enable_fallback=0
+            )
     except Exception as error:  # onnxruntime's errors have no common class
         raise CheckpointError(
             f"{file} is no graph that can be run ({_reason(error)}); {mend}"

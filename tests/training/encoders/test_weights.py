@@ -74,13 +74,18 @@ def test_code_in_a_file_is_refused_and_not_run(state, tmp_path, monkeypatch):
     ("name", "content", "message"),
     [
         ("none.pth", None, r"No such file or directory; check --weights$"),
-        ("folder.pth", ..., r"Is a directory; check --weights$"),
+        ("folder.pth", ..., r"a folder or a device, not a file; check --weights$"),
         ("a.pth", b"", r"damaged, or no file of weights \("),
         ("a.pth", b"nonsense", r"not a file of weights, or one that holds more than tensors"),
         ("a.pth", "cut", r"damaged, or no file of weights \("),
         ("a.safetensors", b"nonsense", r"damaged, or no file of weights \("),
         ("a.pth", [1, 2], r"not a state dict; save model\.state_dict\(\) into it$"),
         ("a.pth", {"a": 1}, r"not a state dict; save"),
+        (
+            "a.pth",
+            {"a": torch.ones(1), "b": torch.ones(2) * 1j},
+            r": b holds torch\.complex64; save real numbers$",
+        ),
     ],
 )
 def test_other_files(state, tmp_path, name, content, message):

@@ -3,11 +3,11 @@
 import pickle
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -18,11 +18,10 @@ OPTIONAL = "num_batches_tracked"  # of batch norms; counts training steps, decid
 
 def read_weights(file: Path) -> dict[str, Tensor]:
     """The tensors, as float32, of a state dict in a .safetensors or a PyTorch file."""
+    if file.exists() and not file.is_file():
+        raise CheckpointError(f"{file}: a folder or a device, not a file; check --weights")
     try:
-        if file.suffix == ".safetensors":
-            content: Any = load_file(file)
-        else:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        content = _load(file)
     except OSError as error:
         raise CheckpointError(f"{file}: {error.strerror or error}; check --weights") from None
     except pickle.UnpicklingError:
@@ -30,14 +29,30 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             f"{file}: not a file of weights, or one that holds more than tensors, which is never "
             "run; save the state dict alone, as .safetensors or by torch.save"
         ) from None
-    except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except Exception as error:  # a damaged pickle raises any of a dozen kinds
         line = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{file}: damaged, or no file of weights ({line})") from None
+        raise CheckpointError(f"{file}: damaged, or no file of weights ({line:.100})") from None
     if isinstance(content, dict):
         content = content.get("state_dict", content)
     if not (isinstance(content, dict) and all(isinstance(t, Tensor) for t in content.values())):
         raise CheckpointError(f"{file}: not a state dict; save model.state_dict() into it")
+    if odd := [name for name, tensor in content.items() if not _is_plain(tensor)]:
+        kind = content[odd[0]].dtype
+        raise CheckpointError(f"{file}: {odd[0]!s:.60} holds {kind}; save real numbers")
     return {str(name): tensor.float().contiguous() for name, tensor in content.items()}
+
+
+def _load(file: Path) -> Any:  # noqa: ANN401 (whatever the file holds)
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    with warnings.catch_warnings():  # of old forms of pickles
+        warnings.simplefilter("ignore")
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether it holds real numbers, each in a place of its own."""
+    return not (tensor.is_complex() or tensor.is_sparse or tensor.is_quantized or tensor.is_meta)
 
 
 def download_weights(name: str, url: str | None, file_name: str) -> Path:
