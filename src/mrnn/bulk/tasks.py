@@ -7,6 +7,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -95,6 +96,21 @@ class CaptionTask:
         yield from _failures(waiting)
 
 
+def load_caption_task(
+    model: Path,
+    encoder_file: Path | None,
+    decoding: DecodingOptions,
+    reranking: RerankingOptions,
+    *,
+    consensus: str | None = None,
+    files: Format = Format.parquet,
+    with_images: bool = False,
+) -> CaptionTask:
+    """On any machine that has the model. Raises what `Captioner.load` raises."""
+    captioner = Captioner.load(model, consensus, encoder_file=encoder_file)
+    return CaptionTask(captioner, decoding, reranking, files, with_images, consensus)
+
+
 def _failures(waiting: deque[ShardPhoto]) -> Iterator[tuple[ShardPhoto, ImageCaptions]]:
     """Those that could not be read, up to the first that could."""
     while waiting and waiting[0].error:
@@ -138,6 +154,12 @@ class EmbeddingTask:
         feature = to_float16(encoder.encode(pixels), photo.key)
         embedding = heads.embed_image(feature[None])[0] if heads else None
         return Embedded(utf8(photo.key), feature, embedding)
+
+
+def load_embedding_task(model: Path, encoder_file: Path | None) -> EmbeddingTask:
+    """On any machine that has the model. Raises CheckpointError."""
+    checkpoint = Checkpoint.load(model)
+    return EmbeddingTask(checkpoint, checkpoint.load_encoder(encoder_file))
 
 
 def _image(photo: ShardPhoto) -> NamedImage:

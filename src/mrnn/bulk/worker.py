@@ -40,14 +40,18 @@ class Worker:
         self._task, self._folder = task, OutputFolder(folder, task.job)
         self._folder.agree()
 
-    def do(self, shard: Shard, on_problem: Callable[[str], None]) -> Report:
+    def do(
+        self, shard: Shard, on_problem: Callable[[str], None], *, backup: bool = False
+    ) -> Report:
         """Do a shard that is not done yet. `on_problem` gets a line for whatever is wrong.
 
+        With `backup` also one that another process does: both write the same, the first one counts.
         Raises OSError where the result cannot be written.
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(self._folder.lock(shard.name))
+                if not backup:
+                    stack.enter_context(self._folder.lock(shard.name))
             except DataError:
                 return Report(shard.name, "busy")
             try:

@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +16,18 @@ import typer
 from mrnn.bulk.formats import Format
 from mrnn.captioning.options import Asked, flag_of, options_of
 from mrnn.cli.terminal import consensus_source, progress, tell
-from mrnn.errors import OptionsError, printable
+from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
+    from mrnn.bulk.run import Summary
     from mrnn.bulk.tasks import Task
+
+
+class Engine(StrEnum):
+    """What hands shards to processes."""
+
+    ray = "ray"
+
 
 FLAGS: dict[str, Any] = {
     "files": Annotated[
@@ -36,6 +46,18 @@ FLAGS: dict[str, Any] = {
             metavar="K/N", help="Of shards: do the K-th of N parts, from 1/N to N/N, as in an array"
         ),
     ],
+    "engine": Annotated[
+        Engine | None,
+        typer.Option(help="Of shards: do them on a Ray cluster, or in processes of this machine"),
+    ],
+    "address": Annotated[
+        str | None,
+        typer.Option(help="The Ray cluster: auto, or HOST:PORT [default: one of this machine]"),
+    ],
+    "workers": Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes on the Ray cluster [default: one a processor]"),
+    ],
 }
 """Of `mrnn caption`; `mrnn embed` has those but for the first two."""
 
@@ -47,6 +69,15 @@ class ShardFlags:
     files: Format | None = None
     with_images: bool | None = None
     part: str | None = None
+    engine: Engine | None = None
+    address: str | None = None
+    workers: int | None = None
+
+    def check(self) -> None:
+        """Raises OptionsError for flags of an engine without one."""
+        if not self.engine and (self.address or self.workers):
+            flag = "--address" if self.address else "--workers"
+            raise OptionsError(f"{flag} is for a Ray cluster; give --engine ray too")
 
     def given(self) -> list[str]:
         """The flags that were given."""
@@ -131,7 +162,7 @@ def caption_shards(
     for_photos: Mapping[str, object],
 ) -> None:
     """Shards to shards of captions. `for_photos` are flags that go with photos alone."""
-    from mrnn.bulk.tasks import CaptionTask
+    from mrnn.bulk.tasks import CaptionTask, load_caption_task
     from mrnn.captioning.captioner import Captioner
     from mrnn.model.checkpoint import DEFAULT_MODEL
 
@@ -144,10 +175,9 @@ def caption_shards(
     files, with_images = flags.files or Format.parquet, bool(flags.with_images)
     if with_images and files is not Format.parquet:
         raise OptionsError(f"--with-images is for --format parquet, not {files}; leave it out")
-    consensus = consensus_source(model.consensus)
-    captioner = Captioner.load(
-        model.model or DEFAULT_MODEL, consensus, encoder_file=model.encoder_file
-    )
+    flags.check()
+    folder, consensus = model.model or DEFAULT_MODEL, consensus_source(model.consensus)
+    captioner = Captioner.load(folder, consensus, encoder_file=model.encoder_file)
     for note in captioner.consensus.notes if captioner.consensus else ():
         tell(f"Note: {note}")
     decoding, reranking = options_of(captioner.checkpoint.config, asked)
@@ -155,13 +185,27 @@ def caption_shards(
         if name in asked:
             tell(f"Note: {flag_of(name)}: {why}")
     task = CaptionTask(captioner, decoding, reranking, files, with_images, consensus)
-    run(paths, out, flags, task, "Captioning", "captioned")
+    load = partial(
+        load_caption_task, folder, model.encoder_file, decoding, reranking,
+        consensus=consensus, files=files, with_images=with_images,
+    )  # fmt: skip
+    run(paths, out, flags, task, load, doing="Captioning", done="captioned")
 
 
 def run(
-    paths: Sequence[str], out: Path, flags: ShardFlags, task: "Task", doing: str, done: str
+    paths: Sequence[str],
+    out: Path,
+    flags: ShardFlags,
+    task: "Task",
+    load: Callable[[], "Task"],
+    *,
+    doing: str,
+    done: str,
 ) -> None:
-    """Do a task to shards, and say what became of them. Exits with 1 if something was wrong."""
+    """Do a task to shards, and say what became of them. Exits with 1 if something was wrong.
+
+    `load` gives the same task on another machine.
+    """
     from mrnn.bulk.run import run_shards
     from mrnn.bulk.worker import Worker
     from mrnn.data.shards.shard import find_shards, needs_pyarrow, part_of
@@ -171,9 +215,25 @@ def run(
         raise OptionsError(f"--out {out!s:.80}: results go to a folder of this machine; name one")
     if task.job.files is Format.parquet:
         needs_pyarrow()
-    shards = part_of(find_shards(paths), part)
+    found = find_shards(paths)
+    shards = part_of(found, part)
+    if not shards:
+        tell(f"Part {flags.part} has nothing to do: there are {len(found):,} shards")
+    worker = Worker(out, task)
     with progress(doing, len(shards)) as advance:
-        summary = run_shards(shards, Worker(out, task), advance, tell)
+        if flags.engine is Engine.ray:
+            from mrnn.bulk.ray_engine import Cluster, run_on_ray
+
+            cluster = Cluster(flags.address, flags.workers)
+            summary = run_on_ray(shards, load, out, cluster, advance, tell)
+        else:
+            summary = run_shards(shards, worker, advance, tell)
+    _tell_summary(out, summary, len(shards), done)
+    if not summary.good:
+        raise typer.Exit(1)
+
+
+def _tell_summary(out: Path, summary: "Summary", shards: int, done: str) -> None:
     if summary.kept:
         tell(f"{out}: {summary.kept:,} shards are done already")
     if summary.done:
@@ -182,7 +242,5 @@ def run(
     if summary.failed_photos:
         tell(f"{summary.failed_photos:,} of {summary.photos:,} photos could not be {done}")
     if summary.failed:
-        names = ", ".join(map(printable, summary.failed))
-        tell(f"{len(summary.failed):,} of {len(shards):,} shards have no result: {names:.200}")
-    if not summary.good:
-        raise typer.Exit(1)
+        names = ", ".join(summary.failed)
+        tell(f"{len(summary.failed):,} of {shards:,} shards have no result: {names:.200}")

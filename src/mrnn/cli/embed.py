@@ -1,5 +1,6 @@
 """Compute features and embeddings of the photos in shards."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from mrnn.cli.bulk import ShardFlags, run, takes_shard_flags
 from mrnn.cli.terminal import EncoderFile, ModelFolder
 
 
-@takes_shard_flags("part")
+@takes_shard_flags("part", "engine", "address", "workers")
 def embed(
     paths: Annotated[
         list[str],
@@ -25,9 +26,9 @@ def embed(
 
     Run again, it goes on.
     """
-    from mrnn.bulk.tasks import EmbeddingTask
-    from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
+    from mrnn.bulk.tasks import load_embedding_task
+    from mrnn.model.checkpoint import DEFAULT_MODEL
 
-    checkpoint = Checkpoint.load(model or DEFAULT_MODEL)
-    task = EmbeddingTask(checkpoint, checkpoint.load_encoder(encoder_file))
-    run(paths, out, shards, task, "Embedding", "embedded")
+    load = partial(load_embedding_task, model or DEFAULT_MODEL, encoder_file)
+    shards.check()
+    run(paths, out, shards, load(), load, doing="Embedding", done="embedded")
