@@ -9,7 +9,7 @@ AGAINST ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo setup test check fix build bench docs clean
+.PHONY: help demo setup test check fix faults build bench docs clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,9 @@ check: setup  ## format, lint, types, floors, tests
 fix: setup  ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+faults: setup  ## kill every command that writes at 200 moments, run pairs of them; half an hour or more
+	MRNN_FAULTS=200 MRNN_FAULTS_TABLE=faults.md $(BIN)/pytest -q tests/faults
 
 build: setup  ## the wheel and the sdist in dist/, tried in a fresh environment without torch
 	rm -rf dist
