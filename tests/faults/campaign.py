@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+PHOTOS = "photos"
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 """Audit events of changes of a file system, beside files opened to be written."""
 
@@ -39,11 +40,24 @@ class World:
     def __init__(self, pristine: Path, context) -> None:
         self.path = pristine.parent / "world"
         self._pristine, self._context = pristine, context
+        self._photos = {
+            f"{PHOTOS}/{path.name}": path.read_bytes() for path in (pristine / PHOTOS).iterdir()
+        }
 
     def reset(self) -> None:
-        """As it was, times of files included."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        shutil.copytree(self._pristine, self.path, symlinks=True)
+        """As it was. Photos stay, as their times of change cannot be set; nothing else does."""
+        self.path.mkdir(exist_ok=True)
+        for path in self.path.iterdir():
+            if path.name != PHOTOS:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in self._pristine.iterdir():
+            copy = self.path / path.name
+            if not copy.exists():
+                shutil.copytree(path, copy) if path.is_dir() else shutil.copy2(path, copy)
+        for path in (self.path / PHOTOS).iterdir():
+            if not (self._pristine / PHOTOS / path.name).exists():
+                path.unlink()
+        assert self.files(PHOTOS) == self._photos
 
     def run(self, arguments: Sequence[str], *, stop_at: int = 0, seconds: float = 0.0) -> Ended:
         """A command, killed before that change of a file (from 1) or after so many seconds."""

@@ -19,6 +19,7 @@ from mrnn import __version__
 from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.decode import decode
 from mrnn.errors import CheckpointError, OptionsError
+from mrnn.locks import locked
 from mrnn.model import image_encoder
 from mrnn.model.checkpoint import CONFIG, ENCODERS, VOCABULARY, Checkpoint
 from mrnn.model.config import DecodingOptions
@@ -64,8 +65,7 @@ def export_bundle(run: Path, out: Path, encoder_file: Path | None = None) -> Bun
     Raises OptionsError where `out` exists; CheckpointError where the model is damaged, lacks its
     encoder, or disagrees with PyTorch.
     """
-    if out.exists():
-        raise OptionsError(f"--out {out} exists; name a new folder")
+    _refuse_existing(out)
     checkpoint = Checkpoint.load(run)
     if checkpoint.encoder.imported:
         raise CheckpointError(
@@ -73,7 +73,8 @@ def export_bundle(run: Path, out: Path, encoder_file: Path | None = None) -> Bun
             "machines can use a copy of the folder"
         )
     encoder = checkpoint.load_encoder(encoder_file)
-    with folder_aside(out.parent) as aside:
+    with folder_aside(out.parent) as aside, locked(out):
+        _refuse_existing(out)
         folder = aside / "bundle"
         (folder / ENCODERS).mkdir(parents=True)
         for name in (CONFIG, VOCABULARY, WEIGHTS, HEADS, MODEL_CARD, *GRAPHS):
@@ -89,6 +90,11 @@ def export_bundle(run: Path, out: Path, encoder_file: Path | None = None) -> Bun
         report = _compare(folder, run)
         folder.rename(out)
     return report
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists():
+        raise OptionsError(f"--out {out} exists; name a new folder")
 
 
 def fixed_photos() -> list[Image.Image]:
