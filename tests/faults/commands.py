@@ -38,6 +38,19 @@ COMMANDS = {
         "caption photos --model model --out out.jsonl", ("out.jsonl",), parts=True
     ),
     "caption sidecar": Command("caption photos --model model --sidecar", ("photos",), parts=True),
+    "caption xmp": Command("caption photos --model model --xmp", ("photos",), parts=True),
+    "caption metadata": Command(
+        "caption photos --model model --out metadata.jsonl", ("metadata.jsonl",), parts=True
+    ),
+    "shard": Command("shard photos --out shards --size 10", ("shards",), parts=True),
+    "caption shards": Command(
+        "caption shards/*.tar --model model --out captions", ("captions",),
+        before=("shard photos --out shards --size 10",), parts=True,
+    ),
+    "embed": Command(
+        "embed shards/*.tar --model model --out vectors", ("vectors",),
+        before=("shard photos --out shards --size 10",), parts=True,
+    ),
     "prepare": Command(
         "prepare table table.csv --images photos --out made --fractions 0.6 0.2 0.2", ("made",)
     ),
@@ -76,8 +89,8 @@ COMMANDS = {
 }  # fmt: skip
 READS = {"demo", "check", "compare", "rerank"}
 """The verbs that write nothing but what they print."""
-ELSEWHERE = {"export-encoder"}
-"""Takes long; its file is tried in tests/training/encoders."""
+ELSEWHERE = {"export-encoder", "watch", "serve"}
+"""Take long, or until they are stopped; they have tests of their own."""
 
 
 def write_files(folder: Path, recipe: Path) -> None:

@@ -97,7 +97,7 @@ def test_11_two_captions_one_out(case, mrnn):
         file.write(f"{first}\n")
     code, _, err = mrnn("caption", "ph2", "--out", "new.csv")
     assert code == 1
-    assert "twice" in err
+    assert "is in line 2 already" in err
 
 
 def test_12_resume_by_another_path(case, mrnn):

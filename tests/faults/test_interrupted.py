@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mrnn.outputs import finish_replacement
 from tests.faults.campaign import World
 from tests.faults.commands import COMMANDS, ELSEWHERE, READS, verbs, write_files
 from tests.model.tiny_encoder import write_colour_encoder
@@ -100,6 +101,10 @@ def again(world, command):
 
 
 def is_whole(world, command, before, expected):
+    """After the next reader has ended what was interrupted between two renames."""
+    for name in command.outputs:
+        if (world.path / name).is_dir():
+            finish_replacement(world.path / name)
     found = settled(world.files(*command.outputs))
     hidden = {name for name in found if "/.mrnn-" in f"/{name}"}
     shown = {name: content for name, content in found.items() if name not in hidden}
