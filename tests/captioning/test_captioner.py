@@ -11,6 +11,7 @@ from mrnn.captioning.captioner import (
     NO_CHOICE,
     NO_HEADS,
     Captioner,
+    check_kinds,
     photos_at_once,
 )
 from mrnn.captioning.decode import decode
@@ -454,3 +455,13 @@ def test_reranking_counts_beside_consensus(model_with_heads, photos, weight):
     for result in reranked:
         assert result.captions[0].consensus.rank == 1
     assert any(texts(a) != texts(b) for a, b in zip(alone, reranked, strict=True))
+
+
+def test_what_is_no_list_and_what_are_no_options(captioner, photos):
+    with pytest.raises(TypeError, match=r"^stream takes several photos; give a list, or use capt"):
+        next(captioner.stream(str(photos[0])))
+    check_kinds(None, RerankingOptions())
+    with pytest.raises(TypeError, match=r"^decoding: expected DecodingOptions, not dict$"):
+        check_kinds({"beam_size": 3}, None)
+    with pytest.raises(TypeError, match=r"^reranking: expected RerankingOptions, not str$"):
+        check_kinds(None, "none")

@@ -8,6 +8,7 @@ from mrnn.errors import DataError, MeasureError
 from mrnn.evaluation import captions as caption_scores
 from mrnn.evaluation.captions import (
     CaptionStatistics,
+    check_texts,
     measure,
     score,
     score_captions,
@@ -187,3 +188,10 @@ def test_texts_are_tokenized_and_scored(monkeypatch):
 def test_texts_that_do_not_belong_together_are_refused(hypotheses, references, message):
     with pytest.raises(DataError, match=message):
         score_captions(hypotheses, references)
+
+
+@pytest.mark.parametrize("value", [None, 5, float("nan"), ["a"]])
+def test_a_caption_that_is_no_text(value):
+    check_texts(["a", ""])
+    with pytest.raises(DataError, match=r"^A caption is no text but .*; leave it out$"):
+        check_texts(["a", value])

@@ -3,6 +3,7 @@
 Letters: N photos, F image feature, M multimodal.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -154,8 +155,12 @@ class Captioner:
     ) -> Iterator[ImageCaptions]:
         """As `caption`, a batch at a time: a result for each photo, in order, as they are ready.
 
-        `on_photo` is called as each is encoded, which takes most of its time.
+        `on_photo` is called as each is encoded, which takes most of its time. Raises TypeError for
+        a single photo, and options of another kind.
         """
+        if isinstance(images, str | bytes | os.PathLike):
+            raise TypeError("stream takes several photos; give a list, or use caption")
+        check_kinds(decoding, reranking)
         sources = iter(images)
         size = photos_at_once(decoding or self.checkpoint.config.decoding)
         batch_size = min(max(size, LEAST_BATCH), LARGEST_BATCH)
@@ -397,3 +402,13 @@ def image_name(source: ImageSource) -> str:
     if isinstance(source, str | Path):
         return name_as_text(str(source))
     return f"<{type(source).__name__}>"
+
+
+def check_kinds(decoding: object, reranking: object) -> None:
+    """Raises TypeError for what are no options."""
+    for name, options, kind in (
+        ("decoding", decoding, DecodingOptions),
+        ("reranking", reranking, RerankingOptions),
+    ):
+        if not isinstance(options, kind | None):
+            raise TypeError(f"{name}: expected {kind.__name__}, not {type(options).__name__}")

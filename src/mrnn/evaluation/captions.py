@@ -6,6 +6,7 @@ Letters: N images, R sets of images, K measures.
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -250,6 +251,7 @@ def score_captions(
             "references"
         )
     check_pairs(hypotheses, references)
+    check_texts(chain(hypotheses, *references))
     words = [[tokenize(text) for text in texts] for texts in references]
     report, _ = score(
         [tokenize(text) for text in hypotheses], words,
@@ -311,3 +313,10 @@ def intervals_of(measures: list[str], values: Float[np.ndarray, "R K"]) -> dict[
     """The interval of each measure, from its values on many sets of images."""
     rows = percentile_intervals(values).tolist()
     return {key: (low, high) for key, (low, high) in zip(measures, rows, strict=True)}
+
+
+def check_texts(texts: Iterable[object]) -> None:
+    """Raises DataError for a caption that is no text."""
+    for text in texts:
+        if not isinstance(text, str):
+            raise DataError(f"A caption is no text but {text!r:.60}; leave it out")

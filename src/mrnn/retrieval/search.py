@@ -81,6 +81,8 @@ class PhotoIndex:
         """
         from mrnn.retrieval.index_writer import Scope, index_photos  # what searches needs none
 
+        if isinstance(photos, str | os.PathLike):
+            raise TypeError("photos: expected a list of them, not one; give [photo]")
         loaded = RetrievalModel.load(model_of(folder, model), encoder_file, device)
         scope = Scope(prune=prune)
         changes = index_photos(photos, Path(folder), loaded, on_photo, on_problem, scope)
