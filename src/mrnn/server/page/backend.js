@@ -12,6 +12,9 @@ export class Problem extends Error {
 /** Photos that may be asked for at once; the server batches what waits. */
 export const concurrency = 6;
 
+/** Where this backend is described; null for one without a description. */
+export const docs = "docs";
+
 /** Where photos go, in a sentence. */
 export function privacy() {
   const local = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);

@@ -1,4 +1,5 @@
 // The tab about the model: facts and its card.
+import { docs } from "./backend.js";
 import { byId, el } from "./dom.js";
 import { markdown } from "./markdown.js";
 
@@ -20,6 +21,8 @@ export class ModelTab {
     const card = model.card
       ? el("article", { className: "prose" }, markdown(model.card))
       : el("p", { className: "quiet" }, "This model has no card.");
-    byId("model-body").replaceChildren(el("dl", { className: "facts" }, list), card);
+    const more = docs && el("p", {}, el("a", { href: docs }, "The HTTP API"));
+    const aside = el("div", { className: "aside" }, el("dl", { className: "facts" }, list), more);
+    byId("model-body").replaceChildren(aside, card);
   }
 }

@@ -162,11 +162,11 @@ export class PhotoCard {
     if (others.length) {
       const items = others.map(({ text }) =>
         el("li", {}, el("button", { type: "button", title: "Use this caption", onclick: () => this.#use(text) }, text)));
-      parts.push(el("h3", {}, "Other captions"), el("ul", { className: "others" }, items));
+      parts.push(el("h2", {}, "Other captions"), el("ul", { className: "others" }, items));
     }
     if (tags.length) {
       const items = tags.map((tag) => el("li", { title: percent(tag.probability) }, tagText(tag)));
-      parts.push(el("h3", {}, "Tags"), el("ul", { className: "tags" }, items));
+      parts.push(el("h2", {}, "Tags"), el("ul", { className: "tags" }, items));
     }
     if (confidence !== null) parts.push(meter("Confidence", confidence, "How likely people would call the caption right"));
     if (familiarity !== null) parts.push(meter("Familiarity", familiarity, "How like the photos that the model learned from"));

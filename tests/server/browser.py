@@ -1,0 +1,26 @@
+"""Chromium for tests, where it is installed."""
+
+import os
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+@contextmanager
+def browser():
+    """A browser that trusts its own sandbox only where it is not root."""
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="there is no Playwright")
+    flags = ["--no-sandbox"] if hasattr(os, "getuid") and os.getuid() == 0 else []
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=flags)
+        try:
+            yield opened
+        finally:
+            opened.close()
