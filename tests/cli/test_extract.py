@@ -97,7 +97,7 @@ def test_broken_photos_are_named_and_the_others_done(mrnn, colours, colour_encod
     assert (code, out) == (1, f"{folder}: 28 features of {colour_encoder.identity}\n")
     assert err.splitlines()[-1] == (
         "mrnn: 2 of 30 photos have no feature; mend them, or leave them out by --skip-broken. "
-        "--broken FILE writes their names"
+        "--broken FILE lists them"
     )
     code, _, err = mrnn(*extract, "--skip-broken", "--broken", tmp_path / "broken.txt")
     assert code == 0
@@ -105,7 +105,7 @@ def test_broken_photos_are_named_and_the_others_done(mrnn, colours, colour_encod
         f"2 images are no more in {colours.folder}, which has 28 now; once they are mended, mrnn "
         "prepare takes them in again"
     )
-    names = (tmp_path / "broken.txt").read_text().splitlines()
+    _, *names = (tmp_path / "broken.txt").read_text().splitlines()
     assert names == ["train-03-red.png", "dev-01-green.png"]
     left = Dataset.load(colours.folder)
     assert left.images == tuple(image for image in colours.images if image.name not in names)

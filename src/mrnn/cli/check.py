@@ -3,6 +3,7 @@
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from mrnn.cli.terminal import DataFolder, progress, say, tell
 from mrnn.errors import printable
 
-LISTED = "# Missing or broken photos, found by mrnn check"
+LISTED = "# Missing or broken photos, found by mrnn"
 """The first line of the list that `--broken` writes."""
 
 
@@ -28,22 +29,36 @@ def check(
     """Look for what would make training wrong: broken images, leaks, odd captions."""
     from mrnn.data.check import check_dataset
     from mrnn.data.dataset import Dataset
-    from mrnn.outputs import check_output, write_whole
 
     if broken:
-        check_output("--broken", broken, ours=lambda start: start.startswith(LISTED.encode()))
+        check_broken_list(broken)
     dataset = Dataset.load(data)
     with progress("Checking", len(dataset.images)) as advance:
         report = check_dataset(dataset, on_image=advance)
     for line in report.lines():
         say(_wrapped(printable(line)))
     if broken:
-        write_whole(broken, "\n".join([LISTED, *map(printable, report.unreadable), ""]))
-        tell(f"Listed {len(report.unreadable):,} missing or broken photos in {broken}")
+        write_broken_list(broken, report.unreadable)
     elif report.unreadable:
         tell("--broken FILE lists all missing and broken photos, for prepare --leave-out-file")
     if report.errors:
         raise typer.Exit(1)
+
+
+def check_broken_list(file: Path) -> None:
+    """Refuses, before any work, a file that cannot be or must not be written."""
+    from mrnn.outputs import check_output
+
+    check_output("--broken", file, ours=lambda start: start.startswith(LISTED.encode()))
+
+
+def write_broken_list(file: Path, names: Iterable[str]) -> None:
+    """The names of images, as `mrnn prepare --leave-out-file` takes them."""
+    from mrnn.outputs import write_whole
+
+    listed = [LISTED, *map(printable, names)]
+    write_whole(file, "\n".join([*listed, ""]))
+    tell(f"Listed {len(listed) - 1:,} missing or broken photos in {file}")
 
 
 def _wrapped(line: str) -> str:

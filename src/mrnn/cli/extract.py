@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mrnn.cli.check import check_broken_list, write_broken_list
 from mrnn.cli.export_encoder import Weights, write_encoder
 from mrnn.cli.terminal import (
     DataFolder,
     EncoderFile,
     ModelDevice,
-    Overwrite,
     RunDevice,
     found_device,
     progress,
@@ -19,7 +19,6 @@ from mrnn.cli.terminal import (
     tell,
 )
 from mrnn.errors import DataError, OptionsError
-from mrnn.outputs import check_output, write_whole
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import Dataset
@@ -59,7 +58,6 @@ def extract(
     broken: Annotated[
         Path | None, typer.Option(help="Write the names of these images to a file, one a line")
     ] = None,
-    overwrite: Overwrite = False,
 ) -> None:
     """Compute image features, only those that are missing; or import them."""
     from mrnn.data.dataset import Dataset, leave_out
@@ -75,7 +73,7 @@ def extract(
         _import_features(dataset, source, ids, name)
         return
     if broken:
-        check_output("--broken", broken, overwrite=overwrite)
+        check_broken_list(broken)
     if encoder_file and weights:
         raise OptionsError("--encoder-file holds the encoder's weights: no --weights beside it")
     if not encoder_file:
@@ -92,7 +90,7 @@ def extract(
         photos = "photos are" if made.away > 1 else "photo is"
         tell(f"{made.away:,} {photos} away; what is known of them stays")
     if broken:
-        write_whole(broken, "".join(f"{name}\n" for name in made.broken))
+        write_broken_list(broken, made.broken)
     if made.broken and skip_broken:
         leave_out(dataset, made.broken)
         tell(
@@ -102,7 +100,7 @@ def extract(
     elif made.broken:
         raise DataError(
             f"{len(made.broken):,} of {len(dataset.images):,} photos have no feature; mend them, "
-            "or leave them out by --skip-broken. --broken FILE writes their names"
+            "or leave them out by --skip-broken. --broken FILE lists them"
         )
 
 
