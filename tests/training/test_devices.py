@@ -6,6 +6,7 @@ from mrnn.errors import OptionsError
 from mrnn.training.devices import (
     available_devices,
     describe,
+    describe_all,
     find_device,
     has_fused_optimizer,
     move,
@@ -53,3 +54,9 @@ def test_a_tensor_is_moved(name):
     weight = torch.nn.Parameter(torch.ones(2, device=device))
     torch.optim.AdamW([weight], fused=has_fused_optimizer(device)).zero_grad()
     np.testing.assert_array_equal(weight.detach().cpu(), 1)
+
+
+def test_all_devices_are_told():
+    told = describe_all()
+    assert told.startswith("cpu")
+    assert told.endswith(f"; {torch.get_num_threads()} threads")

@@ -27,14 +27,9 @@ def doctor(model: ModelFolder = None) -> None:
     devices = ", ".join(f"{name} ({PROVIDERS[name]})" for name in available_devices())
     say(f"devices for captions and search, by onnxruntime: {devices}")
     if find_spec("torch"):
-        import torch
+        from mrnn.training.devices import describe_all
 
-        from mrnn.training import devices as training
-
-        there = ", ".join(
-            training.describe(torch.device(name)) for name in training.available_devices()
-        )
-        say(f"devices for training, by PyTorch: {there}; {torch.get_num_threads()} threads")
+        say(f"devices for training, by PyTorch: {describe_all()}")
     else:
         say("devices for training: none, as PyTorch is not installed (pip install 'mrnn[train]')")
     asked = os.environ.get("OMP_NUM_THREADS")

@@ -49,6 +49,12 @@ def describe(device: torch.device) -> str:
     return device.type
 
 
+def describe_all() -> str:
+    """All devices that are there, and the threads of the processor, for people."""
+    there = ", ".join(describe(torch.device(name)) for name in available_devices())
+    return f"{there}; {torch.get_num_threads()} threads"
+
+
 def move(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on a device; for CUDA without waiting for the copy."""
     if device.type == "cuda":
