@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mrnn.errors import ImageError
+from mrnn.model import preprocessing
 from mrnn.model.preprocessing import crops_of, resize_to_square
 
 GREY = (127, 127, 127)
@@ -102,3 +104,33 @@ def test_the_ten_crops_of_a_mirrored_photo_are_the_same_ten(wide):
     crops, others = (crops_of(photo, 30, "ten-crop", GREY) for photo in (wide, mirrored))
     mean, other = crops.mean(axis=0), others.mean(axis=0)
     np.testing.assert_allclose(mean, other, atol=1)  # the middle of an odd number is off by one
+
+
+@pytest.mark.parametrize("size", [(48, 900), (900, 48)])
+def test_ten_crops_of_a_strip_do_without_the_whole_of_it(size, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    strip = Image.fromarray(noise).resize(size)
+    whole = crops_of(strip, 64, "ten-crop", GREY)
+    monkeypatch.setattr(preprocessing, "LARGEST", 96 * 96)
+    single = crops_of(strip, 64, "ten-crop", GREY)
+    assert single.shape == (10, 64, 64, 3)
+    assert np.abs(single.astype(int) - whole).mean() < 3
+
+
+def test_ten_crops_of_the_longest_strip():
+    crops = crops_of(Image.new("RGB", (1, 1_000_000), "lime"), 64, "ten-crop", GREY)
+    assert (crops == (0, 255, 0)).all()
+
+
+class Huge(Image.Image):
+    """A photo for which there is not enough memory."""
+
+    def resize(self, *_):
+        raise MemoryError
+
+
+def test_a_photo_beyond_the_memory_is_an_image_error():
+    photo = Huge()
+    photo._size = (9, 7)
+    with pytest.raises(ImageError, match="a photo of 9 x 7 pixels: too large for the memory"):
+        crops_of(photo, 64, "squash", GREY)

@@ -48,6 +48,8 @@ MAX_SIDE = 1_000_000
 MAX_BYTES = 4 * MAX_PIXELS
 """Size of a file of a format that is held in memory as a whole."""
 
+BUFFER = 2**18
+
 MAX_TEXT = 10_000_000
 """Bytes of a PPM whose numbers are text, which Pillow reads in Python."""
 
@@ -139,7 +141,7 @@ def _identify(file: OpenFile) -> tuple[str, int]:
 def _read_header(file: OpenFile, kind: str, least_side: int | None) -> Image.Image:
     file = counted = CountedFile(file)
     if kind == "PNG":
-        file = io.BufferedReader(PixelChunks(file))
+        file = io.BufferedReader(PixelChunks(file), BUFFER)
     image = reader_of(kind)(cast(IO[bytes], file))
     counted.stop_counting()
     if kind == "JPEG":

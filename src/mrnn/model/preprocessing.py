@@ -6,6 +6,7 @@ Letters: C crops, H height, W width.
 import numpy as np
 from PIL import Image
 
+from mrnn.errors import ImageError
 from mrnn.model.config import MARGIN, ResizeMode
 from mrnn.shapes import UInt8
 
@@ -22,8 +23,20 @@ def crops_of(
     """The squares of `size` pixels that the resize mode makes of an RGB photo.
 
     One for crop, squash and pad (with bars of the colour `padding`), two with -flip, and ten for
-    ten-crop: four corners, the centre, and their mirror images.
+    ten-crop: four corners, the centre, and their mirror images. Raises ImageError if there is not
+    enough memory.
     """
+    try:
+        return _crops_of(photo, size, resize_mode, padding)
+    except MemoryError:
+        shape = f"a photo of {photo.width} x {photo.height} pixels"
+        problem = "too large for the memory that is free; make a smaller copy"
+        raise ImageError(f"{shape}: {problem}") from None
+
+
+def _crops_of(
+    photo: Image.Image, size: int, resize_mode: ResizeMode, padding: Colour
+) -> UInt8[np.ndarray, "C H W 3"]:
     mode, _, mirrored = resize_mode.partition("-")
     if mode == "ten":
         squares = _five_crops(photo, size)
