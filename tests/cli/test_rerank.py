@@ -50,6 +50,13 @@ def test_evidence_of_what_was_said(mrnn, model, dataset, tmp_path):
     assert re.search(r"\n  like train-\d\d-red\.png, 0\.\d+ away:\n    A red wall \.\n", text)
 
 
+def test_a_name_steers_no_terminal(mrnn, tmp_path):
+    nbest = tmp_path / "nbest.jsonl"
+    nbest.write_text('{"image": "a\\u001b[31m.jpg", "captions": ["a wall", "a red wall"]}\n')
+    code, text, _ = mrnn("rerank", nbest)
+    assert (code, text.splitlines()[0]) == (0, r"a\x1b[31m.jpg:")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -29,7 +29,7 @@ from mrnn.cli.score import score
 from mrnn.cli.search import search
 from mrnn.cli.serve import serve
 from mrnn.cli.shard import shard
-from mrnn.cli.terminal import tell
+from mrnn.cli.terminal import say, tell
 from mrnn.cli.train import train
 from mrnn.cli.train_heads import train_heads
 from mrnn.cli.watch import watch
@@ -50,7 +50,7 @@ for command in (
 
 def _print_version(asked: bool | None) -> None:
     if asked:
-        print(f"mrnn {__version__}")
+        say(f"mrnn {__version__}")
         raise typer.Exit
 
 

@@ -13,7 +13,7 @@ import typer
 
 from mrnn.captioning.written_text import Existing, WrittenText
 from mrnn.cli.terminal import Json, print_json, say, tell
-from mrnn.errors import DataError, OptionsError
+from mrnn.errors import DataError, OptionsError, printable, shortened
 
 if TYPE_CHECKING:
     from mrnn.captioning.caption_file import CaptionFile
@@ -189,7 +189,8 @@ class Outputs:
                 sidecars.write(photo, result)
             except (OSError, DataError) as error:  # a read-only folder: the next may not be
                 why = error.strerror if isinstance(error, OSError) else error
-                tell(f"{photo}: the {sidecars.kind} file cannot be written ({why})")
+                why = f"the {sidecars.kind} file cannot be written ({why})"
+                tell(shortened(f"{printable(photo)}: {why}"))
 
     def summarize(self) -> bool:
         """Tell what was written, and what failed; whether all went well."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mrnn.cli.caption_outputs import caption_text
-from mrnn.cli.terminal import tell
+from mrnn.cli.terminal import say, tell
 
 INSTALLED = Path(__file__).parents[1] / "examples"
 CHECKOUT = Path(__file__).parents[3] / "examples"
@@ -19,4 +19,4 @@ def demo() -> None:
     tell(f"The photos in {folder}. Your own: mrnn caption PHOTO...")
     for result in Captioner.load().stream(find_images([folder])):
         named = result.model_copy(update={"image": Path(result.image).name})
-        print(caption_text(named, tags=True, confidence=True))
+        say(caption_text(named, tags=True, confidence=True))

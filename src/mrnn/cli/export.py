@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mrnn.cli.terminal import EncoderFile, needs_torch, tell
+from mrnn.cli.terminal import EncoderFile, needs_torch, say, tell
 
 
 def export(
@@ -19,7 +19,7 @@ def export(
 
     report = export_bundle(run, out, encoder_file)
     features = "" if report.features is None else f"features {report.features:.1e}, "
-    print(
+    say(
         f"{out}: {report.megabytes:.1f} MB. Largest differences from PyTorch: {features}"
         f"log-probabilities {report.log_probabilities:.1e} nats; all {report.captions} captions "
         "agree"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import EncoderFile, Json, ModelFolder, tell
+from mrnn.cli.terminal import EncoderFile, Json, ModelFolder, print_json, say, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -108,7 +108,10 @@ def rerank(
         options = ConsensusOptions.model_validate({"by": by, **{k: asked[k] for k in known}})
         ranked = _by_neighbours(lists, Path(data), model, encoder_file, options, evidence=evidence)
     for each in ranked:
-        print(each.model_dump_json(exclude_unset=True) if as_json else _for_people(each))
+        if as_json:
+            print_json(each.model_dump_json(exclude_unset=True))
+        else:
+            say(_for_people(each))
 
 
 def _by_neighbours(

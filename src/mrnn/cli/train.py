@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.cli.terminal import Device, Pace, TrainingDevice, bar, needs_torch, tell
+from mrnn.cli.terminal import Device, Pace, TrainingDevice, bar, needs_torch, say, tell
 from mrnn.cli.train_heads import heads_progress, show_heads
 from mrnn.errors import MRNNError, OptionsError
 
@@ -151,14 +151,14 @@ def _show_training(events: Iterable["Event"], heads: _HeadsProgress) -> None:
                     if shown.disable and pace.is_due():
                         tell(f"Training: step {done:,} of {total:,}, {text}")
                 case TextEpochDone():
-                    print(_text_epoch_line(event), flush=True)
+                    say(_text_epoch_line(event))
                 case EpochDone():
-                    print(_epoch_line(event), flush=True)
+                    say(_epoch_line(event))
                     for warning in event.warnings:
                         tell(f"Warning: {warning}")
                 case RunFinished():
                     shown.stop()
-                    print(_end_line(event))
+                    say(_end_line(event))
 
                 case HeadsStarted():
                     heads.start(event)
