@@ -87,7 +87,7 @@ COMMANDS = {
         before=("index photos --model model --out index",),
     ),
 }  # fmt: skip
-READS = {"demo", "check", "compare", "rerank"}
+READS = {"demo", "check", "compare", "rerank", "doctor"}
 """The verbs that write nothing but what they print."""
 ELSEWHERE = {"export-encoder", "watch", "serve"}
 """Take long, or until they are stopped; they have tests of their own."""
