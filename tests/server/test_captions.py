@@ -179,7 +179,7 @@ def test_a_thumbnail_is_small_and_upright(client):
     refused = client.post("/v1/thumbnail", content=b"text")
     assert refused.status_code == 422
     two = client.post("/v1/thumbnail", files=[("a", ("a", png())), ("b", ("b", png()))])
-    assert (two.status_code, two.json()["detail"]) == (400, "send one photo")
+    assert (two.status_code, two.json()["detail"]) == (400, "2 photos; send one")
 
 
 def test_a_full_queue_says_when_to_come_again(limited_service):

@@ -122,7 +122,8 @@ class Tagger:
         detected, classified = self.classes.log_odds(features, temperature)
         a, b, intercept = np.array(self.calibration.weights, np.float32).T
         log_odds = detected * a + classified * b + intercept
-        return np.asarray(self.classes.known.any(axis=0) * np.exp(-np.logaddexp(0, -log_odds)))
+        bounded = np.clip(log_odds, -80, 80)  # beyond, exp overflows
+        return np.asarray(self.classes.known.any(axis=0) / (1 + np.exp(-bounded)))
 
     def find(self, word: str) -> tuple[str, ...]:
         """The tags that a word or phrase names, in the singular or plural."""
