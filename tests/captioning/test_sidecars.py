@@ -159,6 +159,18 @@ def test_a_photo_that_is_called_txt_is_not_written_over(tmp_path):
     assert (sidecars.written, sidecars.kept) == (0, 1)
 
 
+def test_a_photo_that_is_called_as_the_text_of_another_is_not_written_over(tmp_path):
+    photo, other = tmp_path / "a.png", tmp_path / "a.txt"
+    other.write_bytes(b"\x89PNG")
+    (tmp_path / "to").symlink_to(tmp_path)
+    for existing in ("overwrite", "append"):
+        sidecars = texts(existing)
+        sidecars.protect([photo, tmp_path / "to" / "a.txt"])
+        with pytest.raises(DataError, match=r"^a\.txt is one of the photos; rename it$"):
+            sidecars.write(photo, result("x"))
+    assert other.read_bytes() == b"\x89PNG"
+
+
 # XMP
 
 

@@ -238,6 +238,8 @@ def test_photos_of_one_name_do_not_share_a_sidecar(mrnn, model, tmp_path, monkey
         ),
         (["--suffix", ".caption"], "--suffix names files beside photos; give --sidecar too"),
         (["--sidecar", "--suffix", "a/b"], "--suffix 'a/b': expected one like .txt or .caption"),
+        (["--sidecar", "--suffix", ".PNG"], "--suffix .PNG is that of other files; give .txt or"),
+        (["--sidecar", "--suffix", ".xmp"], "--suffix .xmp is that of other files; give .txt or"),
         (["--prepend", "x", "--out", "x.csv"], "--prepend is for what is written; give --sidecar"),
         (["--append", "x"], "--append is for what is written; give --sidecar or --out metadata.js"),
         (

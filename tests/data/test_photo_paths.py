@@ -152,12 +152,13 @@ def test_system_folders_are_left_out_unless_named(tmp_path, name):
         (["b/*.jpg"], ["a.jpg", "b/raw/c.jpg", "raw/d.png"]),
         (["b/**"], ["a.jpg", "raw/d.png"]),
         (["*.png", "b"], ["a.jpg"]),
+        (["#old"], ["a.jpg", "b/a_thumb.jpg", "b/raw/c.jpg", "raw/d.png"]),
         (["*.jpg", "!a.jpg"], ["a.jpg", "raw/d.png"]),
     ],
 )
 def test_patterns_leave_out_what_they_match_below_the_folder(tmp_path, patterns, left):
-    touch(tmp_path, "a.jpg", "b/a_thumb.jpg", "b/raw/c.jpg", "raw/d.png")
-    found = find_images([tmp_path], exclude=patterns)
+    touch(tmp_path, "a.jpg", "b/a_thumb.jpg", "b/raw/c.jpg", "raw/d.png", "#old/e.jpg")
+    found = find_images([tmp_path], exclude=[*patterns, "#old"])
     assert [str(path.relative_to(tmp_path)) for path in found] == left
 
 

@@ -39,6 +39,7 @@ class Sidecars:
     def __init__(self, sidecar: Sidecar, existing: Existing = Existing.skip) -> None:
         self._sidecar, self._existing, self.kind = sidecar, existing, sidecar.kind
         self._owners: dict[Path, tuple[Path, str]] = {}
+        self._photos: set[str] = set()
         self.written, self.kept, self.shared, self.failed = 0, 0, 0, 0
 
     def is_done(self, photo: Path) -> bool:
@@ -50,6 +51,10 @@ class Sidecars:
             return os.path.lexists(file) and self._sidecar.is_done(file)
         except (OSError, DataError):
             return False  # told when it is to be written
+
+    def protect(self, photos: Iterable[Path]) -> None:
+        """Photos that no file is written over, whatever they are called."""
+        self._photos = set(map(_place, photos))
 
     def write(self, photo: Path, result: ImageCaptions) -> None:
         """Write the file of a photo, or leave what is there. Raises OSError or DataError."""
@@ -71,6 +76,8 @@ class Sidecars:
         if file == photo or self.is_done(photo):
             self.kept += 1
             return
+        if _place(file) in self._photos:
+            raise DataError(f"{file.name} is one of the photos; rename it")
         content = self._sidecar.content(file, result)
         if content is None:
             self.kept += 1
@@ -91,6 +98,10 @@ class Sidecars:
         }
         kind = self.kind[0].upper() + self.kind[1:]
         return [f"{kind} files {how}: {count:,}" for how, count in told.items() if count]
+
+
+def _place(file: Path) -> str:
+    return os.path.join(os.path.realpath(file.parent), file.name)
 
 
 class TextSidecar:

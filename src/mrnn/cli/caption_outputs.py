@@ -86,15 +86,26 @@ class OutputOptions:
             raise OptionsError(
                 f"--existing {self.existing} is for files beside photos; give --sidecar or --xmp"
             )
-        if self.suffix != ".txt" and not self.sidecar:
-            raise OptionsError("--suffix names files beside photos; give --sidecar too")
-        if not self.suffix.startswith(".") or {"/", os.sep, "\0"} & {*self.suffix}:
-            raise OptionsError(f"--suffix {self.suffix!r}: expected one like .txt or .caption")
+        self._check_suffix()
         is_folder = self.out is not None and self.out.name.lower() == "metadata.jsonl"
         if (self.prepend or self.append) and not (self.sidecar or is_folder):
             flag = "--prepend" if self.prepend else "--append"
             raise OptionsError(
                 f"{flag} is for what is written; give --sidecar or --out metadata.jsonl too"
+            )
+
+    def _check_suffix(self) -> None:
+        if self.suffix == ".txt":
+            return
+        from mrnn.data.photo_paths import is_photo
+
+        if not self.sidecar:
+            raise OptionsError("--suffix names files beside photos; give --sidecar too")
+        if not self.suffix.startswith(".") or {"/", os.sep, "\0"} & {*self.suffix}:
+            raise OptionsError(f"--suffix {self.suffix!r}: expected one like .txt or .caption")
+        if is_photo(f"a{self.suffix}") or self.suffix.lower() == ".xmp":
+            raise OptionsError(
+                f"--suffix {self.suffix} is that of other files; give .txt or .caption"
             )
 
 
@@ -136,6 +147,9 @@ class Outputs:
         from mrnn.locks import locked
         from mrnn.outputs import check_output
 
+        photos, ours = list(photos), {".xmp", self._options.suffix.lower()}
+        for sidecars in self._sidecars:
+            sidecars.protect(photo for photo in photos if photo.suffix.lower() in ours)
         if (out := self._options.out) is None:
             yield
             return

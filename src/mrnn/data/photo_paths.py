@@ -83,6 +83,8 @@ def excluded_by(patterns: Sequence[str]) -> Excluded:
         return lambda _: False
     from pathspec import GitIgnoreSpec  # takes time to import
 
+    # A line of a .gitignore that begins so is a comment; here it is #recycle.
+    patterns = [f"\\{each}" if each.startswith("#") else each for each in patterns]
     for pattern in patterns:
         try:
             GitIgnoreSpec.from_lines([pattern])
