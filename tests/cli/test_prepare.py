@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from mrnn.cli import app
 from mrnn.data.dataset import Dataset
 from mrnn.errors import DataError, OptionsError
+from tests.data.readers.test_rows import write_table
 
 KARPATHY = {
     "images": [
@@ -168,3 +170,93 @@ def test_dataset_folders_are_joined(tmp_path):
         ("b.jpg", tmp_path / "photos/b.jpg", "dev"),
         ("d.jpg", tmp_path / "more/d.jpg", "train"),
     ]
+
+
+TABLE = "image|caption\n" + "".join(f"{n}.jpg|A dog\n" for n in range(5))
+
+
+def test_notes_and_missing_photos_are_told(tmp_path):
+    (tmp_path / "t.csv").write_text(TABLE)
+    error = prepare("table", "t.csv").exception
+    with pytest.raises(OptionsError, match=r"^none of the 5 photos is there; .*\d\.jpg; check"):
+        raise error
+    assert not (tmp_path / "data").exists()
+    (tmp_path / "photos/3.jpg").touch()
+    result = prepare("table", "t.csv", "--fractions", "1", "0", "0")
+    assert result.stdout == "train: 5 images, 5 captions\n"
+    assert result.stderr.splitlines() == [
+        "t.csv: cells are divided by bars",
+        f"4 of 5 photos are missing, the first: {tmp_path}/photos/0.jpg",
+        "Wrote data. Next: mrnn check data",
+    ]
+
+
+def test_several_tables_and_a_delimiter(tmp_path):
+    for name, text in (("one.csv", "image#caption\na.jpg#A dog\n"), ("two.jsonl", "")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "two.csv").write_text("image#caption\nb.jpg#A cat\n")
+    options = ("--delimiter", "#", "--fractions", "1", "0", "0")
+    assert prepare("table", "one.csv", "two.csv", *options).stdout.startswith("train: 2 images")
+    (tmp_path / "t.csv").write_text("image\tcaption\na.jpg\tA dog\n")
+    for tab in ("tab", "\\t", "\t"):
+        options = ("--delimiter", tab, "--fractions", "1", "0", "0")
+        assert prepare("table", "t.csv", *options).stderr.startswith("Wrote data")
+
+
+def test_another_suffix(tmp_path):
+    (tmp_path / "photos/c.caption").write_text("A dog\n")
+    options = ("--suffix", ".caption", "--fractions", "1", "0", "0")
+    assert prepare("folder", "photos", *options).stdout == "train: 1 images, 1 captions\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (
+            ("folder", "photos", "--suffix", "caption"),
+            r"--suffix 'caption': expected one like",
+        ),
+        (("folder", "photos", "--suffix", "./a"), r"--suffix '\./a': expected one like \.txt or"),
+        (("table", "table.csv", "--suffix", ".a"), "table does not take --suffix; prepare folder"),
+        (("folder", "photos", "--delimiter", ";"), "folder does not take --delimiter; prepare tab"),
+        (("table", "table.csv", "--delimiter", "ab"), "--delimiter 'ab': expected one character"),
+        (("table", "table.csv", "--delimiter", '"'), "--delimiter '\"': expected one character"),
+    ],
+)
+def test_suffixes_and_delimiters_that_are_none(arguments, problem):
+    with pytest.raises(OptionsError, match=problem):
+        raise prepare(*arguments).exception
+
+
+def test_what_check_lists_is_left_out(tmp_path):
+    for name in ("b.jpg", "c.jpg"):
+        Image.new("RGB", (8, 8), (name[0] == "b" and "red") or "blue").save(
+            tmp_path / "photos" / name
+        )
+    lists = ("--split-list", "train=all.txt", "--split-list", "dev=dev.txt")
+    (tmp_path / "all.txt").write_text("a\nc\n")
+    assert prepare("flickr", "flickr", *lists).exit_code == 0
+    checked = CliRunner().invoke(app, ("check", "data", "--broken", "broken.txt"))
+    assert checked.exit_code == 1
+    assert "error: images of train broken (1):\n  " in checked.stdout
+    assert "Listed 1 missing or broken photos in broken.txt\n" in checked.stderr
+    assert (tmp_path / "broken.txt").read_text().splitlines()[1:] == ["a.jpg"]
+    result = prepare("flickr", "flickr", *lists, "--leave-out-file", "broken.txt")
+    assert [image.name for image in Dataset.load(tmp_path / "data").images] == ["c.jpg", "b.jpg"]
+    assert result.stderr == "Wrote data. Next: mrnn check data\n"
+    again = CliRunner().invoke(app, ("check", "data", "--broken", "broken.txt"))
+    assert again.exit_code == 0  # the list is ours, so it is written anew
+    assert (tmp_path / "broken.txt").read_text().splitlines()[1:] == []
+    error = CliRunner().invoke(app, ("check", "data", "--broken", "all.txt")).exception
+    with pytest.raises(OptionsError, match=r"--broken all\.txt exists and is not an earlier"):
+        raise error
+
+
+def test_photos_of_a_parquet_file(tmp_path):
+    rows = [{"image": {"bytes": b"x", "path": "x.jpg"}, "caption": ["A dog"]}]
+    write_table(tmp_path / "t.parquet", rows)
+    arguments = ("table", "t.parquet", "--images", "new", "--out", "data", "--seed", "0")
+    fractions = ("--fractions", "1", "0", "0")
+    result = CliRunner().invoke(app, ("prepare", *arguments, *fractions))
+    assert result.stdout == "train: 1 images, 1 captions\n"
+    assert (tmp_path / "new/x.jpg").read_bytes() == b"x"

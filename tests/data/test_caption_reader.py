@@ -248,3 +248,56 @@ def test_cells_of_a_csv_that_are_kept_from_running_are_read_as_they_were(tmp_pat
     file = tmp_path / "a.csv"
     file.write_text("image,rank,text\n'=1.jpg,1,'-x\n''=1.jpg,1,'a\n")
     assert read_hypotheses(file) == {"=1.jpg": "-x", "'=1.jpg": "'a"}
+
+
+CAPTIONS = {"7": "a dog", "42": "a cat"}
+DICTIONARIES = (
+    {"7": [{"caption": "a dog"}], "42": [{"caption": "a cat"}]},
+    {"7": "a dog", "42": "a cat"},
+    {"7": ["a dog"], "42": ["a cat"]},
+    {"7": {"caption": "a dog"}, "42": {"caption": "a cat", "id": 3}},
+    {"results": [{"image_id": 7.0, "caption": "a dog"}, {"image_id": "42.0", "caption": "a cat"}]},
+    {"predictions": [{"image_id": "7", "caption": "a dog"}, {"image_id": 42, "caption": "a cat"}]},
+    [{"filename": "7", "captions": [{"text": "a dog"}]}, {"image": "42", "comment": "a cat"}],
+    {"images": [{"filename": "7", "sentences": [{"raw": "a dog", "tokens": []}]},
+                {"filename": "42", "sentences": [{"raw": "a cat"}]}], "dataset": "coco"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("content", DICTIONARIES, ids=str)
+def test_forms_of_json(write, content):
+    file = write("c.json", content)
+    assert read_hypotheses(file) == CAPTIONS
+    expected = {name: (caption,) for name, caption in CAPTIONS.items()}
+    assert read_references([file]).captions == expected
+
+
+def test_several_references_in_a_dictionary(write):
+    captions = {"7": [{"caption": "a"}, {"caption": "b"}], "8": ["c"], "9": []}
+    found = read_references([write("r.json", captions)]).captions
+    assert found == {"7": ("a", "b"), "8": ("c",), "9": ()}
+
+
+def test_an_id_twice_in_a_dictionary(write):
+    with pytest.raises(DataError, match=r"h\.json: .*twice"):
+        read_hypotheses(write("h.json", '{"7": "a dog", "7": "a cat"}'))
+
+
+def test_what_a_file_was_taken_for_is_told(write):
+    systems = [write("h.csv", "image;caption\n\u00e9.jpg;a dog\nx\\b.jpg;a cat\n")]
+    references = write("r.json", {"e\u0301.jpg": ["A dog"], "x/b.jpg": ["A cat"]})
+    matched = match_files(systems, [references])
+    assert matched.systems == [["a dog", "a cat"]]
+    assert matched.notes == [f"{systems[0]}: cells are divided by semicolons"]
+
+
+def test_images_in_both_forms_of_unicode_stay_apart():
+    references = References({"\u00e9.jpg": ("x",), "e\u0301.jpg": ("y",)})
+    assert [references.find(name) for name in references.captions] == list(references.captions)
+    assert references.find("p\\e\u0301.jpg") is None
+
+
+def test_images_of_annotations_that_are_no_list(write):
+    content = {"images": 3, "annotations": []}
+    with pytest.raises(DataError, match=r"r\.json: expected a list of objects, not 3"):
+        read_references([write("r.json", content)])

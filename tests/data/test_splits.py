@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mrnn.data.dataset import CaptionedImage
 from mrnn.data.splits import divide, hold_out, split_at_random, split_by_lists, split_name
-from mrnn.errors import DataError, OptionsError
+from mrnn.errors import DataError, MRNNError, OptionsError
 
 
 def captioned(name, split="", captions=("a dog",)):
@@ -219,3 +219,43 @@ def test_images_that_are_held_out_are_evenly_spaced(total, count):
     if count:
         assert places[1] <= total / count
         assert total - places[-2] <= total / count + 1
+
+
+# Left out by a file
+
+
+def test_a_file_of_what_is_left_out(tmp_path):
+    (tmp_path / "broken").write_text("# Missing or broken\nx/b.jpg\nx\\c\n./a.jpg\nz.jpg\n")
+    images = [captioned(name, "train") for name in ("a.jpg", "x/b.jpg", "x/c.jpg", "d.jpg")]
+    divided, notes = divide(images, leave_out_files=[tmp_path / "broken"])
+    assert splits(divided) == [("d.jpg", "train")]
+    assert notes == [f"{tmp_path}/broken: 1 of 4 names are not in the source"]
+    (tmp_path / "none").write_text("# Missing or broken\n")
+    assert divide(images, leave_out_files=[tmp_path / "none"]) == (images, [])
+
+
+def test_a_file_that_is_no_list_of_these_images(tmp_path):
+    (tmp_path / "list").write_text("z.jpg\n")
+    with pytest.raises(DataError, match=r"list: no image of the source .*'z\.jpg'$"):
+        divide(named("a.jpg"), leave_out_files=[tmp_path / "list"])
+    (tmp_path / "list").write_text("b.jpg\na\n")
+    with pytest.raises(DataError, match=r"list:2: 'a' may be x/a\.jpg and y/a\.jpg; write the"):
+        divide(named("x/a.jpg", "y/a.jpg", "b.jpg"), leave_out_files=[tmp_path / "list"])
+
+
+def test_a_line_of_3_mb_makes_a_short_message(tmp_path):
+    (tmp_path / "dev").write_text("x" * 3_000_000)
+    for call in (
+        lambda: divide(named("a"), lists=[f"dev={tmp_path}/dev"]),
+        lambda: divide(named("a"), leave_out_files=[tmp_path / "dev"]),
+        lambda: divide(named("a"), leave_out=["x" * 3_000_000]),
+        lambda: divide(named("a"), lists=["x" * 3_000_000]),
+    ):
+        with pytest.raises(MRNNError) as raised:
+            call()
+        assert len(str(raised.value)) <= 300
+
+
+def test_names_to_leave_out_are_found_as_those_in_lists():
+    images = [captioned(name, "train") for name in ("x/\u00e9.jpg", "b.jpg")]
+    assert splits(divide(images, leave_out=["x\\e\u0301.jpg"])[0]) == [("b.jpg", "train")]

@@ -120,7 +120,7 @@ def _text_lines(file: Path) -> list[str]:
 
 def _read_json(file: Path, others: dict[str, str]) -> Iterator[tuple[str, str, Sequence[str]]]:
     text = read_text(file)
-    content = parse_json(text, file) if text.strip() else []
+    content = parse_json(text, file, unique_keys=True) if text.strip() else []
     if isinstance(content, dict) and "annotations" in content:
         for place, image in rows_of_list(file, content.get("images", []), "images"):
             number = _id_in(image, "id", f"{file}{place}")

@@ -140,3 +140,11 @@ def test_thousands_of_images_are_quick(tmp_path):
     start = time.process_time()
     assert len(read(tmp_path, ("captions_train2014.json", content))) == 3000
     assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize("ids", [(5, "5"), (5.0, 5), ("5", 5.0), ("5.0", 5)])
+def test_ids_in_other_forms_are_one(tmp_path, ids):
+    content = coco([(ids[0], "a.jpg")], [(ids[1], "A dog")])
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    (image,) = read_coco([tmp_path / "t.json"], tmp_path)
+    assert (image.name, image.captions) == ("a.jpg", ("A dog",))

@@ -1,3 +1,4 @@
+import os
 import time
 
 import pytest
@@ -67,3 +68,68 @@ def test_thousands_of_photos_are_quick(tmp_path):
     start = time.process_time()
     assert len(read(tmp_path)) == 1000
     assert time.process_time() - start < 3
+
+
+def test_another_suffix_and_texts_of_whole_names(photos):
+    (photos / "b.caption").write_text("one\ntwo\n")
+    (photos / "bare.jpg.caption").write_text("three")
+    found = {image.name: image.captions for image in read_folder(photos, photos, suffix=".caption")}
+    assert found == {"b.JPG": ("one", "two"), "bare.jpg": ("three",), "sub/a.png": ()}
+
+
+def test_a_text_of_the_whole_name_is_for_that_photo_alone(photos):
+    (photos / "b.gif").touch()
+    (photos / "b.gif.txt").write_text("A gif")
+    found = {image.name: image.captions for image in read(photos)}
+    assert (found["b.JPG"], found["b.gif"]) == (("A dog .", "two dogs"), ("A gif",))
+
+
+def test_a_heic_beside_its_jpeg_leaves_the_text_to_it(photos):
+    (photos / "b.heic").touch()
+    (photos / "only.heic").touch()
+    (photos / "only.txt").write_text("Mine")
+    found = {image.name: image.captions for image in read(photos)}
+    assert (found["b.JPG"], found["b.heic"]) == (("A dog .", "two dogs"), ())
+    assert found["only.heic"] == ("Mine",)
+
+
+def test_a_text_in_the_other_form_of_unicode(tmp_path):
+    (tmp_path / "e\u0301.jpg").touch()
+    (tmp_path / "\u00e9.txt").write_text("A dog")
+    assert read(tmp_path)[0].captions == ("A dog",)
+
+
+def test_photos_without_texts(photos):
+    problem = (
+        rf"^{photos}: 3 photos, none with a \.x beside it; 2 have a \.txt: give --suffix \.txt$"
+    )
+    with pytest.raises(DataError, match=problem):
+        list(read_folder(photos, photos, suffix=".x"))
+    for name in ("b.txt", "sub/a.txt"):
+        (photos / name).unlink()
+    with pytest.raises(DataError, match=r"3 photos, none with a \.txt beside it; write a photo's"):
+        read(photos)
+
+
+def test_a_name_that_is_not_utf8_costs_itself(photos):
+    (photos / "caf\udce9.jpg").touch()
+    notes = []
+    assert len(list(read_folder(photos, photos, notes=notes))) == 3
+    assert notes == [r"1 photo left out, whose name is not UTF-8: 'caf\udce9.jpg'"]
+
+
+def test_a_folder_that_cannot_be_listed_costs_itself(photos, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    notes = []
+    assert [image.name for image in read_folder(photos, photos, notes=notes)] == [
+        "b.JPG",
+        "bare.jpg",
+    ]
+    assert "sub: cannot list this folder (Permission denied)" in notes[0]

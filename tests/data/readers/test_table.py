@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mrnn.data.dataset import CaptionedImage
 from mrnn.data.readers.table import read_table
 from mrnn.errors import DataError
+from tests.data.readers.test_rows import write_table
 
 TABLES = {
     "t.csv": 'split,caption,image\nval,"A dog, running",a.jpg\ntrain,A cat,b/b.jpg\n'
@@ -182,3 +183,54 @@ def test_thousands_of_images_are_quick(tmp_path, name):
     start = time.process_time()
     assert len(read(tmp_path, name, "\n".join(lines))) == 3000
     assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("results.csv", "image_name| comment_number| comment\na.jpg| 0| A dog, running\n"),
+        ("captions.txt", 'image,caption\na.jpg,"A dog, running"\n'),
+        ("metadata.csv", "file_name,text\na.jpg,A dog, running\n"),
+        ("metadata.jsonl", '{"file_name": "a.jpg", "text": "A dog, running", "bbox": [1, 2]}'),
+        ("windows.csv", "image;caption\nC:\\me\\photos\\a.jpg;A dog, running\n"),
+        ("raw.csv", 'raw,sentids,filename,img_id\n"[""A dog, running""]",[0],a.jpg,7\n'),
+        ("list.json", '[{"image": "a.jpg", "captions": [{"text": "A dog, running"}]}]'),
+    ],
+)
+def test_tables_as_people_have_them(tmp_path, name, text):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / name).write_text(text)
+    image = CaptionedImage("a.jpg", tmp_path / "a.jpg", "", ("A dog, running",))
+    assert list(read_table([tmp_path / name], tmp_path)) == [image]
+
+
+def test_spellings_of_one_photo_are_one_image(tmp_path):
+    (tmp_path / "photos/sub").mkdir(parents=True)
+    (tmp_path / "photos/sub/e\u0301.jpg").touch()
+    names = ("sub/\u00e9.jpg", "sub\\e\u0301.jpg", f"{tmp_path}/photos/sub/\u00e9.jpg")
+    lines = ["image,caption", *(f"{name},{n}" for n, name in enumerate(names))]
+    (tmp_path / "t.csv").write_text("\n".join(lines), encoding="utf-8")
+    (image,) = read_table([tmp_path / "t.csv"], tmp_path / "photos")
+    assert (image.name, image.captions) == ("sub/e\u0301.jpg", ("0", "1", "2"))
+
+
+def test_shards_of_parquet_with_photos(tmp_path):
+    for split in ("train", "validation"):
+        rows = [
+            {
+                "image": {"bytes": f"{split}{n}".encode(), "path": f"{split}{n}.jpg"},
+                "text": [f"{n}"],
+            }
+            for n in (0, 1, 1)
+        ]
+        write_table(tmp_path / f"{split}-00000-of-00001.parquet", rows)
+    notes = []
+    folder = tmp_path / "photos"
+    images = list(read_table(sorted(tmp_path.glob("*.parquet")), folder, notes=notes))
+    assert images == [
+        CaptionedImage(f"{theirs}{n}.jpg", folder / f"{theirs}{n}.jpg", ours, captions)
+        for theirs, ours in (("train", "train"), ("validation", "dev"))
+        for n, captions in enumerate([("0",), ("1", "1")])
+    ]
+    assert (folder / "train0.jpg").read_bytes() == b"train0"
+    assert notes == [f"4 photos of {tmp_path}/train-00000-of-00001.parquet are now in {folder}"]

@@ -188,7 +188,9 @@ def _fitted(cells: Cells, count: int, caption: int | None, before: Cells, delimi
         end = len(cells) - (count - 1 - caption)
         text = f"{delimiter} ".join(map(str.strip, cells[caption:end]))
         return [*cells[:caption], text, *cells[end:]]
-    merged = re.fullmatch(r"\s*(\d+)\s+(\S.*)", cells[caption - 1]) if caption else None
-    if merged and len(cells) == count - 1 and before and before[caption - 1].strip().isdecimal():
-        return [*cells[: caption - 1], *merged.groups(), *cells[caption:]]
-    return cells
+    if not (caption and before and len(cells) == count - 1):
+        return cells
+    merged = re.fullmatch(r"\s*(\d+)\s+(\S.*)", cells[caption - 1])
+    if not (merged and before[caption - 1].strip().isdecimal()):
+        return cells
+    return [*cells[: caption - 1], *merged.groups(), *cells[caption:]]

@@ -26,6 +26,8 @@ def column_of(row: Row, known: Sequence[str], what: str, *, where: str, mend: st
     if known[0] in row:
         return known[0]
     found = [name for name in row if name.strip().lower() in known]
+    if "filename" in found and "filepath" in found:  # Karpathy's: the file's name and its folder
+        found.remove("filepath")
     if len(found) == 1:
         return found[0]
     if found:
