@@ -95,10 +95,13 @@ def test_scores_of_every_image(mrnn, tmp_path):
     [
         ("score none.json r.json", "none.json: cannot be read (No such file or directory)"),
         ("score a.json none", "none: expected a .json, .jsonl, .csv, .tsv, .parquet or .txt"),
-        ("score a.json r.json --frequencies a.json", "a.json: expected"),
+        ("score a.json r.json --frequencies a.json", "a.json: format None; this version"),
         ("score a.json r.json --no-meteor --per-image no/where.csv", "there is no folder no;"),
         ("score a.json r.json --save-frequencies .", "--save-frequencies . is a folder; name a"),
-        ("score a.json r.json --save-frequencies f --frequencies none", "none: cannot be read"),
+        (
+            "score a.json r.json --save-frequencies f --frequencies none",
+            "none: is missing; write",
+        ),
     ],
 )
 def test_errors_are_one_line(mrnn, tmp_path, arguments, message):
