@@ -147,6 +147,15 @@ def test_nothing_to_caption(client, request_, detail):
     assert answer.json()["detail"].startswith(detail)
 
 
+def test_a_form_that_is_cut(client):
+    head = b'--b\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'
+    for body in (head + png(), head + png() + b"\r\n--b\r\n", head, b"--b"):
+        answer = client.post("/v1/caption", content=body, headers=BOUNDARY)
+        assert answer.status_code == 400
+        line = "the form ends before its last boundary; send it whole"
+        assert answer.json()["detail"] == line
+
+
 def test_a_file_of_no_name_is_a_photo(client):
     head = b'--b\r\nContent-Disposition: form-data; name="a"; filename=""\r\n\r\n'
     sent = {"Content-Type": "multipart/form-data; boundary=b"}

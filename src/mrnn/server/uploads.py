@@ -118,6 +118,16 @@ class Spool:
 
 class _FormParser(MultiPartParser):
     spool_max_size = IN_MEMORY
+    is_whole = False
+    """Whether the last boundary came."""
+
+    def on_end(self) -> None:
+        self.is_whole = True
+
+    def close(self) -> None:
+        """Close the files, also that of a part which did not end."""
+        for file in getattr(self, "_files_to_close_on_error", ()):
+            file.close()
 
 
 async def _read_form(
@@ -136,6 +146,10 @@ async def _read_form(
         line = printable(error.message).rstrip(".")[:150]
         problem = f"the form cannot be read ({line}); send multipart/form-data"
         raise Problem(HTTPStatus.BAD_REQUEST, problem) from None
+    if not parser.is_whole:
+        parser.close()
+        problem = "the form ends before its last boundary; send it whole"
+        raise Problem(HTTPStatus.BAD_REQUEST, problem)
     for key, value in form.multi_items():
         if not isinstance(value, UploadFile):
             upload.fields.append((key, value))
