@@ -9,6 +9,7 @@ import { thumbnailOf } from "./thumbnails.js";
 
 const HYPOTHESES = 5;
 const BUSY = 503;
+const SOON = 30; // milliseconds
 
 export class CaptionTab {
   #cards = new Map();
@@ -17,6 +18,7 @@ export class CaptionTab {
   #finished = [];
   #batch = { total: 0, done: 0 };
   #store = null;
+  #due = null;
   #order = 0;
 
   constructor(model) {
@@ -172,7 +174,15 @@ export class CaptionTab {
     return [...this.#cards.values()].map(({ photo }) => photo);
   }
 
+  /** Soon, and once for all that changes until then. */
   #draw() {
+    this.#due ??= setTimeout(() => {
+      this.#due = null;
+      this.#drawNow();
+    }, SOON);
+  }
+
+  #drawNow() {
     const photos = this.#photos();
     const left = this.#waiting.length + this.#running.size;
     const stopped = photos.filter(({ state }) => state === "stopped").length;
