@@ -86,6 +86,12 @@ def test_transparency_is_kept():
     assert load_image(whole).getpixel((0, 0)) == (255, 255, 255)
 
 
+def test_a_transparent_grey_of_16_bits():
+    whole = encoded(Image.fromarray(np.array([[500, 501]], np.uint16)))
+    loaded = load_image(with_chunk(whole, chunk(b"tRNS", b"\x01\xf4")))
+    assert np.asarray(loaded)[0, :, 0].tolist() == [255, 1]
+
+
 def turned(kind):
     """A chunk that says that the photo lies on its side."""
     exif = Image.Exif()

@@ -117,6 +117,17 @@ def test_32_bit_values_without_a_sign():
     assert np.asarray(load_image(signed))[0, :, 0].tolist() == [255, 0, 255]
 
 
+@pytest.mark.parametrize(
+    ("bits", "form", "values"),
+    [(8, "B", (0, 128, 255)), (16, "H", (0, 32768, 65535))],
+)
+def test_white_may_be_zero(bits, form, values):
+    data = struct.pack(f"<3{form}", *values)
+    tags = grey(3, 1, t258=(SHORT, [bits]), t262=(SHORT, [0]), t279=(LONG, [len(data)]))
+    whole = tiff_of(tags, bytes(200 - 110) + data)
+    assert np.asarray(load_image(whole))[0, :, 0].tolist() == [255, 127, 0]
+
+
 def test_damaged_tags_beside_the_pixels():
     damaged = {"t700": (BYTE, b"<"), "t34665": (LONG, [2**31]), "t34853": (LONG, [9])}
     damaged |= {"t306": (ASCII, b"\xff"), "t33723": (LONG, [7] * 20), "t34675": (BYTE, b"ICC")}

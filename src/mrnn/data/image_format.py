@@ -34,7 +34,7 @@ READERS = {
     "WebP": ("PIL.WebPImagePlugin", "WebPImageFile"),
     "TIFF": ("mrnn.data.tiff", "FirstPage"),
     "PPM": ("PIL.PpmImagePlugin", "PpmImageFile"),
-    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
+    "AVIF": ("mrnn.data.avif", "FirstPicture"),
     "HEIC": ("mrnn.data.heic", "PrimaryPicture"),
     "JPEG 2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 }

@@ -89,8 +89,11 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _to_8_bit(image: Image.Image) -> Image.Image:
     low, high = (0.0, 65535.0) if _is_16_bit(image) else _range_of(image)
     grey = np.empty((image.height, image.width), np.uint8)
+    seen = np.full_like(grey, 255) if "transparency" in image.info else None
     for top, band in _bands(image):
         values = _values_of(band, image)
+        if seen is not None:
+            seen[top : top + band.height][values == image.info["transparency"]] = 0
         if high == 65535 and values.dtype.kind != "f":
             values = np.clip(values, 0, 65535) // 256
         else:
@@ -98,7 +101,10 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
                 scaled = (values.astype(np.float64) - low) / ((high - low) or 1) * 255
             values = np.clip(np.nan_to_num(scaled, nan=0, posinf=255, neginf=0), 0, 255) + 0.5
         grey[top : top + band.height] = values
-    return Image.fromarray(grey)
+    eight = Image.fromarray(~grey if getattr(image, "has_white_zero", False) else grey)
+    if seen is not None:
+        eight.putalpha(Image.fromarray(seen))
+    return eight
 
 
 def _is_16_bit(image: Image.Image) -> bool:

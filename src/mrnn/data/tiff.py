@@ -17,7 +17,7 @@ MAX_TILE = 100_000_000
 """Pixels of a tile, which may be larger than the page."""
 
 _COMPRESSION, _RAW, _PARTS, _TILE = 259, 1, (273, 324), (322, 323)
-_SAMPLE_FORMAT, _UNSIGNED = 339, 1
+_PHOTOMETRIC, _SAMPLE_FORMAT, _UNSIGNED = 262, 339, 1
 _SUBFILE, _MAKE, _ORIENTATION, _SUB_IFDS, _DNG_VERSION = 254, 271, 274, 330, 50706
 
 
@@ -51,6 +51,11 @@ class FirstPage(TiffImagePlugin.TiffImageFile):
     def orientation(self) -> object:
         """The value of its EXIF tag, None if it has none."""
         return self.tag_v2.get(_ORIENTATION)
+
+    @property
+    def has_white_zero(self) -> bool:
+        """Whether 0 is white; Pillow turns that round in greys of 8 bits alone."""
+        return self.tag_v2.get(_PHOTOMETRIC) == 0
 
     @property
     def has_unsigned_values(self) -> bool:
