@@ -37,6 +37,7 @@ def test_a_job_goes_on_with_itself(folder, job, tmp_path):
         ({"model": "0123"}, r"is of another model \([0-9a-f]{16}, not 0123\)"),
         ({"files": Format.tar}, "was made with --format parquet, not tar"),
         ({"with_images": True}, "was made with --with-images False, not True"),
+        ({"device": "cuda"}, "was made with --device cpu, not cuda"),
         ({"consensus": "self"}, "was made with --consensus None, not self"),
         (
             {"reranking": RerankingOptions(thing_weight=2)},

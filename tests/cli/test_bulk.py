@@ -99,6 +99,12 @@ def test_what_is_wrong_is_a_line_each_and_the_rest_is_done(mrnn, model, album, s
             ["--format", "tar", "--with-images"],
             "--with-images is for --format parquet, not tar; leave it out",
         ),
+        (["--workers", 2], "--workers is for a Ray cluster; give --engine ray too"),
+        (["--address", "auto"], "--address is for a Ray cluster; give --engine ray too"),
+        (
+            ["--engine", "ray", "--device", "auto"],
+            "--engine ray runs on processors; leave out --device",
+        ),
         (["--sidecar"], "--sidecar is for photos, not for shards; leave it out"),
     ],
 )
@@ -106,6 +112,12 @@ def test_options_that_do_not_go_together(mrnn, model, shards, tmp_path, options,
     command = ("caption", shards, "--model", model, "--out", tmp_path / "out", *options)
     assert mrnn(*command) == (1, "", f"mrnn: {told}\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_part_may_have_no_shards(mrnn, model, shards, tmp_path):
+    command = ("caption", shards, "--model", model, "--out", tmp_path / "out")
+    told = "Part 3/3 has nothing to do: there are 2 shards\n"
+    assert mrnn(*command, "--part", "3/3") == (0, "", told)
 
 
 def test_shards_need_a_folder(mrnn, shards):

@@ -43,6 +43,8 @@ class Job(BaseModel):
     """Fingerprint of the model."""
     heads: str | None
     """Fingerprint of its heads, if it has some."""
+    device: str = "cpu"
+    """Others give nearly the same results."""
     feature_size: int | None = None
     embedding_size: int | None = None
     """None for a model without heads."""
@@ -167,7 +169,7 @@ def _waited_for(file: Path) -> Iterator[None]:
 def _options(job: Job) -> dict[str, object]:
     """By their flags."""
     options: dict[str, object] = {"format": job.files, "with_images": job.with_images}
-    options["consensus"] = job.consensus
+    options |= {"device": job.device, "consensus": job.consensus}
     for part in (job.decoding, job.reranking):
         options |= part.model_dump() if part else {}
     return options

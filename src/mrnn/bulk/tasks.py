@@ -75,7 +75,8 @@ class CaptionTask:
         checkpoint = self.captioner.checkpoint
         return Job(
             mrnn=__version__, holds="captions", files=self.files, with_images=self.with_images,
-            model=checkpoint.fingerprint, heads=_heads(checkpoint), decoding=self.decoding,
+            model=checkpoint.fingerprint, heads=_heads(checkpoint), device=checkpoint.device,
+            decoding=self.decoding,
             reranking=self.captioner.applied(self.decoding, self.reranking),
             consensus=self.consensus,
         )  # fmt: skip
@@ -132,6 +133,7 @@ class EmbeddingTask:
         return Job(
             mrnn=__version__, holds="embeddings", files=Format.parquet,
             model=self.checkpoint.fingerprint, heads=_heads(self.checkpoint),
+            device=self.checkpoint.device,
             feature_size=self.checkpoint.encoder.feature_size,
             embedding_size=len(heads.joint_embedding.image_bias) if heads else None,
         )  # fmt: skip
@@ -156,9 +158,11 @@ class EmbeddingTask:
         return Embedded(utf8(photo.key), feature, embedding)
 
 
-def load_embedding_task(model: Path, encoder_file: Path | None) -> EmbeddingTask:
+def load_embedding_task(
+    model: Path, encoder_file: Path | None, device: str = "cpu"
+) -> EmbeddingTask:
     """On any machine that has the model. Raises CheckpointError."""
-    checkpoint = Checkpoint.load(model)
+    checkpoint = Checkpoint.load(model, device)
     return EmbeddingTask(checkpoint, checkpoint.load_encoder(encoder_file))
 
 

@@ -15,7 +15,7 @@ import typer
 
 from mrnn.bulk.formats import Format
 from mrnn.captioning.options import Asked, flag_of, options_of
-from mrnn.cli.terminal import consensus_source, progress, tell
+from mrnn.cli.terminal import RunDevice, consensus_source, found_device, progress, tell
 from mrnn.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -73,8 +73,10 @@ class ShardFlags:
     address: str | None = None
     workers: int | None = None
 
-    def check(self) -> None:
-        """Raises OptionsError for flags of an engine without one."""
+    def check(self, device: RunDevice) -> None:
+        """Raises OptionsError for flags of an engine without one, and for what Ray cannot do."""
+        if self.engine and device is not RunDevice.cpu:
+            raise OptionsError("--engine ray runs on processors; leave out --device")
         if not self.engine and (self.address or self.workers):
             flag = "--address" if self.address else "--workers"
             raise OptionsError(f"{flag} is for a Ray cluster; give --engine ray too")
@@ -104,6 +106,7 @@ class ModelFlags:
     model: Path | None = None
     consensus: str | None = None
     encoder_file: Path | None = None
+    device: RunDevice = RunDevice.cpu
 
 
 def takes_shard_flags(
@@ -175,9 +178,11 @@ def caption_shards(
     files, with_images = flags.files or Format.parquet, bool(flags.with_images)
     if with_images and files is not Format.parquet:
         raise OptionsError(f"--with-images is for --format parquet, not {files}; leave it out")
-    flags.check()
+    flags.check(model.device)
     folder, consensus = model.model or DEFAULT_MODEL, consensus_source(model.consensus)
-    captioner = Captioner.load(folder, consensus, encoder_file=model.encoder_file)
+    captioner = Captioner.load(
+        folder, consensus, encoder_file=model.encoder_file, device=found_device(model.device)
+    )
     for note in captioner.consensus.notes if captioner.consensus else ():
         tell(f"Note: {note}")
     decoding, reranking = options_of(captioner.checkpoint.config, asked)

@@ -61,7 +61,7 @@ def caption(
     A caption that is right less than once in three times is told to be a guess.
     """
     if are_shards(paths, options.out, shards):
-        flags = ModelFlags(model, consensus, encoder_file)
+        flags = ModelFlags(model, consensus, encoder_file, device)
         for_photos = options.for_photos() | {"--sort": sort, "--exclude": exclude}
         caption_shards(paths, options.out, shards, asked, flags, for_photos)
         return

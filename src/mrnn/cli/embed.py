@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mrnn.cli.bulk import ShardFlags, run, takes_shard_flags
-from mrnn.cli.terminal import EncoderFile, ModelFolder
+from mrnn.cli.terminal import EncoderFile, ModelDevice, ModelFolder, RunDevice, found_device
 
 
 @takes_shard_flags("part", "engine", "address", "workers")
@@ -18,6 +18,7 @@ def embed(
     ],
     model: ModelFolder = None,
     encoder_file: EncoderFile = None,
+    device: ModelDevice = RunDevice.cpu,
     *,
     out: Annotated[Path, typer.Option(help="The folder of the Parquet files")],
     shards: ShardFlags,
@@ -29,6 +30,7 @@ def embed(
     from mrnn.bulk.tasks import load_embedding_task
     from mrnn.model.checkpoint import DEFAULT_MODEL
 
-    load = partial(load_embedding_task, model or DEFAULT_MODEL, encoder_file)
-    shards.check()
+    shards.check(device)
+    found = found_device(device)
+    load = partial(load_embedding_task, model or DEFAULT_MODEL, encoder_file, found)
     run(paths, out, shards, load(), load, doing="Embedding", done="embedded")
