@@ -75,6 +75,7 @@ def test_what_else_is_in_a_sidecar_stays_byte_for_byte():
         ('<rdf:li xml:lang="x-default"/>', "skip", {"x-default": "a dog"}),
         (LI.format("de", "ein Hund"), "skip", {"de": "ein Hund"}),
         (LI.format("de", "ein Hund"), "overwrite", {"x-default": "a dog", "de": "ein Hund"}),
+        (LI.format("de", "ein Hund"), "append", {"x-default": "a dog", "de": "ein Hund"}),
         (
             LI.format("de", "ein Hund") + LI.format("x-default", "mine &lt;1&gt;"), "overwrite",
             {"x-default": "a dog", "de": "ein Hund"},

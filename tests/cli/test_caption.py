@@ -334,6 +334,8 @@ def test_a_list_on_stdin(mrnn, model, album, monkeypatch):
     assert (code, [result["image"] for result in lines_of(out)]) == (0, paths[:1])
     told = "mrnn: -: the list on stdin is empty; give it a path a line\n"
     assert listed(b"\n") == (1, "", told)
+    monkeypatch.setattr(sys, "stdin", None)
+    assert mrnn("caption", "-", "--model", model) == (1, "", told)
 
 
 def test_a_folder_that_cannot_be_searched_costs_itself_alone(mrnn, model, album, monkeypatch):

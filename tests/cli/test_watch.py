@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mrnn.cli.terminal import tell
 from tests.cli.processes import start
 from tests.conftest import lines_of
 
@@ -142,21 +143,32 @@ def test_outputs_go_on_and_are_done_once(running, model, watched, photo, tmp_pat
     assert sorted(path.name for path in watched.glob("*.txt")) == ["first.txt", "second.txt"]
 
 
+def when_told(monkeypatch, start, do):
+    """Calls `do` once a line that begins so is told."""
+    for name in ("watch", "caption_outputs"):
+        module = importlib.import_module(f"mrnn.cli.{name}")
+
+        def tell_and_do(line):
+            tell(line)
+            if str(line).startswith(start):
+                do()
+
+        monkeypatch.setattr(module, "tell", tell_and_do)
+
+
 def test_a_photo_that_cannot_be_read_is_told_in_the_end(mrnn, model, watched, monkeypatch):
     (watched / "bad.png").write_bytes(b"no photo")
     monkeypatch.setattr("mrnn.data.photo_arrivals.PATIENCE", 1.0)
-    timer = threading.Timer(6, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+    when_told(monkeypatch, f"{watched}/bad.png", lambda: os.kill(os.getpid(), signal.SIGTERM))
     code, out, err = mrnn("watch", watched, "--model", model, "--json")
     assert code == 0
-    assert sorted(Path(each["image"]).name for each in lines_of(out)) == ["bad.png", "first.png"]
+    assert [Path(each["image"]).name for each in lines_of(out)] == ["first.png", "bad.png"]
     assert f"{watched}/bad.png: not a" in err
     assert err.endswith("could not be captioned\n")
 
 
-def test_folders_that_go_away(mrnn, model, watched):
-    timer = threading.Timer(3, shutil.rmtree, (watched,))
-    timer.start()
+def test_folders_that_go_away(mrnn, model, watched, monkeypatch):
+    when_told(monkeypatch, "Watching", lambda: shutil.rmtree(watched))
     code, _, err = mrnn("watch", watched, "--model", model)
     assert code == 1
     assert err.endswith(

@@ -79,6 +79,12 @@ class _Property:
         ours = _default(alternatives) or alternatives.child("li")
         return ours.text.strip() if ours else ""
 
+    @property
+    def is_in_languages_alone(self) -> bool:
+        """Whether it has alternatives, but none that is x-default."""
+        alternatives = self.element.child("Alt") if self.element else None
+        return alternatives is not None and _default(alternatives) is None
+
 
 def described(content: bytes, file: Path) -> str:
     """The description in a sidecar; empty if there is none. Raises DataError."""
@@ -98,7 +104,7 @@ def with_description(before: bytes | None, text: str, existing: Existing, file: 
     texts, missing = {}, {}
     for name in PROPERTIES:
         found = _find(rdf, name)
-        texts[name] = _new_text(found.text, text, existing)
+        texts[name] = _new_text(found, text, existing)
         if texts[name] == found.text:
             continue
         if found.element is None:
@@ -117,12 +123,13 @@ def with_description(before: bytes | None, text: str, existing: Existing, file: 
     return mark + content.decode().encode(encoding)
 
 
-def _new_text(there: str, text: str, existing: Existing) -> str:
-    if not there or existing is Existing.overwrite:
-        return text
-    if existing is Existing.skip or text in there.splitlines():
+def _new_text(found: _Property, text: str, existing: Existing) -> str:
+    there = found.text
+    if there and existing is Existing.skip:
         return there
-    return f"{there}\n{text}"
+    if not there or existing is Existing.overwrite or found.is_in_languages_alone:
+        return text
+    return there if text in there.splitlines() else f"{there}\n{text}"
 
 
 def _refuse(file: Path, problem: str) -> NoReturn:

@@ -57,7 +57,7 @@ def named_paths(paths: Sequence[str]) -> list[str | Path]:
         if path != "-":
             named.append(path)
             continue
-        listed = listed_paths(sys.stdin.buffer.read())
+        listed = listed_paths(sys.stdin.buffer.read() if sys.stdin else b"")
         if not listed:
             raise OptionsError("-: the list on stdin is empty; give it a path a line")
         named += listed
