@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import re
@@ -5,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 
@@ -12,6 +14,8 @@ import httpx
 import pytest
 
 from tests.server.test_captions import png
+
+cli_serve = importlib.import_module("mrnn.cli.serve")  # the package has the command by that name
 
 
 @contextmanager
@@ -111,9 +115,14 @@ def test_a_model_that_is_none(mrnn, tmp_path):
 
 
 def test_the_extra_is_named(mrnn, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("mrnn.server")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.setattr(cli_serve, "find_spec", lambda name: None if name == "uvicorn" else name)
     code, _, told = mrnn("serve")
     expected = "mrnn: Serving needs Starlette and uvicorn. Run: pip install 'mrnn[serve]'\n"
     assert (code, told) == (1, expected)
+
+
+def test_the_page_is_opened(monkeypatch):
+    opened = threading.Event()
+    monkeypatch.setattr("webbrowser.open", lambda url: url == "http://localhost/" and opened.set())
+    cli_serve._open("http://localhost/")
+    assert opened.wait(30)

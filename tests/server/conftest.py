@@ -12,7 +12,8 @@ from mrnn.captioning.captioner import Captioner
 from mrnn.server.access import Access
 from mrnn.server.app import make_app
 from mrnn.server.limits import Limits
-from mrnn.server.run import listen, make_server, url_of
+from mrnn.server.listener import listen, url_of
+from mrnn.server.run import make_server
 from mrnn.server.service import Service
 
 

@@ -147,6 +147,18 @@ def test_nothing_to_caption(client, request_, detail):
     assert answer.json()["detail"].startswith(detail)
 
 
+def test_a_photo_of_too_many_pixels(client, confident_model, tmp_path, mrnn):
+    path = tmp_path / "huge.png"
+    Image.new("1", (20_000, 20_000)).save(path)
+    _, _, told = mrnn("caption", path, "--model", confident_model)
+    answer = client.post(
+        "/v1/caption", params={"name": str(path)}, content=path.read_bytes(), timeout=60
+    )
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == told.splitlines()[0]
+    assert "20000 x 20000" in answer.json()["detail"]
+
+
 def test_a_form_that_is_cut(client):
     head = b'--b\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'
     for body in (head + png(), head + png() + b"\r\n--b\r\n", head, b"--b"):

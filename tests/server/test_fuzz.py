@@ -10,11 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrnn.captioning.captioner import Captioner
+from mrnn.model import image_encoder
 from mrnn.retrieval.search import PhotoIndex
-from mrnn.server.limits import Limits
-from mrnn.server.service import Service
-from tests.server.conftest import running
+from tests.cli.test_serve import served
 from tests.server.test_captions import png
 
 PHOTO = png()
@@ -84,23 +82,33 @@ def check(client, request):
 
 
 @pytest.fixture
-def fuzzed(confident_model, colour_tags, colours, tmp_path):
-    """A client, and the operations that the server describes."""
+def fuzzed(confident_model, colours, tmp_path):
+    """A client, and the operations that the server describes.
+
+    The server is another process: on a thread its random numbers would be those of hypothesis.
+    """
     photos = [image.path for image in colours.images[:3]]
+    encoder = image_encoder.SHIPPED / "colour.onnx"
     PhotoIndex.build(photos, tmp_path / "walls.index", confident_model)
-    limits = Limits(body=100_000, photo=50_000, photos=4, queue=8, seconds=20.0)
-    service = Service(Captioner.load(confident_model), "1", limits, index=tmp_path / "walls.index")
-    with running(service) as server, httpx.Client(base_url=server.url, timeout=60) as client:
-        api = client.get("/openapi.json").json()
-        operations = [
-            (path, method.upper(), [each["name"] for each in operation.get("parameters", ())])
-            for path, each in api["paths"].items()
-            for method, operation in each.items()
-        ]
-        yield client, operations
+    flags = ("--model", confident_model, "--encoder-file", encoder)
+    with (
+        served(*flags, "--index", tmp_path / "walls.index") as (_, url),
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        yield client, operations_of(client.get("/openapi.json").json())
         assert client.post("/v1/caption", content=PHOTO).status_code == 200
-        assert service.worker.waiting == 0
-        assert service.spool.taken == 0
+        counts = client.get("/metrics").text
+        assert "mrnn_photos_waiting 0" in counts
+        assert "mrnn_spooled_bytes 0" in counts
+        assert "mrnn_requests_active 1" in counts
+
+
+def operations_of(api):
+    return [
+        (path, method.upper(), [each["name"] for each in operation.get("parameters", ())])
+        for path, each in api["paths"].items()
+        for method, operation in each.items()
+    ]
 
 
 def fuzz(fuzzed, examples):

@@ -4,7 +4,8 @@ import socket
 import pytest
 
 from mrnn.errors import OptionsError
-from mrnn.server.run import allow_open_files, listen, url_of
+from mrnn.server.listener import listen, url_of
+from mrnn.server.run import allow_open_files
 
 
 def test_it_listens_where_it_is_told():

@@ -1,14 +1,19 @@
 """Serve captions and search by HTTP, with a page for people."""
 
 import secrets
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mrnn import __version__
 from mrnn.cli.terminal import EncoderFile, ModelFolder, say, tell
 from mrnn.errors import MissingExtraError, OptionsError
+
+if TYPE_CHECKING:
+    from mrnn.captioning.captioner import Captioner
 
 
 def serve(
@@ -39,28 +44,22 @@ def serve(
 
     It runs on this computer, for this computer alone unless --host says otherwise.
     """
-    try:
-        from mrnn.server.run import allow_open_files, listen, make_server, url_of
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "python_multipart"):
-            raise
-        raise MissingExtraError(
-            "Serving needs Starlette and uvicorn. Run: pip install 'mrnn[serve]'"
-        ) from None
-    from mrnn.captioning.captioner import Captioner
-    from mrnn.model.checkpoint import DEFAULT_MODEL
-    from mrnn.server.access import Access, is_loopback
-    from mrnn.server.app import make_app
-    from mrnn.server.service import Service
+    _needs_server()
+    from mrnn.server.listener import listen, url_of
 
     if token is not None and not (token.isascii() and token.isprintable() and len(token) >= 8):
         raise OptionsError("--token: give 8 printable ASCII characters or more")
-    if token is None and not is_loopback(host):
-        token = secrets.token_urlsafe(24)
-    listener = listen(host, port)
-    with listener:
-        captioner = Captioner.load(model or DEFAULT_MODEL, encoder_file=encoder_file)
-        service = Service(captioner, __version__, index=index)
+    with listen(host, port) as listener, ThreadPoolExecutor(1) as loader:
+        loading = loader.submit(_load, model, encoder_file)
+        # Half a second of imports, while the model is loaded.
+        from mrnn.server.access import Access, is_loopback
+        from mrnn.server.app import make_app
+        from mrnn.server.run import allow_open_files, make_server
+        from mrnn.server.service import Service
+
+        if token is None and not is_loopback(host):
+            token = secrets.token_urlsafe(24)
+        service = Service(loading.result(), __version__, index=index)
         service.worker.start()
         url = url_of(listener) + (f"?token={token}" if token else "")
 
@@ -75,6 +74,21 @@ def serve(
         make_server(app, ready).run([listener])
         service.stop(30.0)
     tell("Stopped")
+
+
+def _load(model: Path | None, encoder_file: Path | None) -> "Captioner":
+    from mrnn.captioning.captioner import Captioner
+    from mrnn.model.checkpoint import DEFAULT_MODEL
+
+    return Captioner.load(model or DEFAULT_MODEL, encoder_file=encoder_file)
+
+
+def _needs_server() -> None:
+    """Raises MissingExtraError where the libraries of the server are not installed."""
+    if not all(map(find_spec, ("starlette", "uvicorn", "python_multipart", "h11"))):
+        raise MissingExtraError(
+            "Serving needs Starlette and uvicorn. Run: pip install 'mrnn[serve]'"
+        )
 
 
 def _open(url: str) -> None:
