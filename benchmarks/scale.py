@@ -52,7 +52,7 @@ def make_features(data: Path) -> None:
     """Random features, written as `mrnn extract` does."""
     from mrnn.data.dataset import Dataset
     from mrnn.data.feature_manifest import Manifest
-    from mrnn.data.feature_shard import UNKNOWN, Rows
+    from mrnn.data.feature_shard import STAMP, UNKNOWN, Rows
     from mrnn.data.feature_writer import feature_writer
     from mrnn.data.features import features_folder, store_config
     from mrnn.model.config import EncoderIdentity
@@ -69,8 +69,8 @@ def make_features(data: Path) -> None:
         for start in range(0, len(names), ROWS_AT_ONCE):
             some = names[start : start + ROWS_AT_ONCE]
             block = generator.random((len(some), FEATURE_SIZE), np.float32).astype(np.float16)
-            stamps = np.full(len(some), UNKNOWN)
-            writer.write(Rows(some, stamps, stamps, {"features": block}))
+            stamps = np.full((len(some), STAMP), UNKNOWN)
+            writer.write(Rows(some, stamps, {"features": block}))
 
 
 def train_some(data: Path, out: Path, steps: int, *, in_memory: bool) -> dict[str, float]:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mrnn.data.dataset import write_dataset
+from mrnn.data.readers.table import read_table
+
 BENCHMARKS = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py"))
 
 
@@ -19,3 +22,17 @@ def test_it_starts(file, monkeypatch, capsys):
         module.main()
     assert end.value.code == 0
     assert "usage: " in capsys.readouterr().out
+
+
+def test_scale_writes_the_features_that_training_reads(tmp_path, monkeypatch):
+    file = next(file for file in BENCHMARKS if file.stem == "scale")
+    spec = spec_from_file_location("benchmark_scale", file)
+    scale = module_from_spec(spec)
+    spec.loader.exec_module(scale)
+    monkeypatch.setattr(scale, "FEATURE_SIZE", 4)
+    scale.make_source(tmp_path, 3)
+    images = list(read_table([tmp_path / "captions.jsonl"], tmp_path / "photos"))
+    write_dataset(images, tmp_path / "data", source="test")
+    scale.make_features(tmp_path / "data")
+    (folder,) = (tmp_path / "data/features").iterdir()
+    assert [file.name for file in sorted(folder.glob("shard-*"))] == ["shard-000001.safetensors"]
