@@ -132,7 +132,7 @@ def _names(name: str) -> Iterator[str]:
     yield plain
     base = plain.rpartition("/")[2]
     yield base
-    stem = re.sub(r"\.(?:jpe?g|png|gif|bmp|webp|tiff?|ppm)$", "", base, flags=re.IGNORECASE)
+    stem = re.sub(r"(?i)\.(?:jpe?g|png|gif|bmp|webp|avif|hei[cf]|tiff?|jp2|ppm)$", "", base)
     yield stem
     number = re.sub(r"^COCO_[a-z]+\d{4}_", "", stem)
     if number.isascii() and number.isdecimal():
