@@ -13,6 +13,8 @@ from mrnn.cli import main
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import extract_features
 from mrnn.errors import DataError, OptionsError, TrainingError
+from mrnn.training import exchange as exchanging
+from mrnn.training.exchange import SharedMemory
 from mrnn.training.optimization import Optimization
 from mrnn.training.processes import ALONE, Processes, join_processes
 from mrnn.training.shares import Shares
@@ -29,13 +31,15 @@ def dataset(colours, colour_encoder):
     return colours
 
 
-def in_place_of_torchrun(rank, count, port, folder, function, arguments):
+def in_place_of_torchrun(rank, count, port, folder, together, function, arguments):
     """In a process of its own: what torchrun puts into the environment, and output in files."""
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
     os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+    if together:
+        os.environ["LOCAL_WORLD_SIZE"] = str(count)
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / f"{name}-{rank}", os.O_CREAT | os.O_WRONLY), descriptor)
     torch.set_num_threads(1)
@@ -46,7 +50,7 @@ def in_place_of_torchrun(rank, count, port, folder, function, arguments):
 def started(processes, tmp_path):
     """Runs a function in so many processes; gives exit codes, and what all said on stderr."""
 
-    def start(count, function, *arguments):
+    def start(count, function, *arguments, together=True):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -56,7 +60,7 @@ def started(processes, tmp_path):
         made = [
             processes.Process(
                 target=in_place_of_torchrun,
-                args=(rank, count, port, tmp_path, function, arguments),
+                args=(rank, count, port, tmp_path, together, function, arguments),
             )
             for rank in range(count)
         ]
@@ -97,9 +101,11 @@ def test_any_number_of_processes_and_threads_gives_the_same_model(dataset, text,
     finally:
         torch.set_num_threads(1)
     assert weights(tmp_path / "threads") == weights(tmp_path / "one")
-    for count in (2, 4):
-        out = tmp_path / f"{count}"
-        codes, said = started(count, train_here, dataset.folder, out, [text], OPTIONS, 99)
+    for count, together in ((2, True), (4, False), (4, True)):
+        out = tmp_path / f"{count}-{together}"
+        codes, said = started(
+            count, train_here, dataset.folder, out, [text], OPTIONS, 99, together=together
+        )
         assert (codes, said) == (count * [0], count * [""])
         assert weights(out) == weights(tmp_path / "one")
         assert metrics(out) == metrics(tmp_path / "one")
@@ -145,7 +151,14 @@ def test_gradients_are_summed_in_pairs(count):
 
 def exchange(rank):
     with join_processes() as processes:
-        assert processes.sum([torch.tensor([rank]), torch.ones(2, 3)])[0].tolist() == [6]
+        for size in (3, 3, 3, 5):
+            values = torch.randn(4, 2, size, generator=torch.Generator().manual_seed(size))
+            left, right = values[0] + values[1], values[2] + values[3]
+            one, rest = processes.sum([values[rank, 0], values[rank, 1:]])
+            assert torch.equal(one, (left + right)[0])
+            assert torch.equal(rest, (left + right)[1:])
+        shared = isinstance(processes._exchange, SharedMemory)
+        assert shared == (hasattr(os, "memfd_create") and "LOCAL_WORLD_SIZE" in os.environ)
         assert processes.seconds > 0
         assert processes.first_does(lambda: rank + 5) == 5
         with pytest.raises(DataError, match=r"^of the first$"):
@@ -159,10 +172,36 @@ def exchange(rank):
         sys.stderr.write(f"{sum(told)}\n")
 
 
-def test_processes_agree(started):
-    codes, said = started(4, exchange)
+@pytest.mark.parametrize("together", [True, False])
+def test_processes_agree(started, together):
+    codes, said = started(4, exchange, together=together)
     assert codes == 4 * [0]
     assert sorted(said) == ["0\n", "0\n", "0\n", "1\n"]
+
+
+def without_memory(rank):
+    """As where the memory is full."""
+    exchanging._new_memory = lambda length: None
+    exchange_plainly(rank)
+
+
+def exchange_plainly(rank):
+    with join_processes() as processes:
+        assert processes.sum([torch.ones(3) * rank])[0].tolist() == [1, 1, 1]
+        assert isinstance(processes._exchange, exchanging.Messages)
+
+
+def test_shared_memory_takes_a_small_part_of_all(monkeypatch):
+    monkeypatch.setattr(exchanging, "available_memory", lambda device: 4000)
+    assert exchanging._new_memory(1001) is None
+    if hasattr(os, "memfd_create"):
+        descriptor = exchanging._new_memory(1000)
+        assert os.fstat(descriptor).st_size == 1000
+        os.close(descriptor)
+
+
+def test_without_shared_memory_messages_go(started):
+    assert started(2, without_memory)[0] == [0, 0]
 
 
 def test_one_process_has_nobody_to_ask():

@@ -127,7 +127,7 @@ class Optimization:
         with_gradient = (weight for weight, is_used in zip(weights, used, strict=True) if is_used)
         for weight, gradient in zip(with_gradient, gradients, strict=True):
             weight.grad = gradient
-        return bits
+        return bits.clone()  # the sums of the next step take its place
 
     def _clip(self) -> None:
         gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from mrnn.errors import MRNNError, TrainingError
+from mrnn.training.exchange import Messages, SharedMemory, exchange_of
 
 PATIENCE = timedelta(minutes=60)
 """How long a process waits for another, which may be measuring the model meanwhile."""
@@ -48,6 +49,8 @@ class Processes:
         self.seconds = 0.0
         """Seconds spent in exchanging gradients, waiting included."""
         self._store = store
+        self._exchange: Messages | SharedMemory | None = None
+        self._size = 0
 
     @property
     def is_first(self) -> bool:
@@ -55,27 +58,19 @@ class Processes:
         return self.rank == 0
 
     def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Sums over all processes: of pairs of neighbours, then of pairs of pairs, and so on.
+        """Sums over all processes, in a fixed order; see `mrnn.training.exchange`.
 
-        The number of processes is a power of 2. Raises TrainingError where one has ended.
+        They count until the next sum. Raises TrainingError where a process has ended.
         """
         if self.count == 1:
             return list(tensors)
         start = time.perf_counter()
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        other = torch.empty_like(flat)
-        distance = 1
-        while distance < self.count:
-            partner = self.rank ^ distance
-            with _losing(self.count):
-                sends = [
-                    dist.P2POp(dist.isend, flat, partner),
-                    dist.P2POp(dist.irecv, other, partner),
-                ]
-                for work in dist.batch_isend_irecv(sends):
-                    work.wait()
-            flat.add_(other)
-            distance *= 2
+        size, device = sum(map(torch.numel, tensors)), tensors[0].device
+        with _losing(self.count):
+            if self._exchange is None or self._size != size:
+                self._exchange = exchange_of(self.rank, self.count, size, device)
+                self._size = size
+            flat = self._exchange.sum(tensors)
         self.seconds += time.perf_counter() - start
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
