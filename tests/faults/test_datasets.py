@@ -17,7 +17,7 @@ from mrnn.data.readers.karpathy import read_karpathy
 from mrnn.data.readers.table import read_table
 from mrnn.data.splits import divide
 from mrnn.data.text import read_text_captions
-from mrnn.errors import MRNNError
+from mrnn.errors import LONGEST, MRNNError
 from tests.data.readers.test_rows import write_table
 from tests.faults.mutations import mutations
 
@@ -98,7 +98,7 @@ def attempt(read):
     except MRNNError as error:
         told = str(error)
     assert told.isprintable()
-    assert len(told) <= 300
+    assert len(told) <= LONGEST
     for theirs in ("Input should", "Field required", "Traceback", "validation error"):
         assert theirs not in told
 

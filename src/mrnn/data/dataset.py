@@ -66,7 +66,8 @@ class Dataset:
         header = _read_header(folder)
         images = tuple(_read_captions(folder / CAPTIONS, Path(header.images)))
         if (splits := count_splits(images)) != header.splits:
-            problem = f"holds {splits}, but {HEADER} says {header.splits}; run mrnn prepare again"
+            told = [f"{_described(each):.100}" for each in (splits, header.splits)]
+            problem = f"holds {told[0]}, but {HEADER} says {told[1]}; run mrnn prepare again"
             raise DataError(f"{folder / CAPTIONS}: {problem}")
         return cls(folder, images)
 
@@ -86,6 +87,14 @@ class Dataset:
     def features_folder(self) -> Path:
         """Where the feature files of this dataset belong."""
         return self.folder / "features"
+
+
+def _described(splits: dict[str, dict[str, int]]) -> str:
+    """As train: 6000 images, 30000 captions; dev: ..."""
+    return "; ".join(
+        f"{name:.40}: " + ", ".join(f"{count} {what:.40}" for what, count in sizes.items())
+        for name, sizes in splits.items()
+    )
 
 
 class _Header(BaseModel):
