@@ -19,9 +19,9 @@ from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.results import ImageCaptions
 from mrnn.data.extraction import to_float16
 from mrnn.data.images import NamedImage, load_image
+from mrnn.data.photo_names import name_as_text
 from mrnn.data.shards.photo import ShardPhoto
 from mrnn.errors import ImageError, MRNNError, printable
-from mrnn.files import utf8
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.model.image_encoder import ImageEncoder
@@ -116,7 +116,7 @@ def _failures(waiting: deque[ShardPhoto]) -> Iterator[tuple[ShardPhoto, ImageCap
     """Those that could not be read, up to the first that could."""
     while waiting and waiting[0].error:
         photo = waiting.popleft()
-        yield photo, ImageCaptions(image=utf8(photo.key), error=_error(photo))
+        yield photo, ImageCaptions(image=name_as_text(photo.key), error=_error(photo))
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class EmbeddingTask:
             try:
                 yield photo, self._embedded(photo)
             except MRNNError as error:
-                yield photo, Embedded(utf8(photo.key), error=str(error))
+                yield photo, Embedded(name_as_text(photo.key), error=str(error))
 
     def _embedded(self, photo: ShardPhoto) -> Embedded:
         if photo.error:
@@ -155,7 +155,7 @@ class EmbeddingTask:
         )
         feature = to_float16(encoder.encode(pixels), photo.key)
         embedding = heads.embed_image(feature[None])[0] if heads else None
-        return Embedded(utf8(photo.key), feature, embedding)
+        return Embedded(name_as_text(photo.key), feature, embedding)
 
 
 def load_embedding_task(
