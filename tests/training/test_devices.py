@@ -13,6 +13,7 @@ from mrnn.training.devices import (
     rng_state,
     set_rng_state,
 )
+from mrnn.training.processes import Processes
 
 DEVICES = available_devices()
 
@@ -32,6 +33,25 @@ def test_the_best_device_that_is_there(monkeypatch, cuda, mps, best):
         else:
             with pytest.raises(OptionsError, match=rf"^--device {name}: PyTorch finds no such dev"):
                 find_device(name)
+
+
+def test_each_process_has_a_cuda_device_of_its_own(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    chosen = []
+    monkeypatch.setattr("torch.cuda.set_device", chosen.append)
+    for place in range(2):
+        found = find_device("auto", Processes(place + 4, 8, place))
+        assert found == torch.device("cuda", place)
+    assert chosen == [0, 1]
+    with pytest.raises(
+        OptionsError, match=r"^--device cuda: this computer has 2 CUDA devices, one"
+    ):
+        find_device("cuda", Processes(2, 4, 2))
+    with pytest.raises(OptionsError, match=r"^--device mps: .* one of cpu, cuda$"):
+        find_device("mps", Processes(0, 2))
+    assert find_device("cpu", Processes(3, 4, 3)) == torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", DEVICES)

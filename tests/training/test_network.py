@@ -1,4 +1,5 @@
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mrnn.training.network import (
     SimpleRNN,
     TorchLanguageModel,
     network_of,
+    seeded_dropout,
     sentence_loss,
 )
 from tests.torch_network import log_probabilities
@@ -238,6 +240,36 @@ def test_dropout_drops_its_fraction_and_keeps_the_mean(device):
     assert counts[0] / dropped.numel() == pytest.approx(0.25, abs=0.002)
     torch.testing.assert_close(dropped.mean(0), torch.ones(1003), atol=0.1, rtol=0)
     assert torch.equal(drop.eval()(dropped), dropped)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_seed_decides_what_is_dropped(device):
+    drop, ones = Dropout(0.5), torch.ones(99, device=device)
+
+    def dropped(seed):
+        with seeded_dropout(seed, ones.device):
+            return drop(ones), drop(ones)
+
+    first, second = dropped(3)
+    torch.rand(7)
+    again, _ = dropped(3)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, dropped(4)[0])
+
+
+def test_seeded_dropout_leaves_the_global_generator_alone():
+    state = torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+
+        def dropped(seed):
+            with seeded_dropout(seed, torch.device("cpu")):
+                return [Dropout(0.5)(torch.ones(5000)) for _ in range(20)]
+
+        together = list(pool.map(dropped, range(8)))
+        for seed in range(8):
+            assert all(map(torch.equal, together[seed], dropped(seed)))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("probability", [0.002, 0.999])

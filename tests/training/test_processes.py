@@ -204,7 +204,10 @@ def test_without_shared_memory_messages_go(started):
     assert started(2, without_memory)[0] == [0, 0]
 
 
-def test_one_process_has_nobody_to_ask():
+@pytest.mark.parametrize("others", [{}, {"WORLD_SIZE": "1", "RANK": "0"}, {"WORLD_SIZE": "4"}])
+def test_one_process_has_nobody_to_ask(monkeypatch, others):
+    for name, value in others.items():
+        monkeypatch.setenv(name, value)
     with join_processes() as processes:
         assert processes is ALONE
     assert ALONE.first_does(lambda: 3) == 3

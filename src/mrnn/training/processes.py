@@ -126,17 +126,18 @@ def join_processes() -> Iterator[Processes]:
 
     Raises TrainingError where one of them does not come, or this one is told to stop.
     """
-    if int(os.environ.get(COUNT, "1")) == 1:
+    count = os.environ.get(COUNT, "")
+    if not count.isdecimal() or int(count) == 1 or "RANK" not in os.environ:
         yield ALONE
         return
     with _stopping():
-        with _losing(int(os.environ[COUNT])):
-            store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+        with _losing(int(count)):
+            store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             dist.init_process_group(
-                backend, store=store, rank=rank, world_size=count, timeout=PATIENCE
+                backend, store=store, rank=rank, world_size=size, timeout=PATIENCE
             )
-        yield Processes(rank, count, int(os.environ.get("LOCAL_RANK", "0")), store)
+        yield Processes(rank, size, int(os.environ.get("LOCAL_RANK", "0")), store)
         dist.destroy_process_group()  # not after an error: it would wait for the others
 
 
