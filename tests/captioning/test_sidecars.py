@@ -166,7 +166,9 @@ def test_a_photo_that_is_called_as_the_text_of_another_is_not_written_over(tmp_p
     for existing in ("overwrite", "append"):
         sidecars = texts(existing)
         sidecars.protect([photo, tmp_path / "to" / "a.txt"])
-        with pytest.raises(DataError, match=r"^a\.txt is one of the photos; rename it$"):
+        with pytest.raises(
+            DataError, match=r"^a\.txt is a photo or the output of this run; rename it$"
+        ):
             sidecars.write(photo, result("x"))
     assert other.read_bytes() == b"\x89PNG"
 

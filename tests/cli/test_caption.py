@@ -356,6 +356,15 @@ def test_a_folder_that_cannot_be_searched_costs_itself_alone(mrnn, model, album,
     assert last == "2 of the folders and globs had no photos or could not be searched"
 
 
+def test_an_output_that_has_the_name_of_a_text_beside_a_photo(mrnn, model, album):
+    out = album / "a b.csv"
+    arguments = ("--out", out, "--sidecar", "--suffix", ".csv", "--existing", "overwrite")
+    code, _, err = mrnn("caption", album, "--model", model, *arguments)
+    assert code == 1
+    assert "(a b.csv is a photo or the output of this run; rename it)" in err
+    assert out.read_bytes().count(b"\n") == 5
+
+
 def test_the_help_names_what_is_left_out(mrnn):
     text = " ".join(mrnn("caption", "--help")[1].split())
     assert all(name in text for name in SYSTEM_FOLDERS)

@@ -53,7 +53,7 @@ class Sidecars:
             return False  # told when it is to be written
 
     def protect(self, photos: Iterable[Path]) -> None:
-        """Photos that no file is written over, whatever they are called."""
+        """Photos, and an output, that no file is written over, whatever they are called."""
         self._photos = set(map(_place, photos))
 
     def write(self, photo: Path, result: ImageCaptions) -> None:
@@ -77,7 +77,7 @@ class Sidecars:
             self.kept += 1
             return
         if _place(file) in self._photos:
-            raise DataError(f"{file.name} is one of the photos; rename it")
+            raise DataError(f"{file.name} is a photo or the output of this run; rename it")
         content = self._sidecar.content(file, result)
         if content is None:
             self.kept += 1

@@ -149,7 +149,8 @@ class Outputs:
 
         photos, ours = list(photos), {".xmp", self._options.suffix.lower()}
         for sidecars in self._sidecars:
-            sidecars.protect(photo for photo in photos if photo.suffix.lower() in ours)
+            protected = [photo for photo in photos if photo.suffix.lower() in ours]
+            sidecars.protect([*protected, *filter(None, [self._options.out])])
         if (out := self._options.out) is None:
             yield
             return
