@@ -56,8 +56,10 @@ build: setup  ## the wheel and the sdist in dist/, tried in a fresh environment 
 bench: build  ## seconds and memory of the command: make bench AGAINST=old/.venv/bin/python PHOTOS=folder
 	$(BIN)/python benchmarks/product.py --wheel dist/*.whl $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(AGAINST),--against $(AGAINST))
 
-docs: setup  ## write the pages that are made from the code
+# No --quiet: with it mkdocs counts no warning, so that --strict lets broken links pass.
+docs: setup  ## write the pages that are made from the code, and the site of all pages into site/
 	$(BIN)/python docs/make_cli.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-clean:  ## remove .venv, dist and caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+clean:  ## remove .venv, dist, site and caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist site
