@@ -20,3 +20,13 @@ def test_without_pytorch(mrnn, monkeypatch, tmp_path):
     code, out, err = mrnn("export-encoder", "vgg16", "--out", tmp_path / "a.onnx")
     told = "mrnn: Exporting vgg16 needs PyTorch. Run: pip install 'mrnn[vision]'\n"
     assert (code, out, err) == (1, "", told)
+
+
+def test_a_file_that_is_there_stays(mrnn, exports, tmp_path):
+    out = tmp_path / "a.onnx"
+    out.write_bytes(b"mine")
+    code, _, err = mrnn("export-encoder", "vgg16", "--out", out)
+    assert code == 1
+    assert "exists and is not an earlier output" in err
+    assert out.read_bytes() == b"mine"
+    assert mrnn("export-encoder", "vgg16", "--out", out, "--overwrite")[0] == 0

@@ -119,6 +119,14 @@ def test_a_folder_that_is_being_trained_takes_no_other_run(dataset, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_folder_with_something_else_is_refused(dataset, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "vocabulary.txt").write_text("mine")
+    with pytest.raises(TrainingError, match=r"run holds something else, 'vocabulary\.txt'; give"):
+        run(dataset, tmp_path / "run")
+    assert (tmp_path / "run" / "vocabulary.txt").read_text() == "mine"
+
+
 def test_a_folder_that_was_made_for_nothing_is_removed(dataset, tmp_path):
     with pytest.raises(OptionsError, match=r"held_out"):
         run(dataset, tmp_path / "run", held_out=24)

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from mrnn.cli.terminal import tell
+from mrnn.cli.terminal import Overwrite, tell
 from mrnn.errors import MissingExtraError
+from mrnn.outputs import check_output
 
 Weights = Annotated[
     Path | None,
@@ -18,8 +19,11 @@ def export_encoder(
     name: Annotated[str, typer.Argument(help="Image encoder: vgg16, resnet50@320, timm:NAME")],
     out: Annotated[Path, typer.Option(help="The ONNX file to write")],
     weights: Weights = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write an image encoder of torchvision or timm to an ONNX file."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    check_output("--out", out, inputs=[weights] if weights else [], overwrite=overwrite)
     write_encoder(name, out, weights)
     tell(f"Next: mrnn extract DATA --encoder {name} --encoder-file {out}")
 

@@ -6,8 +6,9 @@ interrupted. It is one file, replaced atomically. RUN/metrics.jsonl has a line a
 
 import json
 import math
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,8 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def run_folder(out: Path, *, resume: bool) -> Iterator[None]:
     """The folder of a run, made if need be, and kept from other writers.
 
-    Raises TrainingError where a model would be overwritten or nothing can be resumed; DataError
-    where another process writes there.
+    Raises TrainingError where a model or something else would be overwritten, or nothing can be
+    resumed; DataError where another process writes there.
     """
     if out.exists() and not out.is_dir():
         raise TrainingError(f"{out} is a file; give a folder to --out")
@@ -133,7 +134,19 @@ def run_folder(out: Path, *, resume: bool) -> Iterator[None]:
             raise TrainingError(
                 f"{out} holds a model, but no {STATE} to resume from; give another folder to --out"
             )
-        yield
+        begun = (out / STATE).parent  # from the first moment, so that what is ours is known
+        if not (out / CONFIG).exists() and not begun.exists():
+            others = [name for name in os.listdir(out) if not name.startswith(".")]
+            if others:
+                raise TrainingError(
+                    f"{out} holds something else, {others[0]!r:.80}; give another folder to --out"
+                )
+        begun.mkdir(exist_ok=True)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # as it should be, it is not empty
+                begun.rmdir()
 
 
 def add_metrics(out: Path, line: str) -> None:
