@@ -88,7 +88,6 @@ class Cluster:
         if find_spec("ray") is None:
             raise MissingExtraError("--engine ray needs Ray. Run: pip install 'mrnn[ray]'")
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # or it tells its makers of each run
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         import ray
 
         try:
@@ -102,7 +101,7 @@ class Cluster:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise OptionsError(
                 f"--address {self.address}: no Ray cluster answers ({reason:.120}); start one by "
-                "ray start --head, or leave out --address"
+                "ray start --head, set its RAY_AUTH_TOKEN if it has one, or leave out --address"
             ) from error
         try:
             yield ray
