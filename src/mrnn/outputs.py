@@ -209,11 +209,18 @@ def _finish(stream: IO[bytes], file: Path, *, durable: bool) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed writers left in a folder; once a process, as photo folders are large."""
+    """As `remove_leftovers`, but once a process, as photo folders are large."""
     key = os.path.realpath(folder)
     if not HAS_LOCKS or key in _swept:
         return
     _swept.add(key)
+    remove_leftovers(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers left in a folder; what is being written is locked, and stays."""
+    if not HAS_LOCKS:
+        return
     prefixes = (ASIDE,) if os.path.lexists(folder / COMMIT) else (ASIDE, STAGED)
     try:
         left = [entry.path for entry in os.scandir(folder) if entry.name.startswith(prefixes)]

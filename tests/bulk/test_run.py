@@ -9,6 +9,7 @@ from mrnn.bulk.tasks import CaptionTask
 from mrnn.bulk.worker import Report, Worker
 from mrnn.captioning.captioner import Captioner
 from mrnn.data.shards.shard import find_shards, part_of
+from mrnn.locks import try_lock
 
 
 def contents(folder):
@@ -54,6 +55,18 @@ def test_a_shard_that_another_does_is_waited_for(caption_task, shards, tmp_path,
     monkeypatch.setattr(module.time, "sleep", pause)
     assert run(shards, worker) == Summary(done=4, photos=30)
     assert pauses == [3, 3]
+
+
+def test_what_a_process_left_that_died_meanwhile_is_removed(caption_task, shards, tmp_path):
+    out = tmp_path / "out"
+    worker = Worker(out, caption_task())
+    worker.do(find_shards([str(shards)])[0], pytest.fail)
+    (out / ".mrnn-new-0123456789abcdef").write_bytes(b"half")
+    with (out / ".mrnn-new-fedcba9876543210").open("wb") as writing:
+        assert try_lock(writing)
+        run(shards, worker)
+        left = {file.name for file in out.iterdir()}
+    assert left == {".mrnn", ".mrnn-new-fedcba9876543210", *contents(out)}
 
 
 def test_what_was_wrong_is_counted():

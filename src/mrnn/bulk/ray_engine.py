@@ -23,6 +23,7 @@ from mrnn.bulk.tasks import Task
 from mrnn.bulk.worker import Report, Worker
 from mrnn.data.shards.shard import Shard
 from mrnn.errors import MissingExtraError, MRNNError, OptionsError
+from mrnn.outputs import remove_leftovers
 
 RETRIES = 3
 """So often a shard is done again after its worker died."""
@@ -71,7 +72,11 @@ def run_on_ray(
         count = min(cluster.workers or int(ray.cluster_resources().get("CPU", 1)), len(shards))
         actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=RETRIES)(ShardActor)
         actors = [actor.remote(load, out.absolute()) for _ in range(count)]
-        return _Run(ray, deque(shards), actors, on_shard, on_problem).all()
+        summary = _Run(ray, deque(shards), actors, on_shard, on_problem).all()
+        for each in actors:
+            ray.kill(each)
+    remove_leftovers(out)
+    return summary
 
 
 @dataclass(frozen=True)

@@ -67,4 +67,5 @@ def run_shards(
         if len(busy) == len(left):
             time.sleep(PAUSE)
         left = busy
+    worker.tidy()
     return summary

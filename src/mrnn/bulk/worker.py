@@ -14,6 +14,7 @@ from mrnn.data.shards.locations import shown
 from mrnn.data.shards.photo import ShardPhoto
 from mrnn.data.shards.shard import Shard
 from mrnn.errors import DataError, ImageError, MRNNError
+from mrnn.outputs import remove_leftovers
 
 Status = Literal["done", "kept", "busy", "failed"]
 """Of a shard: done now, done before, being done by another process, without a result."""
@@ -62,6 +63,10 @@ class Worker:
             except MRNNError as error:
                 on_problem(str(error))
                 return Report(shard.name, "failed")
+
+    def tidy(self) -> None:
+        """Remove what processes left that were killed after this one had begun."""
+        remove_leftovers(self._folder.folder)
 
     def _make(self, shard: Shard, stamp: str, on_problem: Callable[[str], None]) -> Report:
         """Raises DataError for a shard without a photo."""
