@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -14,17 +13,14 @@ from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.consensus import Consensus
 from mrnn.captioning.results import ImageCaptions
 from mrnn.data.images import NamedImage
-from mrnn.model.confidence import GUESS
-from mrnn.model.familiarity import UNFAMILIAR
 from mrnn.server.limits import Limits
 from mrnn.server.metrics import Metrics
+from mrnn.server.model_facts import model_facts
 from mrnn.server.options import CaptionOptions
 from mrnn.server.problems import Problem
 from mrnn.server.searches import Searches
 from mrnn.server.uploads import BUSY, Spool
 from mrnn.server.worker import CaptionWorker, Job, QueueFullError
-
-CARD = "MODEL_CARD.md"
 
 
 @dataclass
@@ -103,25 +99,7 @@ class Service:
 
     async def model(self) -> dict[str, Any]:
         """What GET /v1/model says."""
-        checkpoint = self.captioner.checkpoint
-        config, card = checkpoint.config, Path(checkpoint.folder) / CARD
-        text = None
-        with suppress(OSError, UnicodeDecodeError):
-            text = card.read_text(encoding="utf-8")
-        return {
-            "name": config.recipe,
-            "fingerprint": checkpoint.fingerprint,
-            "version": self.version,
-            "vocabulary_size": len(checkpoint.vocabulary),
-            "encoder": config.encoder.model_dump(mode="json"),
-            "decoding": config.decoding.model_dump(mode="json"),
-            "reranking": config.reranking.model_dump(mode="json"),
-            "has_heads": checkpoint.heads is not None,
-            "has_tags": checkpoint.tagger is not None,
-            "has_confidence": self.captioner.has_confidence,
-            "guess": GUESS,
-            "unfamiliar": UNFAMILIAR,
-            "card": text,
+        return model_facts(self.captioner, self.version) | {
             "limits": {
                 "body": self.limits.body,
                 "photo": self.limits.photo,

@@ -1,0 +1,219 @@
+"""The static page in a real browser: its captions are Python's, also without a network."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from mrnn import Captioner, __version__
+from mrnn.model.checkpoint import DEFAULT_MODEL
+from mrnn.server.onnxruntime_web import VERSION, read_runtime
+from mrnn.server.static_site import export_site
+from tests.example_photos import write_photos
+from tests.server.browser import browser
+
+pytestmark = pytest.mark.slow
+HYPOTHESES = 5
+LOADED = 300_000
+"""Milliseconds, at most, until the model is there."""
+NATS = {"large": 0.1}
+"""By which a caption's log-probability may differ; a large JPEG is made smaller otherwise."""
+DEFAULT_NATS = 0.001
+CAPTION = """async ([name, content, count]) => {
+    const { caption } = await import("./backend.js");
+    const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
+    return caption(new Blob([bytes]), { name, options: { n_best: count } });
+}"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site of the model that ships; onnxruntime-web comes from npm."""
+    folder = tmp_path_factory.mktemp("static")
+    if not shutil.which("npm"):
+        pytest.skip("there is no npm")
+    pack = ["npm", "pack", "--silent", f"onnxruntime-web@{VERSION}"]
+    try:
+        done = subprocess.run(pack, cwd=folder, capture_output=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm's registry does not answer")
+    if done.returncode:
+        pytest.skip("npm's registry cannot be reached")
+    (package,) = folder.glob("*.tgz")
+    runtime = read_runtime(package, print)
+    export_site(DEFAULT_MODEL, folder / "site", runtime, __version__, None)
+    yield folder / "site"
+    shutil.rmtree(folder)
+
+
+class Server(ThreadingHTTPServer):
+    """A static server as simple as they come; it can break off a file in its middle."""
+
+    def __init__(self, folder):
+        super().__init__(("127.0.0.1", 0), partial(Handler, directory=folder))
+        self.cut, self.asked = "", []
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+    def handle_error(self, request, client_address):
+        """Of clients that leave."""
+
+
+class Handler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        self.server.asked.append(self.path)
+
+    def copyfile(self, source, outputfile):
+        if self.server.cut and self.server.cut in self.path:
+            outputfile.write(source.read(1000))
+        else:
+            super().copyfile(source, outputfile)
+
+
+@pytest.fixture
+def server(site):
+    with Server(site) as opened:
+        thread = threading.Thread(target=opened.serve_forever)
+        thread.start()
+        yield opened
+        opened.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def context(chromium):
+    opened = chromium.new_context()
+    yield opened
+    opened.close()
+
+
+def open_page(page, server):
+    page.goto(server.url)
+    page.wait_for_selector("html[data-ready]")
+
+
+def load(page, server):
+    open_page(page, server)
+    page.wait_for_selector("html[data-loaded]", state="attached", timeout=LOADED)
+
+
+def caption(page, file):
+    content = base64.b64encode(file.read_bytes()).decode()
+    return page.evaluate(CAPTION, [file.name, content, HYPOTHESES])
+
+
+def test_captions_are_those_of_python_also_without_a_network(context, server, tmp_path):
+    page, problems, asked = context.new_page(), [], set()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda line: problems.append(line.text))
+    page.on("request", lambda request: asked.add(request.url))
+    photos = write_photos(tmp_path / "photos")
+    captioner = Captioner.load()
+    decoding = captioner.checkpoint.config.decoding.model_copy(update={"n_best": HYPOTHESES})
+    load(page, server)
+    expected = {}
+    for name, file in photos.items():
+        expected[name] = json.loads(captioner.caption(file, decoding).model_dump_json())
+        expected[name]["image"] = file.name
+        found = caption(page, file)
+        agree(found, expected[name], NATS.get(name, DEFAULT_NATS))
+    server.shutdown()
+    server.server_close()  # nobody answers any more
+    load(page, server)
+    assert page.evaluate("crossOriginIsolated")
+    agree(caption(page, photos["upright"]), expected["upright"], DEFAULT_NATS)
+    assert problems == []
+    assert {url for url in asked if not url.startswith((server.url, "blob:"))} == set()
+
+
+def agree(found, expected, nats):
+    """Texts are equal; numbers nearly, as no two processors round alike."""
+    texts = [[each["text"] for each in result["captions"]] for result in (found, expected)]
+    assert texts[0] == texts[1]
+    assert found.keys() == expected.keys()
+    assert (found["image"], found["error"]) == (expected["image"], None)
+    assert [tag["tag"] for tag in found["tags"]] == [tag["tag"] for tag in expected["tags"]]
+    for one, other in zip(found["tags"], expected["tags"], strict=True):
+        assert one == pytest.approx(other, abs=max(nats, 0.002))
+    for name in ("familiarity", "confidence"):
+        assert found[name] == pytest.approx(expected[name], abs=max(nats, 0.002))
+    for one, other in zip(found["captions"], expected["captions"], strict=True):
+        assert one["log_probability"] == pytest.approx(other["log_probability"], abs=nats)
+        for word, same in zip(one["words"], other["words"], strict=True):
+            assert word["word"] == same["word"]
+            assert word["log_probability"] == pytest.approx(same["log_probability"], abs=nats)
+
+
+def test_a_download_that_was_cut_goes_on(context, server):
+    page = context.new_page()
+    server.cut = "ssd-mobilenet-v2.onnx"
+    open_page(page, server)
+    alert = page.locator("#loading[role=alert]")
+    alert.wait_for(timeout=LOADED)
+    line = "The download of the model was cut; what has come is kept. Try again"
+    assert alert.inner_text() == line
+    server.cut, server.asked[:] = "", []
+    alert.get_by_role("button", name="Try again").click()
+    page.wait_for_selector("html[data-loaded]", state="attached", timeout=LOADED)
+    assert not [path for path in server.asked if "lite0" in path]  # it had come
+
+
+def test_a_file_that_is_not_of_the_page(context, server, site):
+    page, file = context.new_page(), site / "model" / "vocabulary.txt"
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"dog", b"cat", 1))
+    try:
+        open_page(page, server)
+        page.locator("#loading[role=alert]").wait_for(timeout=LOADED)
+        told = page.locator("#loading").inner_text()
+    finally:
+        file.write_bytes(content)
+    assert told.startswith("model/vocabulary.txt is not the file of this page; load the page again")
+
+
+def test_a_browser_without_webassembly(context, server):
+    page = context.new_page()
+    page.add_init_script("delete globalThis.WebAssembly")
+    open_page(page, server)
+    assert re.match(
+        "This page needs a browser with WebAssembly", page.get_by_role("alert").inner_text()
+    )
+
+
+def test_what_is_no_photo(context, server, tmp_path):
+    page = context.new_page()
+    load(page, server)
+    page.locator("#files").set_input_files(
+        [{"name": "bad.png", "mimeType": "image/png", "buffer": b"no image"}]
+    )
+    page.locator(".failed").wait_for()
+    line = "bad.png: this browser cannot read it; save it as JPEG, PNG or WebP"
+    assert page.locator(".failed").inner_text() == line
+    photo = write_photos(tmp_path)["tiny"]
+    page.locator("#files").set_input_files(photo)
+    page.locator(".card .caption").wait_for(timeout=LOADED)
+    assert page.locator("[data-tab=search]").count() == 0
+
+
+def test_nothing_can_be_sent_elsewhere(context, server):
+    page = context.new_page()
+    load(page, server)
+    tried = """async () => {
+        try { await fetch("https://example.org/", { method: "POST", body: "x" }); return "sent"; }
+        catch { return "refused"; }
+    }"""
+    refused = []
+    page.on("console", lambda line: refused.append(line.text))
+    assert page.evaluate(tried) == "refused"
+    assert any("Content Security Policy" in line for line in refused)
