@@ -46,12 +46,21 @@ def named(*names):
 def test_what_waits_goes_together_if_its_options_are_equal(worker, fake):
     jobs = [*worker.submit(named("a", "b"), PLAIN), *worker.submit(named("c"), OTHER)]
     jobs += worker.submit(named("d", "e", "f"), PLAIN)
-    assert PLAIN.batch == 4
+    assert PLAIN.batch == 16
     assert worker.waiting == 6
     worker.start()
     assert [job.result.result(10).image for job in jobs] == list("abcdef")
-    assert fake.batches == [["a", "b", "d", "e"], ["c"], ["f"]]
+    assert fake.batches == [["a", "b", "d", "e", "f"], ["c"]]
     assert all(job.photo.file.closed for job in jobs)
+
+
+def test_a_batch_has_an_end(fake):
+    worker = CaptionWorker(lambda _: fake, 100)
+    jobs = worker.submit(named(*map(str, range(20))), PLAIN)
+    worker.start()
+    worker.stop(30.0)
+    assert [len(batch) for batch in fake.batches] == [16, 4]
+    assert all(job.result.done() for job in jobs)
 
 
 def test_one_that_fails_spares_its_batch(worker, fake):

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from mrnn.captioning.captioner import photos_at_once
+from mrnn.captioning.captioner import LARGEST_BATCH, LEAST_BATCH, photos_at_once
 from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.options import OPTIONS, in_flags, options_of
 from mrnn.errors import OptionsError, printable
@@ -18,8 +18,6 @@ REPEATED = ("force_words", "bad_words")
 FIELDS = {**DecodingOptions.model_fields, **RerankingOptions.model_fields}
 CONSENSUS = "consensus"
 NAMES = (*OPTIONS, CONSENSUS)
-SMALLEST_BATCH, LARGEST_BATCH = 4, 64
-"""Photos that go through the model together."""
 MOST_HYPOTHESES = 2000
 """Hypotheses of a photo at each step of a search."""
 
@@ -35,8 +33,8 @@ class CaptionOptions:
 
     @property
     def batch(self) -> int:
-        """Most photos of a batch."""
-        return min(max(photos_at_once(self.decoding), SMALLEST_BATCH), LARGEST_BATCH)
+        """Most photos of a batch, as of the command."""
+        return min(max(photos_at_once(self.decoding), LEAST_BATCH), LARGEST_BATCH)
 
 
 def caption_options(given: Iterable[tuple[str, str]], checkpoint: Checkpoint) -> CaptionOptions:

@@ -10,7 +10,7 @@ export class Problem extends Error {
 }
 
 /** Photos that may be asked for at once; the server batches what waits. */
-export const concurrency = 6;
+export const concurrency = 8;
 
 /** Where this backend is described; null for one without a description. */
 export const docs = "docs";
