@@ -302,7 +302,7 @@ def test_load_names_the_file_and_the_line(tmp_path, content, message):
 
 
 def test_load_names_a_missing_file(tmp_path):
-    message = r"v\.txt cannot be read: No such file or directory; copy the whole folder again$"
+    message = r"v\.txt: is missing; copy the whole folder again$"
     with pytest.raises(CheckpointError, match=message):
         Vocabulary.load(tmp_path / "v.txt")
 
