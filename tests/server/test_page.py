@@ -92,6 +92,10 @@ def captioned(page, count):
         "card => card.querySelector('.waiting') || card.textContent.includes('Waiting'))",
         arg=count,
     )
+    page.wait_for_selector("#stop[hidden]", state="attached")  # the bar follows the cards
+    page.wait_for_function(
+        "() => !document.getElementById('progress-text').textContent.match(' of ')"
+    )
 
 
 def saved(page, format_):
