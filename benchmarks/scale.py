@@ -51,9 +51,9 @@ def _letters(number: int) -> str:
 def make_features(data: Path) -> None:
     """Random features, written as `mrnn extract` does."""
     from mrnn.data.dataset import Dataset
-    from mrnn.data.feature_manifest import Manifest
-    from mrnn.data.feature_shard import STAMP, UNKNOWN, Rows
-    from mrnn.data.feature_writer import feature_writer
+    from mrnn.data.feature_store.manifest import Manifest
+    from mrnn.data.feature_store.shard import STAMP, UNKNOWN, Rows
+    from mrnn.data.feature_store.writer import feature_writer
     from mrnn.data.features import features_folder, store_config
     from mrnn.model.config import EncoderIdentity
 
@@ -76,7 +76,7 @@ def make_features(data: Path) -> None:
 def train_some(data: Path, out: Path, steps: int, *, in_memory: bool) -> dict[str, float]:
     """Seconds to the first step, and words per second from the tenth; both by the processor too."""
     from mrnn.data.dataset import Dataset
-    from mrnn.data.feature_store import FeatureStore
+    from mrnn.data.feature_store.store import FeatureStore
     from mrnn.training.events import StepDone
     from mrnn.training.recipe import load_recipe
     from mrnn.training.train import train

@@ -16,9 +16,9 @@ from mrnn.data.extraction import (
     stamp_of,
     to_float16,
 )
-from mrnn.data.feature_manifest import Manifest
-from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig, read_config
-from mrnn.data.feature_writer import feature_writer
+from mrnn.data.feature_store.manifest import Manifest
+from mrnn.data.feature_store.store import CONFIG, FeatureStore, StoreConfig, read_config
+from mrnn.data.feature_store.writer import feature_writer
 from mrnn.data.features import store_config
 from mrnn.errors import DataError, ImageError
 from tests.conftest import COLOURS

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrnn.data import feature_writer
 from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.extraction import encode_photo
-from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig
+from mrnn.data.feature_store import writer as feature_writer
+from mrnn.data.feature_store.store import CONFIG, FeatureStore, StoreConfig
 from mrnn.data.features import (
     extract_features,
     features_folder,

@@ -9,7 +9,7 @@ from scipy.io import savemat
 from mrnn.captioning.captioner import Captioner
 from mrnn.data import imported_features
 from mrnn.data.dataset import CaptionedImage, Dataset
-from mrnn.data.feature_store import CONFIG
+from mrnn.data.feature_store.store import CONFIG
 from mrnn.data.features import (
     extract_features,
     features_folder,

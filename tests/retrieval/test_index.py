@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from mrnn.data.feature_store import CONFIG
+from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import CheckpointError, DataError
 from mrnn.retrieval.index import IndexConfig, RetrievalModel, open_index, read_index_config
 from mrnn.retrieval.search import PhotoIndex
@@ -39,8 +39,8 @@ def test_an_index_is_opened_without_reading_its_rows(folder, monkeypatch):
     def read(*_):
         raise AssertionError
 
-    monkeypatch.setattr("mrnn.data.feature_shard.Shard.names", read)
-    monkeypatch.setattr("mrnn.data.feature_shard.Shard.name", read)
+    monkeypatch.setattr("mrnn.data.feature_store.shard.Shard.names", read)
+    monkeypatch.setattr("mrnn.data.feature_store.shard.Shard.name", read)
     assert len(open_index(folder)) == 30
 
 

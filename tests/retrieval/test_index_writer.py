@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from mrnn import outputs
-from mrnn.data import feature_writer
-from mrnn.data.feature_store import CONFIG
+from mrnn.data.feature_store import writer as feature_writer
+from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import DataError
 from mrnn.model.heads import Heads
 from mrnn.model.image_encoder import OnnxEncoder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrnn.data.feature_store import CONFIG
+from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.retrieval.index import IndexChanges, RetrievalModel, open_index
@@ -119,7 +119,7 @@ def test_of_the_names_only_those_of_the_finds_are_read(index, tmp_path, monkeypa
     monkeypatch.setattr(
         type(index._index), "name", lambda self, row: read.append(row) or real(self, row)
     )
-    monkeypatch.setattr("mrnn.data.feature_shard.Shard.names", None)
+    monkeypatch.setattr("mrnn.data.feature_store.shard.Shard.names", None)
     loaded.search("a red wall", top=3)
     assert len(read) == 3
 

@@ -52,7 +52,7 @@ def index(
 
     It remembers its folders, globs and patterns, and brings them up to date where none are given.
     """
-    from mrnn.data.feature_store import CONFIG
+    from mrnn.data.feature_store.store import CONFIG
     from mrnn.retrieval.index import RetrievalModel, read_index_config
     from mrnn.retrieval.search import model_of
 

@@ -14,9 +14,9 @@ from typing import Generic
 
 import numpy as np
 
-from mrnn.data.feature_shard import UNKNOWN, Stamp
-from mrnn.data.feature_store import Config
-from mrnn.data.feature_writer import FeatureWriter
+from mrnn.data.feature_store.shard import UNKNOWN, Stamp
+from mrnn.data.feature_store.store import Config
+from mrnn.data.feature_store.writer import FeatureWriter
 from mrnn.data.images import load_image
 from mrnn.errors import DataError, ImageError, printable
 from mrnn.model.image_encoder import ImageEncoder

@@ -14,10 +14,10 @@ import numpy as np
 
 from mrnn.data.dataset import CaptionedImage, Dataset
 from mrnn.data.extraction import PhotoUpdate, size_and_change
-from mrnn.data.feature_manifest import Manifest
-from mrnn.data.feature_shard import UNKNOWN, Column
-from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig, read_config
-from mrnn.data.feature_writer import feature_writer
+from mrnn.data.feature_store.manifest import Manifest
+from mrnn.data.feature_store.shard import UNKNOWN, Column
+from mrnn.data.feature_store.store import CONFIG, FeatureStore, StoreConfig, read_config
+from mrnn.data.feature_store.writer import feature_writer
 from mrnn.errors import DataError, printable
 from mrnn.model.config import EncoderIdentity, ResizeMode
 from mrnn.model.image_encoder import ImageEncoder, is_encoder

@@ -11,7 +11,7 @@ from typing import IO, cast
 import numpy as np
 from PIL import Image
 
-from mrnn.data.image_format import (
+from mrnn.data.image_files.image_format import (
     STREAMED,
     CountedFile,
     OpenFile,
@@ -20,10 +20,10 @@ from mrnn.data.image_format import (
     reader_of,
     what_else,
 )
-from mrnn.data.jpeg_scans import check_scans, reduce_jpeg
-from mrnn.data.pillow_messages import without_messages
-from mrnn.data.pixels import image_of, to_rgb, upright
-from mrnn.data.png_chunks import PixelChunks
+from mrnn.data.image_files.jpeg_scans import check_scans, reduce_jpeg
+from mrnn.data.image_files.pillow_messages import without_messages
+from mrnn.data.image_files.pixels import image_of, to_rgb, upright
+from mrnn.data.image_files.png_chunks import PixelChunks
 from mrnn.errors import ImageError, printable
 
 

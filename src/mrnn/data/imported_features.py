@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from mrnn.data.dataset import CaptionedImage, Dataset
-from mrnn.data.feature_manifest import Manifest
-from mrnn.data.feature_shard import STAMP, UNKNOWN, Rows
-from mrnn.data.feature_store import CONFIG, StoreConfig, read_config
-from mrnn.data.feature_writer import feature_writer
+from mrnn.data.feature_store.manifest import Manifest
+from mrnn.data.feature_store.shard import STAMP, UNKNOWN, Rows
+from mrnn.data.feature_store.store import CONFIG, StoreConfig, read_config
+from mrnn.data.feature_store.writer import feature_writer
 from mrnn.data.features import features_folder, mend_of, store_config
 from mrnn.data.name_matching import ImageNames
 from mrnn.errors import DataError, OptionsError

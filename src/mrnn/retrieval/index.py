@@ -13,8 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from mrnn.data.feature_shard import Column
-from mrnn.data.feature_store import CONFIG, FeatureStore, StoreConfig, read_config, read_json_config
+from mrnn.data.feature_store.shard import Column
+from mrnn.data.feature_store.store import (
+    CONFIG,
+    FeatureStore,
+    StoreConfig,
+    read_config,
+    read_json_config,
+)
 from mrnn.data.photo_names import name_as_text
 from mrnn.errors import DataError
 from mrnn.model.checkpoint import Checkpoint

@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from mrnn.data.feature_writer import FeatureWriter
+from mrnn.data.feature_store.writer import FeatureWriter
 from mrnn.retrieval.index import IndexConfig
 
 PHOTOS_AT_ONCE = 256

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrnn.data.feature_store import damaged
+from mrnn.data.feature_store.store import damaged
 from mrnn.model.tags import Tagger
 from mrnn.retrieval.index import MEND, Index, RetrievalModel
 from mrnn.retrieval.likelihood import log_likelihoods

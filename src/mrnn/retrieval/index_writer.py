@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from mrnn.data.extraction import PhotoUpdate
-from mrnn.data.feature_manifest import OURS, Manifest, derive_again
-from mrnn.data.feature_shard import STAMP, UNKNOWN, Derive, Rows
-from mrnn.data.feature_store import CONFIG, FeatureStore
-from mrnn.data.feature_writer import ROWS, FeatureWriter, feature_writer
+from mrnn.data.feature_store.manifest import OURS, Manifest, derive_again
+from mrnn.data.feature_store.shard import STAMP, UNKNOWN, Derive, Rows
+from mrnn.data.feature_store.store import CONFIG, FeatureStore
+from mrnn.data.feature_store.writer import ROWS, FeatureWriter, feature_writer
 from mrnn.data.photo_names import name_as_text, name_from_text
 from mrnn.data.photo_paths import excluded_by
 from mrnn.errors import DataError

@@ -13,7 +13,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from mrnn.data.image_format import format_of, head_of
+from mrnn.data.image_files.image_format import format_of, head_of
 from mrnn.data.images import NamedImage
 from mrnn.errors import printable
 from mrnn.server.captions import caption_line

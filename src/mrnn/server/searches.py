@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mrnn.captioning.captioner import Captioner
-from mrnn.data.feature_store import CONFIG
+from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import MRNNError
 from mrnn.retrieval.index import RetrievalModel
 from mrnn.retrieval.query import Query

@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image
 
-from mrnn.data.image_format import READERS, format_of, reader_of, what_else
+from mrnn.data.image_files.image_format import READERS, format_of, reader_of, what_else
 from tests.data.heic_photos import PLAIN
 from tests.data.photo_files import encoded, photo
 

@@ -5,8 +5,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mrnn.data import feature_shard
-from mrnn.data.feature_shard import Column, Rows, Shard, keys_of, merge_shards, write_shard
+from mrnn.data.feature_store import shard as feature_shard
+from mrnn.data.feature_store.shard import (
+    Column,
+    Rows,
+    Shard,
+    keys_of,
+    merge_shards,
+    write_shard,
+)
 
 COLUMNS = {
     "features": Column(dtype="float16", size=3),

@@ -9,8 +9,8 @@ from threading import Barrier
 import pytest
 from PIL import Image, TiffImagePlugin
 
+from mrnn.data.image_files.pillow_messages import without_messages
 from mrnn.data.images import load_image
-from mrnn.data.pillow_messages import without_messages
 from tests.data.photo_files import encoded, photo
 
 TRUNCATED = b"Exif\0\0MM\0*\0\0\0\x08\0\5\1\x12"

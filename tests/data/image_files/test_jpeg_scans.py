@@ -4,7 +4,7 @@ import struct
 import pytest
 from PIL import Image
 
-from mrnn.data import jpeg_scans
+from mrnn.data.image_files import jpeg_scans
 from mrnn.data.images import load_image
 from mrnn.errors import ImageError
 from tests.data.photo_files import encoded, photo

@@ -14,8 +14,15 @@ from typing import Generic
 
 import numpy as np
 
-from mrnn.data.feature_shard import Derive, Shard, merge_shards
-from mrnn.data.feature_store import CONFIG, SHARD, Config, FeatureStore, ShardEntry, damaged
+from mrnn.data.feature_store.shard import Derive, Shard, merge_shards
+from mrnn.data.feature_store.store import (
+    CONFIG,
+    SHARD,
+    Config,
+    FeatureStore,
+    ShardEntry,
+    damaged,
+)
 from mrnn.errors import DataError
 from mrnn.locks import LOCK, locked_folder
 from mrnn.outputs import ASIDE, write_whole

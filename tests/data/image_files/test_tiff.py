@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrnn.data import tiff
+from mrnn.data.image_files import tiff
 from mrnn.data.images import load_image
 from mrnn.errors import ImageError
 from tests.data.photo_files import encoded, half_red_half_blue, photo

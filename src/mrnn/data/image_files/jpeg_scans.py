@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from mrnn.data.image_format import OpenFile
+from mrnn.data.image_files.image_format import OpenFile
 from mrnn.errors import ImageError
 
 MAX_SCANS = 100

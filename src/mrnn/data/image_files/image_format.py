@@ -32,10 +32,10 @@ READERS = {
     "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
     "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
     "WebP": ("PIL.WebPImagePlugin", "WebPImageFile"),
-    "TIFF": ("mrnn.data.tiff", "FirstPage"),
+    "TIFF": ("mrnn.data.image_files.tiff", "FirstPage"),
     "PPM": ("PIL.PpmImagePlugin", "PpmImageFile"),
-    "AVIF": ("mrnn.data.avif", "FirstPicture"),
-    "HEIC": ("mrnn.data.heic", "PrimaryPicture"),
+    "AVIF": ("mrnn.data.image_files.avif", "FirstPicture"),
+    "HEIC": ("mrnn.data.image_files.heic", "PrimaryPicture"),
     "JPEG 2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 }
 """What is read, and by which module and class: none that starts another program."""

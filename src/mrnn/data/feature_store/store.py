@@ -21,7 +21,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mrnn.data.feature_shard import STAMP, Column, Shard, keys_of
+from mrnn.data.feature_store.shard import STAMP, Column, Shard, keys_of
 from mrnn.errors import DataError
 from mrnn.files import LARGEST_OWN, first_problem, parse_json
 from mrnn.model.config import EncoderIdentity

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mrnn.data.image_files.png_chunks import PixelChunks
 from mrnn.data.images import load_image
-from mrnn.data.png_chunks import PixelChunks
 from mrnn.errors import ImageError
 from tests.data.photo_files import RED, SIGNATURE, chunk, encoded, photo, with_chunk
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrnn.data import feature_manifest, feature_writer
-from mrnn.data.feature_manifest import Manifest, derive_again
-from mrnn.data.feature_shard import Column
-from mrnn.data.feature_store import CONFIG, StoreConfig, read_config
+from mrnn.data.feature_store import manifest as feature_manifest
+from mrnn.data.feature_store import writer as feature_writer
+from mrnn.data.feature_store.manifest import Manifest, derive_again
+from mrnn.data.feature_store.shard import Column
+from mrnn.data.feature_store.store import CONFIG, StoreConfig, read_config
 from mrnn.errors import DataError
 from mrnn.locks import LOCK
-from tests.data.test_feature_store import MEND, config_of, open_store, rows_of
+from tests.data.feature_store.test_store import MEND, config_of, open_store, rows_of
 
 FULL = r"store cannot be written \(No space left on device\); mend that, then run mrnn again$"
 
@@ -301,8 +302,8 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from tests.data.test_feature_writer import add, remove
-from mrnn.data import feature_writer
+from tests.data.feature_store.test_writer import add, remove
+from mrnn.data.feature_store import writer as feature_writer
 feature_writer.ROWS = 2
 folder = Path({folder!r})
 for number in range(10**9):
@@ -314,7 +315,7 @@ for number in range(10**9):
 
 @pytest.mark.slow
 def test_whatever_moment_it_is_killed_a_reader_sees_a_whole_store(folder):
-    script = SCRIPT.format(tests=str(Path(__file__).parents[2]), folder=str(folder))
+    script = SCRIPT.format(tests=str(Path(__file__).parents[3]), folder=str(folder))
     for _ in range(2):
         with subprocess.Popen([sys.executable, "-c", script]) as process:
             try:
@@ -434,11 +435,11 @@ import resource, sys, time
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 import numpy as np
-from mrnn.data.feature_manifest import Manifest
-from mrnn.data.feature_shard import Column, Rows
-from mrnn.data.feature_writer import feature_writer
-from tests.data.test_feature_store import MEND, IDENTITY, StoreConfig
-from tests.data.test_feature_writer import present
+from mrnn.data.feature_store.manifest import Manifest
+from mrnn.data.feature_store.shard import Column, Rows
+from mrnn.data.feature_store.writer import feature_writer
+from tests.data.feature_store.test_store import MEND, IDENTITY, StoreConfig
+from tests.data.feature_store.test_writer import present
 
 features, vectors = Column(dtype="float16", size=16), Column(dtype="float32", size=16)
 config = StoreConfig(encoder=IDENTITY, columns={{"features": features, "vectors": vectors}})
@@ -467,7 +468,7 @@ print(peak() - imported)
 def grow(folder, count, block):
     """Adds rows in a process of its own: seconds, and MB that it took beyond what is imported."""
     script = GROW.format(
-        tests=str(Path(__file__).parents[2]), folder=str(folder), count=count, block=block
+        tests=str(Path(__file__).parents[3]), folder=str(folder), count=count, block=block
     )
     start = time.monotonic()
     peak = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

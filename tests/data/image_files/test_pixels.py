@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrnn.data import pixels
-from mrnn.data.pixels import image_of, to_rgb, upright
+from mrnn.data.image_files import pixels
+from mrnn.data.image_files.pixels import image_of, to_rgb, upright
 from tests.data.photo_files import photo
 
 

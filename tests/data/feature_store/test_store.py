@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrnn.data import feature_store
-from mrnn.data.feature_manifest import Manifest
-from mrnn.data.feature_shard import Column, Rows, keys_of
-from mrnn.data.feature_store import CONFIG, FORMAT, FeatureStore, KeyTable, StoreConfig
-from mrnn.data.feature_writer import feature_writer
+from mrnn.data.feature_store import store as feature_store
+from mrnn.data.feature_store.manifest import Manifest
+from mrnn.data.feature_store.shard import Column, Rows, keys_of
+from mrnn.data.feature_store.store import CONFIG, FORMAT, FeatureStore, KeyTable, StoreConfig
+from mrnn.data.feature_store.writer import feature_writer
 from mrnn.errors import DataError
 from mrnn.model.config import EncoderIdentity
 

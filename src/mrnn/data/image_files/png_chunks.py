@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from mrnn.data.image_format import OpenFile
+from mrnn.data.image_files.image_format import OpenFile
 
 MAX_METADATA = 1_000_000
 """Bytes of a chunk with the orientation, as it stands in the file and inflated."""

@@ -1,0 +1,1 @@
+"""Stores of features: shards of rows, which shards count, and who may write."""
