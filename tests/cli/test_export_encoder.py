@@ -10,7 +10,7 @@ def test_an_encoder_is_exported(mrnn, exports, tmp_path):
     assert exports == [("vgg16", weights)]
     assert err.splitlines() == [
         "Exporting vgg16",
-        f"Wrote {file}: vgg16 (mean, 8 px), 7 values a photo, 0.0 MB",
+        f"Wrote {file}: vgg16 (mean, 8 px), 7 values a photo, 519 bytes",
         f"Next: mrnn extract DATA --encoder vgg16 --encoder-file {file}",
     ]
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,10 +71,13 @@ def test_a_page_of_thumbnails_names_what_is_gone(mrnn, photos, model_with_heads,
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/jpeg;base64,") == 29
     assert text.count("(cannot be read any more)") == 1
+    said = re.findall(r'<img alt="([^"]+)".*?<p class="caption">([^<]*)</p>', text)
+    assert len(said) == 29
+    assert all(alt == caption for alt, caption in said)
     assert "<h1>blue &amp; more</h1>" in text
     assert "&lt;b&gt;.png" in text
-    assert "http" not in text
-    assert f'<a href="{(photos / "<b>.png").as_uri()}"><img' in text
+    assert "http:" not in text
+    assert f'<a class="photo" href="{(photos / "<b>.png").as_uri()}"><img' in text
 
 
 def test_a_query_that_is_not_utf8_is_shown_as_far_as_it_is():
@@ -87,8 +91,10 @@ def test_names_that_would_mislead_are_escaped_on_a_page(tmp_path):
     page = search_page("red\u202e", found)
     assert not {"\u202e", "\u2066", "\x1b"} & set(page)
     assert page.count("(cannot be read any more)") == 2
-    assert f"<p>{tmp_path}/\\u202egnp.&lt;b&gt;\\x1b[31m.jpg</p>" in page
-    assert "<p>&lt;i&gt;\\u2066red</p>" in page
+    assert "<span>\\u202egnp.&lt;b&gt;\\x1b[31m.jpg</span>" in page
+    shown = f'<p class="path">{tmp_path}/\\u202egnp.&lt;b&gt;\\x1b[31m.jpg</p>'
+    assert shown in page.replace("<wbr>", "")
+    assert '<p class="caption">&lt;i&gt;\\u2066red</p>' in page
 
 
 def test_a_page_of_others_is_not_replaced(mrnn, photos, model_with_heads, tmp_path):

@@ -30,6 +30,8 @@ def export_encoder(
 
 def write_encoder(name: str, file: Path, weights: Path | None) -> None:
     """Export an encoder and report it. Raises MissingExtraError without the extra."""
+    from rich.filesize import decimal
+
     try:
         from mrnn.training.encoders.export import export_encoder as export
     except ImportError:
@@ -40,5 +42,5 @@ def write_encoder(name: str, file: Path, weights: Path | None) -> None:
     identity = export(name, file, weights).identity
     tell(
         f"Wrote {file}: {identity.name} ({identity.layer}, {identity.size} px), "
-        f"{identity.feature_size:,} values a photo, {file.stat().st_size / 1e6:,.1f} MB"
+        f"{identity.feature_size:,} values a photo, {decimal(file.stat().st_size)}"
     )

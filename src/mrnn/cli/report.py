@@ -48,6 +48,8 @@ def report(
     overwrite: Overwrite = False,
 ) -> None:
     """Write a page of HTML with the captions and figures of a model, or of two."""
+    from rich.filesize import decimal
+
     from mrnn.captioning.captioner import Captioner
     from mrnn.data.dataset import Dataset
     from mrnn.data.features import load_features
@@ -92,7 +94,7 @@ def report(
         tell(f"Note: {note}")
     _tell_of_missing(found.images)
     write_whole(out, report_page(found))
-    tell(f"Wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    tell(f"Wrote {out} ({decimal(out.stat().st_size)})")
 
 
 def _retrieval(run: "Run", images: "Sequence[CaptionedImage]") -> "RetrievalReport | None":

@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,11 +16,15 @@ from mrnn.cli.terminal import (
     RunDevice,
     found_device,
     print_json,
+    progress,
     say,
     tell,
 )
 from mrnn.errors import OptionsError
 from mrnn.outputs import check_output, is_page, write_whole
+
+if TYPE_CHECKING:
+    from mrnn.retrieval.index import RetrievalModel
 
 
 def search(
@@ -44,7 +48,9 @@ def search(
     encoder_file: EncoderFile = None,
     device: ModelDevice = RunDevice.cpu,
     as_json: Json = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page of thumbnails")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page of thumbnails with captions")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Find photos for a sentence, sentences for a photo, or photos like a photo."""
@@ -71,10 +77,27 @@ def search(
     if html:
         from mrnn.retrieval.search_page import search_page
 
-        write_whole(html, search_page(query, results))
+        found = [result.path for result in results if result.path]
+        write_whole(html, search_page(query, results, _captions(opened.model, found)))
         tell(f"Wrote {html}")
     for result in results:
         if as_json:
             print_json(json.dumps(result.model_dump(exclude_none=True)))
         elif not html:
             say(f"{result.score:8.2f}  {result.path or result.sentence}")
+
+
+def _captions(model: "RetrievalModel", paths: list[str]) -> dict[str, str]:
+    """The first caption of each photo that can be read."""
+    from mrnn.captioning.captioner import Captioner
+
+    if not paths:
+        return {}
+    captioner = Captioner(model.checkpoint, model.encoder)
+    with progress("Captioning", len(paths)) as advance:
+        found = list(captioner.stream(map(Path, paths), on_photo=lambda: advance(1)))
+    return {
+        path: result.captions[0].text
+        for path, result in zip(paths, found, strict=True)
+        if result.captions
+    }

@@ -149,6 +149,11 @@ class PhotoIndex:
         return cls(index, model)
 
     @property
+    def model(self) -> RetrievalModel:
+        """The model that searches."""
+        return self._model
+
+    @property
     def holds(self) -> Kind:
         """Photos or sentences."""
         return self._index.config.holds

@@ -1,58 +1,52 @@
 """Finds as one page of thumbnails that needs no server and loads nothing from elsewhere."""
 
 import base64
-import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mrnn.data.images import load_image
-from mrnn.errors import ImageError, printable
+from mrnn.errors import ImageError
+from mrnn.pages import breakable, escaped, page
 from mrnn.retrieval.search import SearchResult
 
 SIDE = 320
 """Longest side of a thumbnail, in pixels."""
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="generator" content="mrnn">
-<title>{title}</title>
-<meta name="viewport" content="width=device-width">
-<style>
-body {{ font: 16px/1.4 system-ui, sans-serif; margin: 2rem; color-scheme: light dark }}
-ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1.5rem;
-  padding: 0; list-style: none }}
-img {{ width: 100%; border-radius: 4px }}
-p {{ margin: .3rem 0; overflow-wrap: anywhere }}
-.score {{ opacity: .7; font-size: .85em }}
-</style></head><body>
-<h1>{title}</h1>
-<ol>
-{items}
-</ol>
-</body></html>
-"""
+STYLE = ".finds { margin-top: 1rem } .gone { padding: 1rem }"
 
 
-def search_page(query: str, results: Sequence[SearchResult]) -> str:
-    """The page. A photo that is no longer there is said to be gone."""
-    return _PAGE.format(title=_text(query), items="\n".join(map(_item, results)))
+def search_page(
+    query: str, results: Sequence[SearchResult], captions: Mapping[str, str] | None = None
+) -> str:
+    """The page, with captions by the paths of photos. A photo that is away is said to be gone."""
+    count = f"{len(results):,} {'find' if len(results) == 1 else 'finds'}, best first."
+    items = "\n".join(_item(result, captions or {}) for result in results)
+    return page(
+        query,
+        f'<p class="quiet">{count}</p>\n<ol class="finds">\n{items}\n</ol>',
+        style=STYLE,
+    )
 
 
-def _item(result: SearchResult) -> str:
-    score = f'<p class="score">{result.rank}. score {result.score:.2f}</p>'
+def _item(result: SearchResult, captions: Mapping[str, str]) -> str:
+    score = f'<strong title="score">{result.score:.2f}</strong>'
     if result.path is None:
-        return f"<li><p>{_text(result.sentence)}</p>{score}</li>"
+        sentence = f'<p class="caption">{escaped(result.sentence)}</p>'
+        return f'<li class="find"><div class="card-body">{sentence}<p>{score}</p></div></li>'
+    path = Path(result.path)
+    caption = captions.get(result.path, "")
     try:
-        link = html.escape(Path(result.path).as_uri())
-        picture = f'<a href="{link}"><img alt="" src="{_thumbnail(Path(result.path))}"></a>'
+        thumbnail = _thumbnail(path)
+        link, text = escaped(path.as_uri()), escaped(caption or path.name)
+        picture = f'<a class="photo" href="{link}"><img alt="{text}" src="{thumbnail}"></a>'
     except (ImageError, ValueError):  # no absolute path, in a damaged index
-        picture = "<p>(cannot be read any more)</p>"
-    return f"<li>{picture}<p>{_text(result.path)}</p>{score}</li>"
-
-
-def _text(text: object) -> str:
-    """As a page shows it, with what misleads or cannot be shown escaped."""
-    return html.escape(printable(text))
+        picture = '<p class="gone quiet">(cannot be read any more)</p>'
+    return (
+        f'<li class="find">{picture}<div class="card-body">'
+        f'<p class="card-name"><span>{escaped(path.name)}</span>{score}</p>'
+        f'<p class="caption">{escaped(caption)}</p>'
+        f'<p class="path">{breakable(result.path)}</p></div></li>'
+    )
 
 
 def _thumbnail(path: Path) -> str:

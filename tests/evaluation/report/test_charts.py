@@ -38,6 +38,22 @@ def test_ticks_are_round_and_enclose_the_points():
     assert [tick for side, tick in ticks if side == "mid"] == ["0", "2", "4", "6", "8", "10", "12"]
 
 
+@pytest.mark.parametrize(
+    ("points", "across", "up"),
+    [
+        ([(1.0, 0.0), (2.0, 1.0)], ["1", "2"], ["0", "1"]),
+        ([(1.0, 2.0)], ["1", "2"], ["2", "3"]),
+        ([(1.0, 0.0), (3.0, 2.0)], ["1", "2", "3"], ["0", "1", "2"]),
+        ([(0.5, 0.0), (1.5, 1.0)], ["0.4", "0.6", "0.8", "1", "1.2", "1.4", "1.6"], ["0", "1"]),
+    ],
+)
+def test_counts_have_whole_ticks(points, across, up):
+    text = chart([Line("one", points)], title="t", x="epoch", y="photos")
+    ticks = re.findall(r'<text class="(end|mid)" x="[\d.]+" y="[\d.]+">([-\d.]+)</text>', text)
+    assert [tick for side, tick in ticks if side == "mid"] == across
+    assert [tick for side, tick in ticks if side == "end"] == up
+
+
 def test_what_is_not_finite_is_left_out():
     points = [(1.0, math.inf), (2.0, 5.0), (3.0, math.nan), (4.0, 6.0)]
     assert len(drawn(chart([Line("one", points)], title="t", x="x", y="y"))[0]) == 2

@@ -42,6 +42,8 @@ class Page(html.parser.HTMLParser):
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
+        if tag == "wbr":  # where a path may break, however many there are
+            return
         self.elements.append((tag, dict(attributes)))
         if tag not in ALONE:
             self.open.append(tag)
@@ -205,7 +207,7 @@ def test_figures_have_intervals_and_what_they_depend_on():
 
 def test_charts_are_there_and_a_run_without_a_curve_is_named():
     page = Page(report_page(make(2)))
-    assert len(page.all("svg")) == 3
+    assert len(page.all("svg", role="img")) == 3
     assert "photo-1 holds no metrics.jsonl, so its training curve is not shown" in page.text
     assert "holds no metrics.jsonl" not in Page(report_page(make())).text
 

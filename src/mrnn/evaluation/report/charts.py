@@ -67,12 +67,17 @@ def histogram(values: Sequence[float], low: float, high: float) -> list[Point]:
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """Round numbers, from the least value or below to the greatest or above."""
+    """Round numbers, from the least value or below to the greatest or above.
+
+    Between whole numbers, as counts are, they are whole.
+    """
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if high - low < 1e-9 * max(1.0, abs(low)):  # but one value, to the eye
         high = low + 1
     step = 10.0 ** math.floor(math.log10((high - low) / TICKS))
     step = next((step * m for m in (1, 2, 5) if (high - low) / (step * m) <= TICKS), step * 10)
+    if all(value == round(value) for value in values):
+        step = max(step, 1.0)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [step * number for number in range(first, last + 1)]
 

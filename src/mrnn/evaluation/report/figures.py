@@ -1,12 +1,11 @@
 """The figures of a report as one table of HTML."""
 
-import html
 from collections.abc import Iterator, Sequence
 
 from mrnn.evaluation.captions import MEASURES, decimals_of, depends_on
 from mrnn.evaluation.comparison import Difference, better_of
 from mrnn.evaluation.report.report import Report
-from mrnn.files import utf8
+from mrnn.pages import escaped
 
 LETTERS = "AB"
 NO_DIFFERENCE = "<td></td>" * 3
@@ -151,11 +150,6 @@ def _difference(key: str, found: Difference | None) -> str:
         f"{figure}<td>{better_of(key, found) or 'neither'}</td>"
         f"<td>A {found.wins_a:,}, B {found.wins_b:,}</td>"
     )
-
-
-def escaped(value: str) -> str:
-    """Safe as content and as the value of an attribute."""
-    return html.escape(utf8(value))
 
 
 def label(report: Report, run: int) -> str:

@@ -4,7 +4,6 @@ All that comes from data is escaped, and the page allows no script but its own.
 """
 
 import base64
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,34 +12,33 @@ from string import Template
 from mrnn.captioning.results import Caption
 from mrnn.evaluation.evaluate import describe_decoding
 from mrnn.evaluation.report.charts import Line, chart, histogram
-from mrnn.evaluation.report.figures import LETTERS, escaped, figures_table, label
+from mrnn.evaluation.report.figures import LETTERS, figures_table, label
 from mrnn.evaluation.report.report import Report, ScoredCaption, ShownImage
+from mrnn.pages import breakable, escaped, page
 from mrnn.tokenizer import join_words
 
-TEMPLATE = Path(__file__).with_suffix(".html")
-SCRIPT = Path(__file__).with_suffix(".js")
+FILE = Path(__file__)
 LEVELS = (0.5, 0.2, 0.05, 0.01)
 """A word less likely than the first is marked, and more strongly below each that follows."""
 
 
 def report_page(report: Report) -> str:
     """The page. It works without scripts too, then in one order."""
-    script = SCRIPT.read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    template, style, script = (
+        FILE.with_suffix(suffix).read_text(encoding="utf-8") for suffix in (".html", ".css", ".js")
+    )
     orders = _orders(report)
-    images = _in_order(report)
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=escaped(f"Captions of {report.split}, {Path(report.data).name}"),
+    content = Template(template).substitute(
         summary=_summary(report),
         figures=figures_table(report),
         charts="\n".join(_charts(report)),
         legend=_legend(orders[0][1]),
         orders="\n".join(f'<option value="{key}">{name}</option>' for key, name in orders),
         winners=_winner_control(report),
-        photos="\n".join(_photo(image, place) for place, image in images),
-        script=script,
-        script_hash=f"sha256-{digest}",
+        photos="\n".join(_photo(image, place) for place, image in _in_order(report)),
     )
+    title = f"Captions of {report.split}, {Path(report.data).name}"
+    return page(title, content, style=style, script=script)
 
 
 def _summary(report: Report) -> str:
@@ -56,7 +54,7 @@ def _summary(report: Report) -> str:
     if len(report.images) == settings["images"]:
         shown = "all are shown"
     return (
-        f"<p>Data: {escaped(report.data)}, split {escaped(report.split)}: {settings['images']:,} "
+        f"<p>Data: {breakable(report.data)}, split {escaped(report.split)}: {settings['images']:,} "
         f"photos, {settings['references']:,} captions. Figures and the chart of CIDEr-D are of "
         f"all of them; {shown}.</p><ul>{runs}</ul>"
     )
@@ -174,7 +172,7 @@ def _photo(image: ShownImage, place: int) -> str:
     references = "".join(f"<li>{escaped(text)}</li>" for text in image.references)
     return (
         f"<li {attributes}><article><div>{_picture(image)}</div><div>"
-        f'<h3>{escaped(image.name)}</h3><div class="runs">{runs}</div>'
+        f'<h3>{breakable(image.name)}</h3><div class="runs">{runs}</div>'
         f'<h4>References</h4><ul class="references">{references}</ul></div></article></li>'
     )
 
