@@ -17,22 +17,21 @@ LOADED = re.compile(
 )
 IN_STYLES = re.compile(r"url\([\"']?(?:https?:)?//|@import")
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The site, built as `make docs` builds it."""
     folder = tmp_path_factory.mktemp("site")
-    build(ROOT / "mkdocs.yml", folder)
+    built = build(ROOT / "mkdocs.yml", folder)
+    assert built.returncode == 0, built.stderr
     return folder
 
 
 def build(config, folder):
-    subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", config, "-d", folder],
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
-        check=True, capture_output=True, text=True,
+        check=False, capture_output=True, text=True,
     )  # fmt: skip
 
 
@@ -72,6 +71,7 @@ def test_quoted_lines_say_their_file(site):
     assert '<span class="filename">src/mrnn/training/network.py</span>' in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("added", "said"),
     [
@@ -88,6 +88,6 @@ def test_a_broken_link_fails(added, said, tmp_path):
         (tmp_path / Path(name).name).symlink_to(ROOT / name)
     with (tmp_path / "docs" / "scale.md").open("a", encoding="utf-8") as page:
         page.write(f"\n{added}\n")
-    with pytest.raises(subprocess.CalledProcessError) as refused:
-        build(tmp_path / "mkdocs.yml", tmp_path / "site")
-    assert said in refused.value.stderr + refused.value.stdout
+    built = build(tmp_path / "mkdocs.yml", tmp_path / "site")
+    assert built.returncode == 1
+    assert said in built.stderr
