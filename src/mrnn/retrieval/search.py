@@ -15,7 +15,7 @@ from typing import overload
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from mrnn.data.feature_store.shard import keys_of
+from mrnn.data.feature_store.keys import keys_of
 from mrnn.data.feature_store.store import CONFIG
 from mrnn.data.photo_names import name_from_text
 from mrnn.errors import CheckpointError, DataError, OptionsError

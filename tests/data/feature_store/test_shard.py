@@ -6,11 +6,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from mrnn.data.feature_store import shard as feature_shard
+from mrnn.data.feature_store.keys import keys_of
 from mrnn.data.feature_store.shard import (
     Column,
     Rows,
     Shard,
-    keys_of,
     merge_shards,
     write_shard,
 )
@@ -58,15 +58,6 @@ def test_it_is_a_safetensors_file_with_all_numbers_aligned(file):
         assert shard.arrays[name].dtype == tensor.dtype
         assert shard.starts[name] % tensor.dtype.itemsize == 0
     assert bytes(tensors["names"]).decode("utf-8", "surrogatepass") == "".join(NAMES)
-
-
-def test_keys_tell_names_apart():
-    names = [f"{number}.jpg" for number in range(1000)]
-    keys = keys_of(names)
-    assert keys.shape == (1000, 2)
-    assert len(np.unique(keys, axis=0)) == len(np.unique(keys[:, 0])) == 1000
-    np.testing.assert_array_equal(keys_of(names[7:9]), keys[7:9])
-    assert keys_of([]).shape == (0, 2)
 
 
 @pytest.mark.parametrize("at_once", [2, 1024])

@@ -7,8 +7,8 @@ import pytest
 
 from mrnn.data.feature_store import store as feature_store
 from mrnn.data.feature_store.manifest import Manifest
-from mrnn.data.feature_store.shard import Column, Rows, keys_of
-from mrnn.data.feature_store.store import CONFIG, FORMAT, FeatureStore, KeyTable, StoreConfig
+from mrnn.data.feature_store.shard import Column, Rows
+from mrnn.data.feature_store.store import CONFIG, FORMAT, FeatureStore, StoreConfig
 from mrnn.data.feature_store.writer import feature_writer
 from mrnn.errors import DataError
 from mrnn.model.config import EncoderIdentity
@@ -232,27 +232,6 @@ def test_values_that_are_not_finite(kind, value):
     values = np.ones((3, 4), kind)
     values[1, 2] = value
     assert feature_store._all_finite(values) == np.isfinite(value)
-
-
-@pytest.mark.parametrize("half", [0, 1])
-def test_keys_that_agree_in_a_half_are_told_apart(half):
-    keys = keys_of([f"{number}" for number in range(50)]).copy()
-    keys[:, half] = 7
-    table = KeyTable.of(keys[:40], np.arange(40))
-    assert table.find(keys).tolist() == [*range(40), *[-1] * 10]
-    more = table.and_keys(keys[40:], np.arange(40, 50))
-    assert more.find(keys[::-1]).tolist() == [*range(50)][::-1]
-
-
-def test_tables_grow_as_if_they_were_made_at_once():
-    keys = keys_of([f"{number}" for number in range(50)])
-    table = KeyTable.of(keys[:0], np.zeros(0, np.int64))
-    for start in range(0, 50, 7):
-        table = table.and_keys(keys[start : start + 7], np.arange(start, min(start + 7, 50)))
-    whole = KeyTable.of(keys, np.arange(50))
-    np.testing.assert_array_equal(table.first, whole.first)
-    np.testing.assert_array_equal(table.second, whole.second)
-    np.testing.assert_array_equal(table.rows, whole.rows)
 
 
 def test_the_format_is_told(folder):

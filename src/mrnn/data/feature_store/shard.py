@@ -12,17 +12,17 @@ import json
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from mrnn.data.feature_store.keys import keys_of
 from mrnn.errors import DataError
 from mrnn.files import parse_json
 from mrnn.outputs import written_aside
-from mrnn.shapes import Bool, Float, Float16, Int, UInt64
+from mrnn.shapes import Bool, Float, Float16, Int
 
 ROWS_AT_ONCE = 1024
 UNKNOWN = -1
@@ -73,13 +73,6 @@ class _Array:
         for axis in self.shape:
             size *= axis
         return size
-
-
-def keys_of(names: Iterable[str]) -> UInt64[np.ndarray, "R 2"]:
-    """128 bits of each name: two names have never the same."""
-    encoded = (name.encode("utf-8", "surrogatepass") for name in names)
-    digests = b"".join(blake2b(name, digest_size=16).digest() for name in encoded)
-    return np.frombuffer(digests, "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """A feature store: rows of numbers, each with the name and stamp of the photo it is of.
 
 STORE/config.json                 what the store holds, and which shards are its present ones
-STORE/shard-000001.safetensors    some of the rows; see feature_shard.py
+STORE/shard-000001.safetensors    some of the rows; see shard.py
 
 Shards never change. Renaming config.json adds, removes or merges them, so a reader finds the store
-before or after. What writes one is in feature_writer.py.
+before or after. What writes one is in writer.py.
 
 Letters: N rows asked for, R rows of a shard, X numbers of a row.
 """
@@ -21,7 +21,8 @@ from typing import Annotated, Any, Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mrnn.data.feature_store.shard import STAMP, Column, Shard, keys_of
+from mrnn.data.feature_store.keys import KeyTable, keys_of
+from mrnn.data.feature_store.shard import STAMP, Column, Shard
 from mrnn.errors import DataError
 from mrnn.files import LARGEST_OWN, first_problem, parse_json
 from mrnn.model.config import EncoderIdentity
@@ -138,7 +139,7 @@ class FeatureStore(Generic[Config]):
         return np.concatenate([np.ones(0, bool), *(entry.kept for entry in self.config.shards)])
 
     @cached_property
-    def _table(self) -> "KeyTable":
+    def _table(self) -> KeyTable:
         keys = [np.zeros((0, 2), np.uint64), *(shard.arrays["keys"] for shard in self.shards)]
         rows = np.flatnonzero(self.kept)
         return KeyTable.of(np.concatenate(keys)[rows], rows)
@@ -264,42 +265,3 @@ def damaged(shard: Path, problem: object, mend: str) -> DataError:
 def _unreadable(file: Path, error: OSError) -> DataError:
     mend = "; change that with chmod +r" if isinstance(error, PermissionError) else ""
     return DataError(f"{file} cannot be read ({error.strerror}){mend}")
-
-
-@dataclass(frozen=True)
-class KeyTable:
-    """Where keys are found, in 24 bytes a row; sorted by their first halves."""
-
-    first: UInt64[np.ndarray, " R"]
-    second: UInt64[np.ndarray, " R"]
-    rows: Int[np.ndarray, " R"]
-
-    @classmethod
-    def of(cls, keys: UInt64[np.ndarray, "R 2"], rows: Int[np.ndarray, " R"]) -> "KeyTable":
-        """From keys in any order."""
-        order = np.argsort(keys[:, 0], kind="stable")
-        return cls(keys[order, 0], keys[order, 1], rows[order])
-
-    def find(self, keys: UInt64[np.ndarray, "N 2"]) -> Int[np.ndarray, " N"]:
-        """The row of each key, -1 for one that is not there."""
-        found = np.full(len(keys), -1)
-        places = np.searchsorted(self.first, keys[:, 0])
-        left = np.arange(len(keys))
-        while len(left):  # once, but for keys whose first halves are those of others
-            left = left[places[left] < len(self.first)]
-            left = left[self.first[places[left]] == keys[left, 0]]
-            same = self.second[places[left]] == keys[left, 1]
-            found[left[same]] = self.rows[places[left[same]]]
-            left = left[~same]
-            places[left] += 1
-        return found
-
-    def and_keys(self, keys: UInt64[np.ndarray, "N 2"], rows: Int[np.ndarray, " N"]) -> "KeyTable":
-        """A table of these too."""
-        new = KeyTable.of(keys, rows)
-        places = np.searchsorted(self.first, new.first)
-        return KeyTable(
-            np.insert(self.first, places, new.first),
-            np.insert(self.second, places, new.second),
-            np.insert(self.rows, places, new.rows),
-        )

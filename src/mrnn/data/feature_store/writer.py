@@ -13,9 +13,10 @@ from typing import Generic
 
 import numpy as np
 
+from mrnn.data.feature_store.keys import KeyTable, keys_of
 from mrnn.data.feature_store.manifest import Manifest, merge_small
-from mrnn.data.feature_store.shard import Derive, Rows, Stamp, keys_of, write_shard
-from mrnn.data.feature_store.store import Config, FeatureStore, KeyTable, ShardEntry
+from mrnn.data.feature_store.shard import Derive, Rows, Stamp, write_shard
+from mrnn.data.feature_store.store import Config, FeatureStore, ShardEntry
 from mrnn.errors import DataError
 from mrnn.shapes import Float16
 
