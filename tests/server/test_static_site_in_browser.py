@@ -22,9 +22,8 @@ pytestmark = pytest.mark.slow
 HYPOTHESES = 5
 LOADED = 300_000
 """Milliseconds, at most, until the model is there."""
-NATS = {"large": 0.1}
-"""By which a caption's log-probability may differ; a large JPEG is made smaller otherwise."""
-DEFAULT_NATS = 0.001
+NATS = 0.001
+"""By which log-probabilities may differ: no two processors round alike."""
 CAPTION = """async ([name, content, count]) => {
     const { caption } = await import("./backend.js");
     const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
@@ -127,32 +126,32 @@ def test_captions_are_those_of_python_also_without_a_network(context, server, tm
         expected[name] = json.loads(captioner.caption(file, decoding).model_dump_json())
         expected[name]["image"] = file.name
         found = caption(page, file)
-        agree(found, expected[name], NATS.get(name, DEFAULT_NATS))
+        agree(found, expected[name])
     server.shutdown()
     server.server_close()  # nobody answers any more
     load(page, server)
     assert page.evaluate("crossOriginIsolated")
-    agree(caption(page, photos["upright"]), expected["upright"], DEFAULT_NATS)
+    agree(caption(page, photos["upright"]), expected["upright"])
     assert problems == []
     assert {url for url in asked if not url.startswith((server.url, "blob:"))} == set()
 
 
-def agree(found, expected, nats):
-    """Texts are equal; numbers nearly, as no two processors round alike."""
+def agree(found, expected):
+    """Texts are equal, and numbers nearly."""
     texts = [[each["text"] for each in result["captions"]] for result in (found, expected)]
     assert texts[0] == texts[1]
     assert found.keys() == expected.keys()
     assert (found["image"], found["error"]) == (expected["image"], None)
     assert [tag["tag"] for tag in found["tags"]] == [tag["tag"] for tag in expected["tags"]]
     for one, other in zip(found["tags"], expected["tags"], strict=True):
-        assert one == pytest.approx(other, abs=max(nats, 0.002))
+        assert one == pytest.approx(other, abs=0.002)
     for name in ("familiarity", "confidence"):
-        assert found[name] == pytest.approx(expected[name], abs=max(nats, 0.002))
+        assert found[name] == pytest.approx(expected[name], abs=0.002)
     for one, other in zip(found["captions"], expected["captions"], strict=True):
-        assert one["log_probability"] == pytest.approx(other["log_probability"], abs=nats)
+        assert one["log_probability"] == pytest.approx(other["log_probability"], abs=NATS)
         for word, same in zip(one["words"], other["words"], strict=True):
             assert word["word"] == same["word"]
-            assert word["log_probability"] == pytest.approx(same["log_probability"], abs=nats)
+            assert word["log_probability"] == pytest.approx(same["log_probability"], abs=NATS)
 
 
 def test_a_download_that_was_cut_goes_on(context, server):

@@ -1,7 +1,9 @@
 // A photo's file to RGB pixels, as Python reads it: upright, transparency on white.
+import { decodeJpeg } from "./jpeg.js";
+import { CutShort } from "./jpeg_bits.js";
 import { Problem } from "./problem.js";
 
-const STRIP = 512; // rows that are drawn at once; a multiple of 8
+const STRIP = 512; // rows that are drawn at once
 const MOST_PIXELS = 100_000_000;
 const EXIF = [0x45, 0x78, 0x69, 0x66, 0, 0];
 const ORIENTATION = 0x0112;
@@ -13,54 +15,56 @@ const ORIENTATION = 0x0112;
 export async function readPhoto(file, leastSide, name) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   if (!bytes.length) throw new Problem(`${name}: empty, 0 bytes; copy the photo again`);
-  const isJpeg = bytes[0] === 0xff && bytes[1] === 0xd8;
-  const orientation = isJpeg ? takeOrientation(bytes) : 1;
-  const bitmap = await decode(new Blob([bytes], { type: file.type }), name);
-  const { width, height } = bitmap;
-  if (width * height > MOST_PIXELS) {
-    throw new Problem(`${name}: too large (${width} x ${height} pixels); make a smaller copy, of 100 megapixels at most`);
-  }
-  const by = isJpeg ? reduction(width, height, leastSide) : 1;
   try {
-    return upright(pixelsOf(bitmap, by), orientation);
+    const isJpeg = bytes[0] === 0xff && bytes[1] === 0xd8;
+    return isJpeg ? await readJpeg(bytes, leastSide, name) : await byBrowser(new Blob([bytes], { type: file.type }), name);
   } catch (error) {
     if (error instanceof Problem) throw error;
     throw new Problem(`${name}: too large for the memory that is free; make a smaller copy`);
-  } finally {
-    bitmap.close();
   }
 }
 
-async function decode(blob, name) {
+async function readJpeg(bytes, leastSide, name) {
+  const orientation = takeOrientation(bytes);
+  let photo;
   try {
-    return await createImageBitmap(blob, { colorSpaceConversion: "none" });
-  } catch {
-    throw new Problem(`${name}: this browser cannot read it; save it as JPEG, PNG or WebP`);
+    photo = decodeJpeg(bytes, (width, height) => reduction(width, height, leastSide));
+  } catch (error) {
+    if (error instanceof CutShort) {
+      const size = bytes.length.toLocaleString("en");
+      throw new Problem(`${name}: JPEG cut short: its ${size} bytes end before the picture does; copy the photo again`);
+    }
+    photo = await byBrowser(new Blob([bytes], { type: "image/jpeg" }), name); // CMYK and the like
   }
+  return upright(photo, orientation);
 }
 
 function reduction(width, height, leastSide) {
   const most = Math.min(Math.floor(width / leastSide), Math.floor(height / leastSide));
-  return [8, 4, 2].find((by) => by <= most) ?? 1;
+  const by = [8, 4, 2].find((each) => each <= most) ?? 1;
+  return [by, 2, 4, 8].find((each) => each >= by && width * height <= MOST_PIXELS * each ** 2) ?? 8;
 }
 
-/** Drawn on white, and of `by` x `by` pixels the mean. */
-function pixelsOf(bitmap, by) {
-  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.ceil(side / by));
-  const rgb = new Uint8ClampedArray(3 * width * height);
-  const rows = Math.min(STRIP, bitmap.height);
-  const canvas = new OffscreenCanvas(bitmap.width, rows);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  for (let top = 0; top < bitmap.height; top += rows) {
-    const count = Math.min(rows, bitmap.height - top);
-    context.fillStyle = "white";
-    context.fillRect(0, 0, bitmap.width, count);
-    context.drawImage(bitmap, 0, -top);
-    const { data } = context.getImageData(0, 0, bitmap.width, count);
-    const into = rgb.subarray((3 * width * top) / by);
-    if (by === 1) withoutAlpha(data, into);
-    else means(data, bitmap.width, count, by, into);
+/** What the browser makes of a file, drawn on white. */
+async function byBrowser(blob, name) {
+  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" }).catch(() => {
+    throw new Problem(`${name}: this browser cannot read it; save it as JPEG, PNG or WebP`);
+  });
+  const { width, height } = bitmap;
+  if (width * height > MOST_PIXELS) {
+    throw new Problem(`${name}: too large (${width} x ${height} pixels); make a smaller copy, of 100 megapixels at most`);
   }
+  const rgb = new Uint8ClampedArray(3 * width * height);
+  const rows = Math.min(STRIP, height);
+  const context = new OffscreenCanvas(width, rows).getContext("2d", { willReadFrequently: true });
+  for (let top = 0; top < height; top += rows) {
+    const count = Math.min(rows, height - top);
+    context.fillStyle = "white";
+    context.fillRect(0, 0, width, count);
+    context.drawImage(bitmap, 0, -top);
+    withoutAlpha(context.getImageData(0, 0, width, count).data, rgb.subarray(3 * width * top));
+  }
+  bitmap.close();
   return { rgb, width, height };
 }
 
@@ -69,29 +73,6 @@ function withoutAlpha(rgba, rgb) {
     rgb[to] = rgba[from];
     rgb[to + 1] = rgba[from + 1];
     rgb[to + 2] = rgba[from + 2];
-  }
-}
-
-function means(rgba, width, height, by, rgb) {
-  let to = 0;
-  for (let top = 0; top < height; top += by) {
-    const down = Math.min(by, height - top);
-    for (let left = 0; left < width; left += by) {
-      const across = Math.min(by, width - left);
-      let red = 0, green = 0, blue = 0;
-      for (let y = 0; y < down; y++) {
-        let from = 4 * ((top + y) * width + left);
-        for (let x = 0; x < across; x++, from += 4) {
-          red += rgba[from];
-          green += rgba[from + 1];
-          blue += rgba[from + 2];
-        }
-      }
-      const count = across * down;
-      rgb[to++] = Math.round(red / count);
-      rgb[to++] = Math.round(green / count);
-      rgb[to++] = Math.round(blue / count);
-    }
   }
 }
 
@@ -111,8 +92,9 @@ export function takeOrientation(bytes) {
 }
 
 function takeFromTiff(view, start, end) {
+  if (start + 8 > end) return 1;
   const little = view.getUint16(start) === 0x4949;
-  const first = start + 8 <= end ? start + view.getUint32(start + 4, little) : end;
+  const first = start + view.getUint32(start + 4, little);
   const count = first + 2 <= end ? view.getUint16(first, little) : 0;
   for (let entry = first + 2, left = count; left && entry + 12 <= end; left--, entry += 12) {
     if (view.getUint16(entry, little) !== ORIENTATION) continue;
