@@ -176,6 +176,7 @@ def is_free(file: Path, ours: Callable[[bytes], bool] | None) -> bool:
 
 def check_folder(folder: Path) -> None:
     """Raises now the OSError of a folder that takes no file."""
+    _sweep(folder)
     with naming(folder):
         stream, aside = _new_file(folder, ASIDE)
         stream.close()
