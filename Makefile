@@ -59,6 +59,7 @@ bench: build  ## seconds and memory of the command: make bench AGAINST=old/.venv
 # No --quiet: with it mkdocs counts no warning, so that --strict lets broken links pass.
 docs: setup  ## write the pages that are made from the code, and the site of all pages into site/
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_http.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## remove .venv, dist, site and caches

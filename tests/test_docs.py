@@ -165,6 +165,12 @@ def test_links_lead_to_files_and_headings(page):
             assert not anchor or anchor in anchors(target), link
 
 
+def test_the_index_names_every_page():
+    links = LINK.findall((DOCS / "index.md").read_text(encoding="utf-8"))
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    assert pages - {*links} == {"index.md", "broad-photos/README.md"}
+
+
 def anchors(page):
     """What links to the headings of a page end with, as GitHub makes it."""
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))
@@ -183,6 +189,13 @@ def test_reference_of_the_command_line_is_what_help_prints():
     reference = runpy.run_path(str(DOCS / "make_cli.py"))["reference"]()
     assert (DOCS / "cli.md").read_text(encoding="utf-8") == reference, (
         "run: .venv/bin/python docs/make_cli.py"
+    )
+
+
+def test_reference_of_the_http_api_is_what_the_server_says():
+    reference = runpy.run_path(str(DOCS / "make_http.py"))["reference"]()
+    assert (DOCS / "http.md").read_text(encoding="utf-8") == reference, (
+        "run: .venv/bin/python docs/make_http.py"
     )
 
 
