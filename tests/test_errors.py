@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from mrnn.errors import LONG, LONGEST, DataError, MRNNError, naming, printable, shortened
+from mrnn.errors import LONG, LONGEST, DataError, MRNNError, counted, naming, printable, shortened
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,10 @@ def test_a_write_that_fails_tells_the_file(tmp_path, limited):
     with pytest.raises(OSError, match="3 requested and 2 written") as caught, naming(file):
         raise OSError("3 requested and 2 written")  # as numpy does
     assert caught.value.filename == str(file)
+
+
+def test_numbers_with_their_nouns():
+    assert counted(1, "photo") == "1 photo"
+    assert [counted(number, "photo") for number in (0, 2000)] == ["0 photos", "2,000 photos"]
+    assert counted(1, "shard is", "shards are") == "1 shard is"
+    assert counted(2, "shard is", "shards are") == "2 shards are"

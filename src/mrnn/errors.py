@@ -41,6 +41,11 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return f"{text[: longest - tail - 3]}...{text[-tail:]}"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and its noun: 1 photo, 2,000 photos. `many` is for what takes more than an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 @contextmanager
 def naming(file: Path) -> Iterator[None]:
     """Gives an OSError the name of the file: a write that fails does not know it."""

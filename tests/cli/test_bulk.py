@@ -63,7 +63,7 @@ def test_other_shards(mrnn, model, album, tmp_path, kind):
     out = tmp_path / "captions"
     options = ("--format", "jsonl") if kind == "json lines" else ()
     code, _, err = mrnn("caption", given, "--model", model, "--out", out, *options)
-    assert (code, err) == (0, f"Wrote {out}: 2 photos of 1 shards captioned\n")
+    assert (code, err) == (0, f"Wrote {out}: 2 photos of 1 shard captioned\n")
     texts = {result["captions"][0]["text"] for result in plain(mrnn, album, model)[:2]}
     if options:
         (file,) = out.glob("*.jsonl")
@@ -116,7 +116,7 @@ def test_options_that_do_not_go_together(mrnn, model, shards, tmp_path, options,
 
 def test_a_part_may_have_no_shards(mrnn, model, shards, tmp_path):
     command = ("caption", shards, "--model", model, "--out", tmp_path / "out")
-    told = "Part 3/3 has nothing to do: there are 2 shards\n"
+    told = "Part 3/3 has nothing to do: 2 shards in all\n"
     assert mrnn(*command, "--part", "3/3") == (0, "", told)
 
 

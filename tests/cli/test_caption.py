@@ -456,5 +456,5 @@ def test_a_name_that_is_no_utf8(mrnn, model, album, tmp_path):
         if "--json" in kind:
             assert lines_of(out)[0]["image"].endswith("caf\\udce9.png")
     code, _, err = mrnn("caption", odd, "--model", model, "--out", tmp_path / "x.csv")
-    assert (code, err) == (0, f"{tmp_path}/x.csv: 1 photos are done already\n")
+    assert (code, err) == (0, f"{tmp_path}/x.csv: 1 photo is done already\n")
     assert odd.with_suffix(".txt").exists()

@@ -76,7 +76,7 @@ def test_features_made_elsewhere_train_and_are_measured_but_see_no_photo(
     code, out, err = mrnn("extract", dataset, *given)
     folder = dataset / "features" / "mine-imported"
     assert (code, out) == (0, f"{folder}: 30 features of mine (imported, 5 values)\n")
-    assert err == f"1 rows belong to no photo of {dataset}, as other\n"
+    assert err == f"1 row belongs to no photo of {dataset}, as other\n"
     run = tmp_path / "run"
     changes = ("--set", "encoder.name=mine", "--set", "training.epochs=1")
     assert mrnn("train", recipe, "--data", dataset, "--out", run, *changes)[0] == 0

@@ -74,7 +74,7 @@ def prepare(*arguments):
 )
 def test_every_kind_makes_a_dataset(arguments, tmp_path):
     result = prepare(*arguments)
-    assert result.stdout == "train: 1 images, 1 captions\ndev: 1 images, 1 captions\n"
+    assert result.stdout == "train: 1 image, 1 caption\ndev: 1 image, 1 caption\n"
     images = Dataset.load(tmp_path / "data").images
     assert [(image.name, image.captions) for image in images] == [
         *(("a.jpg", ("A dog",)), ("b.jpg", ("A cat",)))
@@ -92,9 +92,9 @@ def test_iapr_at_random(sentences, captions):
 def test_what_is_left_out_is_told():
     listed = prepare("flickr", "flickr", "--split-list", "dev=dev.txt")
     assert listed.stderr.startswith("2 images in no split are left out\n")
-    assert "1 images without captions are left out\n" in prepare("karpathy", "dataset.json").stderr
+    assert "1 image without captions is left out\n" in prepare("karpathy", "dataset.json").stderr
     random = prepare("flickr", "flickr")
-    assert random.stdout.count(": 1 images") == 3
+    assert random.stdout.count(": 1 image") == 3
     assert "The source has no splits: train, dev and test are chosen at random\n" in random.stderr
     assert (
         prepare("flickr", "flickr", "--seed", "1").stderr == "Wrote data. Next: mrnn check data\n"
@@ -163,7 +163,7 @@ def test_dataset_folders_are_joined(tmp_path):
         ("datasets", "one", "two", "--out", "both"),
     ):
         result = CliRunner().invoke(app, ("prepare", *arguments))
-    assert result.stdout == "train: 2 images, 2 captions\ndev: 1 images, 1 captions\n"
+    assert result.stdout == "train: 2 images, 2 captions\ndev: 1 image, 1 caption\n"
     both = Dataset.load(tmp_path / "both")
     assert [(image.name, image.path, image.split) for image in both.images] == [
         ("a.jpg", tmp_path / "photos/a.jpg", "train"),
@@ -206,7 +206,7 @@ def test_several_tables_and_a_delimiter(tmp_path):
 def test_another_suffix(tmp_path):
     (tmp_path / "photos/c.caption").write_text("A dog\n")
     options = ("--suffix", ".caption", "--fractions", "1", "0", "0")
-    assert prepare("folder", "photos", *options).stdout == "train: 1 images, 1 captions\n"
+    assert prepare("folder", "photos", *options).stdout == "train: 1 image, 1 caption\n"
 
 
 @pytest.mark.parametrize(
@@ -258,5 +258,5 @@ def test_photos_of_a_parquet_file(tmp_path):
     arguments = ("table", "t.parquet", "--images", "new", "--out", "data", "--seed", "0")
     fractions = ("--fractions", "1", "0", "0")
     result = CliRunner().invoke(app, ("prepare", *arguments, *fractions))
-    assert result.stdout == "train: 1 images, 1 captions\n"
+    assert result.stdout == "train: 1 image, 1 caption\n"
     assert (tmp_path / "new/x.jpg").read_bytes() == b"x"

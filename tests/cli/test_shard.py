@@ -23,6 +23,6 @@ def test_a_photo_that_is_not_there(mrnn, album, tmp_path):
     code, _, err = mrnn("shard", album, album / "gone.jpg", "--out", out)
     assert (code, err) == (
         1,
-        f"{album}/gone.jpg: no such file\nWrote {out}: 4 photos in 1 shards\n"
+        f"{album}/gone.jpg: no such file\nWrote {out}: 4 photos in 1 shard\n"
         "1 of 5 photos could not be read\n",
     )

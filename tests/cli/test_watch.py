@@ -138,7 +138,7 @@ def test_outputs_go_on_and_are_done_once(running, model, watched, photo, tmp_pat
     assert again.stop() == 0
     assert out.read_bytes().startswith(before)
     assert again.told[:2] == [
-        f"{out}: 1 photos are done already", f"Watching {watched}; stop with Ctrl-C"
+        f"{out}: 1 photo is done already", f"Watching {watched}; stop with Ctrl-C"
     ]  # fmt: skip
     assert sorted(path.name for path in watched.glob("*.txt")) == ["first.txt", "second.txt"]
 

@@ -47,8 +47,8 @@ def test_a_good_dataset_has_no_errors(tmp_path):
     assert report.rare_tokens == pytest.approx(2 / 6)
     assert report.unknown_tokens == pytest.approx(2 / 5)
     assert list(report.lines()) == [
-        "train: 1 images, 3 captions of 1 to 3 words (median 2, mean 2.0, 95 % within 3)",
-        "dev: 1 images, 1 captions of 5 to 5 words (median 5, mean 5.0, 95 % within 5)",
+        "train: 1 image, 3 captions of 1 to 3 words (median 2, mean 2.0, 95 % within 3)",
+        "dev: 1 image, 1 caption of 5 to 5 words (median 5, mean 5.0, 95 % within 5)",
         "words: 4 in train, 50.0% of them rare (less than 2 times), 33.33% of its text; "
         "40.00% of the text of dev is outside the vocabulary",
         "errors: 0, warnings: 0",

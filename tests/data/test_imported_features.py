@@ -210,7 +210,7 @@ def refused(walls, source, ids, message, error=DataError, name="vgg16-fc7"):
     [
         ("a\nb\n", r"f\.npy: holds \(3, 4\), but .*ids\.txt lists 2 photos, one a line$"),
         ("a\nb\na.jpg\n", r"ids\.txt:3: a\.jpg is listed twice; line 1 has it already$"),
-        ("a\nb\nx\n", r"ids\.txt: lists no feature of c\.jpg \(1 photos lack one\); x there is of"),
+        ("a\nb\nx\n", r"ids\.txt: lists no feature of c\.jpg \(1 photo lacks one\); x there is of"),
         ("", r"lists 0 photos"),
     ],
 )

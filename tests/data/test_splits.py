@@ -146,7 +146,7 @@ def test_splits_of_the_source_are_kept():
     ]
     divided, notes = divide(images, leave_out=["d"])
     assert splits(divided) == [("a", "dev")]
-    assert notes == ["1 images without captions are left out", "1 images in no split are left out"]
+    assert notes == ["1 image without captions is left out", "1 image in no split is left out"]
 
 
 def test_a_source_without_splits_is_split_at_random():
@@ -154,7 +154,7 @@ def test_a_source_without_splits_is_split_at_random():
     divided, notes = divide(images)
     assert divided == split_at_random(images[:-1])
     assert notes == [
-        "1 images without captions are left out",
+        "1 image without captions is left out",
         "The source has no splits: train, dev and test are chosen at random",
     ]
 
@@ -172,7 +172,7 @@ def test_lists_go_before_the_source(tmp_path):
     images = [captioned("a", "dev"), captioned("b"), captioned("c", captions=()), captioned("d")]
     divided, notes = divide(images, lists=[f"val={tmp_path}/list"], leave_out=["b"])
     assert splits(divided) == [("a", "dev")]
-    assert notes == ["1 images without captions are left out", "1 images in no split are left out"]
+    assert notes == ["1 image without captions is left out", "1 image in no split is left out"]
 
 
 @pytest.mark.parametrize("text", ["dev", "dev=", "=list", " =list"])
@@ -196,7 +196,7 @@ def test_an_unknown_image_to_leave_out():
 
 def test_nothing_is_divided_into_nothing():
     assert divide([]) == ([], [])
-    assert divide([captioned("a", captions=())]) == ([], ["1 images without captions are left out"])
+    assert divide([captioned("a", captions=())]) == ([], ["1 image without captions is left out"])
 
 
 # Held out

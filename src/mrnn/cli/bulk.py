@@ -16,7 +16,7 @@ import typer
 from mrnn.bulk.formats import Format
 from mrnn.captioning.options import Asked, flag_of, options_of
 from mrnn.cli.terminal import RunDevice, consensus_source, found_device, progress, tell
-from mrnn.errors import OptionsError
+from mrnn.errors import OptionsError, counted
 
 if TYPE_CHECKING:
     from mrnn.bulk.run import Summary
@@ -223,7 +223,7 @@ def run(
     found = find_shards(paths)
     shards = part_of(found, part)
     if not shards:
-        tell(f"Part {flags.part} has nothing to do: there are {len(found):,} shards")
+        tell(f"Part {flags.part} has nothing to do: {counted(len(found), 'shard')} in all")
     worker = Worker(out, task)
     with progress(doing, len(shards)) as advance:
         if flags.engine is Engine.ray:
@@ -240,10 +240,11 @@ def run(
 
 def _tell_summary(out: Path, summary: "Summary", shards: int, done: str) -> None:
     if summary.kept:
-        tell(f"{out}: {summary.kept:,} shards are done already")
+        tell(f"{out}: {counted(summary.kept, 'shard is', 'shards are')} done already")
     if summary.done:
         good = summary.photos - summary.failed_photos
-        tell(f"Wrote {out}: {good:,} photos of {summary.done:,} shards {done}")
+        of = f"{counted(good, 'photo')} of {counted(summary.done, 'shard')}"
+        tell(f"Wrote {out}: {of} {done}")
     if summary.failed_photos:
         tell(f"{summary.failed_photos:,} of {summary.photos:,} photos could not be {done}")
     if summary.failed:

@@ -13,7 +13,7 @@ import typer
 
 from mrnn.captioning.written_text import Existing, WrittenText
 from mrnn.cli.terminal import Json, print_json, say, tell
-from mrnn.errors import DataError, OptionsError, printable, shortened
+from mrnn.errors import DataError, OptionsError, counted, printable, shortened
 
 if TYPE_CHECKING:
     from mrnn.captioning.caption_file import CaptionFile
@@ -168,7 +168,8 @@ class Outputs:
         self._file = CaptionFile(self._options.out, n_best, text_of=self._text)
         self._file.check(photos)
         if len(self._file):
-            tell(f"{self._options.out}: {len(self._file):,} photos are done already")
+            known = counted(len(self._file), "photo is", "photos are")
+            tell(f"{self._options.out}: {known} done already")
 
     def left_to_do(self, photos: Iterable[Path]) -> list[Path]:
         """The photos that some output lacks."""
@@ -210,7 +211,7 @@ class Outputs:
     def summarize(self) -> bool:
         """Tell what was written, and what failed; whether all went well."""
         if self._file and self._filed:
-            tell(f"Wrote {self._options.out}: {self._filed:,} photos captioned")
+            tell(f"Wrote {self._options.out}: {counted(self._filed, 'photo')} captioned")
         for sidecars in self._sidecars:
             for line in sidecars.summary():
                 tell(line)

@@ -18,7 +18,7 @@ from mrnn.cli.terminal import (
     say,
     tell,
 )
-from mrnn.errors import DataError, OptionsError
+from mrnn.errors import DataError, OptionsError, counted
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import Dataset
@@ -87,15 +87,16 @@ def extract(
     good = len(dataset.images) - len(made.broken)
     say(f"{made.folder}: {good:,} features of {loaded.identity}")
     if made.away:
-        photos = "photos are" if made.away > 1 else "photo is"
-        tell(f"{made.away:,} {photos} away; what is known of them stays")
+        away = counted(made.away, "photo is", "photos are")
+        tell(f"{away} away; what is known of them stays")
     if broken:
         write_broken_list(broken, made.broken)
     if made.broken and skip_broken:
         leave_out(dataset, made.broken)
+        gone = counted(len(made.broken), "image is", "images are")
         tell(
-            f"{len(made.broken):,} images are no more in {data}, which has {good:,} now; once they "
-            "are mended, mrnn prepare takes them in again"
+            f"{gone} no more in {data}, which has {good:,} now; once they are mended, mrnn "
+            "prepare takes them in again"
         )
     elif made.broken:
         raise DataError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mrnn.cli.terminal import say, tell
-from mrnn.errors import OptionsError
+from mrnn.errors import OptionsError, counted
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import CaptionedImage
@@ -138,7 +138,7 @@ def prepare(
     for split in dataset.splits:
         found = dataset.split(split)
         captions = sum(len(image.captions) for image in found)
-        say(f"{split}: {len(found):,} images, {captions:,} captions")
+        say(f"{split}: {counted(len(found), 'image')}, {counted(captions, 'caption')}")
     tell(f"Wrote {out}. Next: mrnn check {out}")
 
 

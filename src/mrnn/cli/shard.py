@@ -7,6 +7,7 @@ import typer
 
 from mrnn.cli.photo_arguments import Exclude, Photos, found_photos
 from mrnn.cli.terminal import progress, tell
+from mrnn.errors import counted
 
 
 def shard(
@@ -27,9 +28,9 @@ def shard(
     with progress("Packing", len(photos)) as advance:
         made = make_shards(photos, out, size, advance, tell)
     if made.kept:
-        tell(f"{out}: {made.kept:,} shards were there already")
+        tell(f"{out}: {counted(made.kept, 'shard was', 'shards were')} there already")
     if made.shards:
-        tell(f"Wrote {out}: {made.photos:,} photos in {made.shards:,} shards")
+        tell(f"Wrote {out}: {counted(made.photos, 'photo')} in {counted(made.shards, 'shard')}")
     if made.failed:
         tell(f"{made.failed:,} of {len(photos):,} photos could not be read")
     if made.failed or problems:

@@ -10,7 +10,7 @@ import typer
 
 from mrnn.cli.terminal import Device, Pace, TrainingDevice, bar, needs_torch, say, tell
 from mrnn.cli.train_heads import heads_progress, show_heads
-from mrnn.errors import MRNNError, OptionsError
+from mrnn.errors import MRNNError, OptionsError, counted
 
 if TYPE_CHECKING:
     from mrnn.model.epochs import EpochDone
@@ -185,9 +185,8 @@ def _start_line(run: "RunStarted") -> str:
 
 def _text_line(text: "TextStarted") -> str:
     left_out = f"; left out: {text.left_out:,} of photos that are not trained on"
-    return f"Text first: {text.captions:,} captions without photos, {text.epochs} epochs" + (
-        left_out if text.left_out else ""
-    )
+    captions, epochs = counted(text.captions, "caption"), counted(text.epochs, "epoch")
+    return f"Text first: {captions} without photos, {epochs}{left_out if text.left_out else ''}"
 
 
 def _captioning(encoder: str, out: Path) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mrnn.data.dataset import CaptionedImage, Dataset, count_splits
 from mrnn.data.images import load_image
-from mrnn.errors import ImageError
+from mrnn.errors import ImageError, counted
 
 SHOWN = 5
 """Examples of a finding that are printed."""
@@ -79,9 +79,10 @@ class CheckReport(BaseModel):
     def lines(self) -> Iterator[str]:
         """The report for people."""
         for name, split in self.splits.items():
+            images, captions = counted(split.images, "image"), counted(split.captions, "caption")
             yield (
-                f"{name}: {split.images} images, {split.captions} captions of {split.shortest} to "
-                f"{split.longest} words (median {split.median:g}, mean {split.mean:.1f}, "
+                f"{name}: {images}, {captions} of {split.shortest} to {split.longest} words "
+                f"(median {split.median:g}, mean {split.mean:.1f}, "
                 f"95 % within {split.percentile_95})"
             )
         yield (

@@ -17,7 +17,7 @@ from mrnn.data.feature_store.store import CONFIG, StoreConfig, read_config
 from mrnn.data.feature_store.writer import feature_writer
 from mrnn.data.features import features_folder, mend_of, store_config
 from mrnn.data.name_matching import ImageNames
-from mrnn.errors import DataError, OptionsError
+from mrnn.errors import DataError, OptionsError, counted
 from mrnn.files import read_lines
 from mrnn.model.config import EncoderIdentity
 from mrnn.model.image_encoder import is_encoder
@@ -63,7 +63,8 @@ def import_features(
                 writer.write(Rows(own, unseen, {"features": block}))
     note = None
     if unknown:
-        note = f"{len(unknown):,} rows belong to no photo of {dataset.folder}, as {unknown[0]}"
+        beyond = counted(len(unknown), "row belongs", "rows belong")
+        note = f"{beyond} to no photo of {dataset.folder}, as {unknown[0]}"
     return folder, identity, note
 
 
@@ -175,9 +176,8 @@ def _match(
     missing = [image.name for image in images if image.name not in rows]
     if missing:
         near = f"; {unknown[0]} there is of none here" if unknown else ""
-        raise DataError(
-            f"{ids}: lists no feature of {missing[0]} ({len(missing):,} photos lack one){near}"
-        )
+        lack = counted(len(missing), "photo lacks", "photos lack")
+        raise DataError(f"{ids}: lists no feature of {missing[0]} ({lack} one){near}")
     return rows, unknown
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mrnn.data.dataset import CaptionedImage
 from mrnn.data.name_matching import ImageNames
-from mrnn.errors import DataError, OptionsError, shortened
+from mrnn.errors import DataError, OptionsError, counted, shortened
 from mrnn.files import read_lines
 
 SPLITS = ("train", "dev", "test")
@@ -52,7 +52,8 @@ def divide(
     wanted = [image for image in every if image.name not in unwanted]
     described = [image for image in wanted if image.captions]
     if bare := len(wanted) - len(described):
-        notes.append(f"{bare:,} images without captions are left out")
+        told = counted(bare, "image without captions is", "images without captions are")
+        notes.append(f"{told} left out")
     asked = fractions is not None or seed is not None
     if described and not lists and (asked or not any(image.split for image in described)):
         described = split_at_random(described, fractions or FRACTIONS, seed or 0)
@@ -60,7 +61,8 @@ def divide(
             notes.append("The source has no splits: train, dev and test are chosen at random")
     divided = [image for image in described if image.split]
     if outside := len(described) - len(divided):
-        notes.append(f"{outside:,} images in no split are left out")
+        told = counted(outside, "image in no split is", "images in no split are")
+        notes.append(f"{told} left out")
     return divided, notes
 
 

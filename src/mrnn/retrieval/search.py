@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from mrnn.data.feature_store.keys import keys_of
 from mrnn.data.feature_store.store import CONFIG
 from mrnn.data.photo_names import name_from_text
-from mrnn.errors import CheckpointError, DataError, OptionsError
+from mrnn.errors import CheckpointError, DataError, OptionsError, counted
 from mrnn.model.checkpoint import DEFAULT_MODEL
 from mrnn.model.tags import Tagger
 from mrnn.retrieval.index import (
@@ -289,7 +289,7 @@ def photo_id(path: str) -> str:
 
 def note_of_away(away: Sequence[str], results: Sequence[SearchResult]) -> str:
     """A line about finds that are away."""
-    finds = f"{len(away):,} finds are" if len(away) > 1 else "1 find is"
+    finds = counted(len(away), "find is", "finds are")
     left_out = "" if results and results[0].path == away[0] else " and left out"
     return f"{finds} away{left_out}, as {away[0]}; mrnn index --prune forgets what is away"
 

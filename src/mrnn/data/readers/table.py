@@ -23,7 +23,7 @@ from mrnn.data.readers.columns import (
 from mrnn.data.readers.embedded import Unpacker, is_embedded
 from mrnn.data.readers.rows import read_rows
 from mrnn.data.splits import split_name
-from mrnn.errors import DataError, shortened
+from mrnn.errors import DataError, counted, shortened
 
 _SHARD = re.compile(r"(train|val|valid|validation|dev|test)-\d+-of-\d+")
 
@@ -65,7 +65,8 @@ def read_table(
                 raise DataError(f"{where}: {problem}")
             captions += captions_in(row[caption], cell_at(where, caption))
     if unpacker.written and notes is not None:
-        notes.append(f"{unpacker.written:,} photos of {sources[0]} are now in {images}")
+        photos, are = counted(unpacker.written, "photo"), "is" if unpacker.written == 1 else "are"
+        notes.append(f"{photos} of {sources[0]} {are} now in {images}")
     for path, (_, split, name, captions) in found.items():
         yield CaptionedImage(name, path, split, tuple(captions))
 
