@@ -1,3 +1,4 @@
+import json
 import os
 
 import pytest
@@ -62,9 +63,10 @@ def test_a_folder_of_something_else_is_refused(job, tmp_path):
 
 
 def test_a_job_of_another_format_is_refused(folder, job, tmp_path):
-    later = job.model_copy(update={"format": 2}).model_dump_json()
-    (tmp_path / "out" / ".mrnn" / "job.json").write_text(later)
-    with pytest.raises(DataError, match=r"has format 2; this version reads 1\. Upgrade mrnn"):
+    later = job.model_dump(mode="json") | {"format": 2, "new_option": 0}
+    (tmp_path / "out" / ".mrnn" / "job.json").write_text(json.dumps(later))
+    problem = r"format 2; this version of mrnn reads 1; upgrade mrnn, or give another folder"
+    with pytest.raises(DataError, match=problem):
         folder.agree()
 
 

@@ -213,11 +213,14 @@ def test_a_reader_that_fails_leaves_the_old_dataset(folder):
     [
         ("{", r"dataset\.json:1: not JSON .*; run mrnn prepare again"),
         ("[" * 100_000, r"dataset\.json: not JSON that is used here: nested .*; run mrnn prepare"),
-        ('{"format": -5}', r"dataset\.json: format -5, but this mrnn reads 1; run mrnn prepare"),
-        (f'{{"format": {10**400}}}', r"format 10{19}, but this mrnn reads 1; update mrnn"),
-        ("[]", r"dataset\.json: no format number; not made by mrnn prepare"),
-        ('{"format": true}', "no format number"),
-        ('{"format": 2, "pictures": 0}', r"format 2, but this mrnn reads 1; update mrnn"),
+        (
+            '{"format": -5}',
+            r"dataset\.json: format -5; this .* reads 1; upgrade mrnn, or run mrnn p",
+        ),
+        (f'{{"format": {10**400}}}', r"format 10{39}; this version of mrnn reads 1; upgrade"),
+        ("[]", r"dataset\.json: format None; this version of mrnn reads 1; upgrade"),
+        ('{"format": true}', "format True; this version"),
+        ('{"format": 2, "pictures": 0}', "format 2; this version of mrnn reads 1; upgrade mrnn"),
         ('{"format": 1, "source": "s", "images": "/photos"}', "splits is missing"),
         ('{"format": 1, "source": "s", "images": 3, "splits": {}}', "images: expected text, not 3"),
     ],
@@ -226,6 +229,12 @@ def test_a_bad_header(folder, header, problem):
     (folder / "dataset.json").write_text(header)
     with pytest.raises(DataError, match=problem):
         Dataset.load(folder)
+
+
+def test_a_header_that_is_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "dataset.json")
+    with pytest.raises(DataError, match=r"dataset\.json: a device or a pipe, not a file; run mrnn"):
+        Dataset.load(tmp_path)
 
 
 def test_not_a_dataset(tmp_path):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mrnn.bulk.formats import Format
 from mrnn.errors import DataError, OptionsError, printable
-from mrnn.files import read_json
+from mrnn.files import read_form, read_json
 from mrnn.locks import locked
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.outputs import write_whole
@@ -104,12 +104,7 @@ class OutputFolder:
         with _waited_for(self._job_file):
             if not self._job_file.exists():
                 write_whole(self._job_file, self.job.model_dump_json(indent=2) + "\n")
-        found = read_json(self._job_file, Job)
-        if found.format != FORMAT:
-            raise DataError(
-                f"{self._job_file} has format {found.format}; this version reads {FORMAT}. Upgrade "
-                "mrnn, or give another folder"
-            )
+        found = read_form(self._job_file, Job, FORMAT, OTHERS, OTHERS)
         if difference := found.difference(self.job):
             raise OptionsError(f"{self.folder} {difference}; {OTHERS}")
 

@@ -18,12 +18,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mrnn.errors import DataError
-from mrnn.files import first_problem, parse_json
+from mrnn.files import first_problem, read_form
 from mrnn.locks import locked_folder
 from mrnn.outputs import finish_replacement, replace_together
 from mrnn.tokenizer import tokenize
 
 FORMAT = 1
+AGAIN = "run mrnn prepare again"
 HEADER, CAPTIONS = "dataset.json", "captions.jsonl"
 
 
@@ -67,7 +68,7 @@ class Dataset:
         images = tuple(_read_captions(folder / CAPTIONS, Path(header.images)))
         if (splits := count_splits(images)) != header.splits:
             told = [f"{_described(each):.100}" for each in (splits, header.splits)]
-            problem = f"holds {told[0]}, but {HEADER} says {told[1]}; run mrnn prepare again"
+            problem = f"holds {told[0]}, but {HEADER} says {told[1]}; {AGAIN}"
             raise DataError(f"{folder / CAPTIONS}: {problem}")
         return cls(folder, images)
 
@@ -197,24 +198,11 @@ def count_splits(images: Iterable[CaptionedImage]) -> dict[str, dict[str, int]]:
 def _read_header(folder: Path) -> _Header:
     file = folder / HEADER
     try:
-        content = file.read_bytes()
+        file.stat()
     except OSError as error:
         problem = f"not a dataset folder ({HEADER}: {error.strerror}); mrnn prepare makes one"
         raise DataError(f"{folder}: {problem}") from None
-    try:
-        header = parse_json(content, file)
-    except DataError as error:
-        raise DataError(f"{error}; run mrnn prepare again") from None
-    number = header.get("format") if isinstance(header, dict) else None
-    if type(number) is not int:
-        raise DataError(f"{file}: no format number; not made by mrnn prepare")
-    if number != FORMAT:
-        mend = "update mrnn" if number > FORMAT else "run mrnn prepare again"
-        raise DataError(f"{file}: format {number!s:.20}, but this mrnn reads {FORMAT}; {mend}")
-    try:
-        return _Header.model_validate(header)
-    except ValidationError as error:
-        raise DataError(f"{file}: {first_problem(error)}; run mrnn prepare again") from None
+    return read_form(file, _Header, FORMAT, AGAIN, AGAIN)
 
 
 def _read_captions(file: Path, root: Path) -> Iterator[CaptionedImage]:
@@ -222,7 +210,7 @@ def _read_captions(file: Path, root: Path) -> Iterator[CaptionedImage]:
     try:
         lines = file.read_bytes().removesuffix(b"\n").split(b"\n")
     except OSError as error:
-        raise DataError(f"{file}: {error.strerror}; run mrnn prepare again") from None
+        raise DataError(f"{file}: {error.strerror}; {AGAIN}") from None
     for number, line in enumerate(lines, start=1):
         try:
             record = _Record.model_validate_json(line)
