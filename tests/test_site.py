@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.server.browser import browser
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 LOADED = re.compile(
@@ -69,6 +71,21 @@ def test_pages_of_the_repository_are_pages_and_their_pictures_and_files_are_copi
 def test_quoted_lines_say_their_file(site):
     page = (site / "from-the-paper.html").read_text(encoding="utf-8")
     assert '<span class="filename">src/mrnn/training/network.py</span>' in page
+
+
+@pytest.mark.slow
+def test_search_works_where_pages_are_opened_as_files(site):
+    with browser() as opened:
+        page = opened.new_page()
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "how-to" / "serve.html").as_uri())
+        page.locator(".md-search__input").click()
+        page.keyboard.type("sidecar")
+        page.wait_for_selector(".md-search-result__item", timeout=60_000)
+        links = page.locator(".md-search-result__link").evaluate_all("all => all.map(a => a.href)")
+    assert any(link.startswith((site / "how-to" / "folders.html").as_uri()) for link in links)
+    assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
 
 
 @pytest.mark.slow
