@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from mrnn.errors import DataError, OptionsError, naming
-from mrnn.locks import HAS_LOCKS, held, is_at, try_lock
+from mrnn.locks import HAS_LOCKS, LOCK, held, is_at, try_lock
 
 ASIDE, STAGED = ".mrnn-new-", ".mrnn-staged-"
 """How the names begin of what is being written, and of what waits to be renamed together."""
@@ -222,7 +222,7 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what killed writers left in a folder; what is being written is locked, and stays."""
     if not HAS_LOCKS:
         return
-    prefixes = (ASIDE,) if os.path.lexists(folder / COMMIT) else (ASIDE, STAGED)
+    prefixes = (ASIDE, f"{LOCK}-") + (() if os.path.lexists(folder / COMMIT) else (STAGED,))
     try:
         left = [entry.path for entry in os.scandir(folder) if entry.name.startswith(prefixes)]
     except OSError:  # whoever writes there tells

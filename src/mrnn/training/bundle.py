@@ -29,7 +29,7 @@ from mrnn.model.image_encoder import ImageEncoder, JoinedEncoder, OnnxEncoder, e
 from mrnn.model.manifest import write_manifest
 from mrnn.model.network import GRAPHS, WEIGHTS, Network
 from mrnn.model.quantization import dequantize
-from mrnn.outputs import folder_aside
+from mrnn.outputs import check_folder, folder_aside
 from mrnn.shapes import Float
 from mrnn.training.encoders.efficientnet_lite import WIDTH_DEPTH_SIZE
 from mrnn.training.encoders.export import EFFICIENTNET_LITE, difference_from_torch, load_headless
@@ -94,6 +94,7 @@ def export_bundle(run: Path, out: Path, encoder_file: Path | None = None) -> Bun
 
 def _refuse_existing(out: Path) -> None:
     if out.exists():
+        check_folder(out.parent)  # removes what a killed export left
         raise OptionsError(f"--out {out} exists; name a new folder")
 
 
