@@ -36,6 +36,7 @@ export class Heads {
     const normalized = powerNormalize(feature);
     return {
       embedded: this.#embedImage(normalized),
+      ngrams: new Map(), // what is predicted of each n-gram that was asked for
       cider: times(this.#of("cider_predictor.image_weight"), minus(normalized, this.#of("cider_predictor.feature_mean").data)),
       things: this.#things(normalized),
     };
@@ -45,7 +46,7 @@ export class Heads {
   terms(photo, words) {
     return {
       similarity_weight: rounded(this.#similarity(photo.embedded, words), DECIMALS),
-      predicted_cider_weight: rounded(this.#predictedCider(photo.cider, words), DECIMALS),
+      predicted_cider_weight: rounded(this.#predictedCider(photo, words), DECIMALS),
       thing_weight: rounded(this.#sum(words, (thing) => photo.things[thing] - NEUTRAL), DECIMALS),
     };
   }
@@ -94,10 +95,9 @@ export class Heads {
     return vector.map((value) => value / Math.sqrt(this.#parts));
   }
 
-  #predictedCider(image, words) {
+  #predictedCider(photo, words) {
     const idfs = this.#of("cider_predictor.idf").data;
     const [rarest] = this.#of("cider_predictor.max_idf").data;
-    const bias = this.#of("cider_predictor.ngram_bias").data;
     let total = 0;
     for (let length = 1; length <= LONGEST; length++) {
       let squares = 0, product = 0;
@@ -106,12 +106,21 @@ export class Heads {
         const idf = row === undefined ? rarest : idfs[row];
         squares += (count * idf) ** 2;
         if (row === undefined) continue;
-        product += idf * (rowTimes(this.#of("cider_predictor.ngram_weight"), row, image) + bias[row]);
+        product += idf * this.#predicted(photo, row);
       }
       if (squares) total += product / Math.sqrt(squares);
     }
     const penalties = this.#of("cider_predictor.length_penalty").data;
     return total * penalties[Math.min(words.length, penalties.length - 1)];
+  }
+
+  /** The weight of a kept n-gram in what people would say of the photo. */
+  #predicted({ cider, ngrams }, row) {
+    if (!ngrams.has(row)) {
+      const bias = this.#of("cider_predictor.ngram_bias").data[row];
+      ngrams.set(row, rowTimes(this.#of("cider_predictor.ngram_weight"), row, cider) + bias);
+    }
+    return ngrams.get(row);
   }
 
   #things(normalized) {

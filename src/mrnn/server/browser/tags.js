@@ -12,6 +12,7 @@ export class Tagger {
   #detector;
   #ancestors;
   #calibration;
+  #kinds;
 
   /** `places` says where in a feature the parts of the encoder lie, by name; `tags` is tags.json. */
   constructor(tags, buffer, places) {
@@ -23,9 +24,12 @@ export class Tagger {
     this.#detector = places[tags.detector.encoder];
     const kind = !this.#classifiers.length ? "detector" : this.#detector ? "both" : "classifiers";
     this.#calibration = tags.calibrations[kind];
+    const detected = new Set(this.#detector ? tags.detector.tags : []);
+    const parents = new Set(tags.tags.flatMap(({ parents: own = [] }) => own));
+    this.#kinds = tags.tags.map((_, tag) => (detected.has(tag) ? "detector" : parents.has(tag) ? "parent" : "leaf"));
     this.#ancestors = [];
-    for (const { parents = [] } of tags.tags) {
-      this.#ancestors.push(new Set(parents.flatMap((parent) => [parent, ...this.#ancestors[parent]])));
+    for (const { parents: own = [] } of tags.tags) {
+      this.#ancestors.push(new Set(own.flatMap((parent) => [parent, ...this.#ancestors[parent]])));
     }
   }
 
@@ -34,12 +38,12 @@ export class Tagger {
     const probabilities = this.#probabilities(feature);
     const counts = this.#counts(feature);
     const { thresholds } = this.#calibration;
-    const likely = [...probabilities.keys()].filter((tag) => probabilities[tag] >= (thresholds[this.#kind(tag)] ?? 2));
+    const likely = [...probabilities.keys()].filter((tag) => probabilities[tag] >= (thresholds[this.#kinds[tag]] ?? 2));
     const above = new Set(likely.flatMap((tag) => [...this.#ancestors[tag]]));
     const found = likely.filter((tag) => !above.has(tag)).map((tag) => {
       const line = [tag, ...likely.filter((each) => this.#ancestors[tag].has(each)).reverse()];
       const count = line.map((each) => counts.get(each)).find((each) => each !== undefined);
-      return { tag, count, detected: line.some((each) => this.#kind(each) === "detector") };
+      return { tag, count, detected: line.some((each) => this.#kinds[each] === "detector") };
     });
     found.sort((one, other) => other.detected - one.detected
       || probabilities[other.tag] - probabilities[one.tag] || one.tag - other.tag);
@@ -47,11 +51,6 @@ export class Tagger {
       const given = { tag: this.#file.tags[tag].names[0], probability: rounded(probabilities[tag], 3) };
       return count === undefined ? given : { ...given, count };
     });
-  }
-
-  #kind(tag) {
-    if (this.#detector && this.#file.detector.tags.includes(tag)) return "detector";
-    return this.#file.tags.some(({ parents = [] }) => parents.includes(tag)) ? "parent" : "leaf";
   }
 
   #probabilities(feature) {
