@@ -17,7 +17,6 @@ from mrnn.files import (
     read_plain,
     read_text,
     read_toml,
-    utf8,
 )
 
 # Text and JSON
@@ -87,13 +86,6 @@ def test_a_long_key_is_cut():
     with pytest.raises(ValidationError) as error:
         Strict.model_validate({"k" * 999: "v" * 999})
     assert len(first_problem(error.value)) < 250
-
-
-@pytest.mark.parametrize(
-    ("name", "text"), [("é 🐕", "é 🐕"), ("caf\udce9.png", "caf\\udce9.png"), ("", "")]
-)
-def test_what_no_utf8_holds_is_escaped(name, text):
-    assert utf8(name) == text
 
 
 class Plain(BaseModel):

@@ -210,11 +210,6 @@ def parse_toml(text: str, where: object) -> dict[str, Any]:
         raise DataError(f"{where}: not TOML ({error!s:.120})") from None
 
 
-def utf8(text: str) -> str:
-    r"""Without what no UTF-8 holds, such as a file's name in another encoding: \udcff for it."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def first_problem(error: ValidationError) -> str:
     """The first thing wrong, with its place and value; of broken JSON, its place in the line."""
     problems = error.errors(include_url=False)

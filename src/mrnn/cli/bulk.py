@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mrnn.bulk.formats import Format
-from mrnn.captioning.options import Asked, flag_of, options_of
+from mrnn.captioning.options import Asked
+from mrnn.cli.decoding_flags import told_options
 from mrnn.cli.terminal import RunDevice, consensus_source, found_device, progress, tell
 from mrnn.errors import OptionsError, counted
 
@@ -183,12 +184,7 @@ def caption_shards(
     captioner = Captioner.load(
         folder, consensus, encoder_file=model.encoder_file, device=found_device(model.device)
     )
-    for note in captioner.consensus.notes if captioner.consensus else ():
-        tell(f"Note: {note}")
-    decoding, reranking = options_of(captioner.checkpoint.config, asked)
-    for name, why in captioner.ignored(decoding, reranking).items():
-        if name in asked:
-            tell(f"Note: {flag_of(name)}: {why}")
+    decoding, reranking = told_options(captioner, asked)
     task = CaptionTask(captioner, decoding, reranking, files, with_images, consensus)
     load = partial(
         load_caption_task, folder, model.encoder_file, decoding, reranking,

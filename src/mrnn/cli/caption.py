@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrnn.captioning.options import Asked, flag_of, options_of
+from mrnn.captioning.options import Asked
 from mrnn.cli.bulk import ModelFlags, ShardFlags, are_shards, caption_shards, takes_shard_flags
 from mrnn.cli.caption_outputs import OutputOptions, Outputs, show, takes_output_flags
-from mrnn.cli.decoding_flags import takes_decoding_flags
+from mrnn.cli.decoding_flags import takes_decoding_flags, told_options
 from mrnn.cli.photo_arguments import Exclude, Photos, found_photos
 from mrnn.cli.terminal import (
     ConsensusSource,
@@ -112,12 +112,7 @@ def ready_captioner(
     )  # fmt: skip
     if options.tags and captioner.checkpoint.tagger is None:
         tell("Note: --tags: ignored, as the encoder of this model has no known classes")
-    for note in captioner.consensus.notes if captioner.consensus else ():
-        tell(f"Note: {note}")
-    decoding, reranking = options_of(captioner.checkpoint.config, asked)
-    for name, why in captioner.ignored(decoding, reranking).items():
-        if name in asked:
-            tell(f"Note: {flag_of(name)}: {why}")
+    decoding, reranking = told_options(captioner, asked)
     return captioner, decoding, reranking
 
 

@@ -3,12 +3,17 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrnn.captioning.options import OPTIONS, in_flags
+from mrnn.captioning.options import OPTIONS, Asked, flag_of, in_flags, options_of
+from mrnn.cli.terminal import tell
 from mrnn.errors import OptionsError
+
+if TYPE_CHECKING:
+    from mrnn.captioning.captioner import Captioner
+    from mrnn.model.config import DecodingOptions, RerankingOptions
 
 BeamSize = Annotated[int | None, typer.Option(help=OPTIONS["beam_size"])]
 SimilarityWeight = Annotated[float | None, typer.Option(help=OPTIONS["similarity_weight"])]
@@ -56,3 +61,16 @@ def takes_decoding_flags(command: Callable[..., None]) -> Callable[..., None]:
         parameters=[*own, *flags]
     )
     return with_flags
+
+
+def told_options(
+    captioner: "Captioner", asked: Asked
+) -> "tuple[DecodingOptions, RerankingOptions]":
+    """The options of a captioner; notes on its consensus and on what it ignores are told."""
+    for note in captioner.consensus.notes if captioner.consensus else ():
+        tell(f"Note: {note}")
+    decoding, reranking = options_of(captioner.checkpoint.config, asked)
+    for name, why in captioner.ignored(decoding, reranking).items():
+        if name in asked:
+            tell(f"Note: {flag_of(name)}: {why}")
+    return decoding, reranking

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mrnn.data.images import load_image
-from mrnn.errors import ImageError
+from mrnn.errors import ImageError, counted
 from mrnn.pages import breakable, escaped, page
 from mrnn.retrieval.search import SearchResult
 
@@ -19,7 +19,7 @@ def search_page(
     query: str, results: Sequence[SearchResult], captions: Mapping[str, str] | None = None
 ) -> str:
     """The page, with captions by the paths of photos. A photo that is away is said to be gone."""
-    count = f"{len(results):,} {'find' if len(results) == 1 else 'finds'}, best first."
+    count = f"{counted(len(results), 'find')}, best first."
     items = "\n".join(_item(result, captions or {}) for result in results)
     return page(
         query,

@@ -12,8 +12,8 @@ from pathlib import Path
 from mrnn.data.dataset import CaptionedImage
 from mrnn.data.name_matching import FilesBelow
 from mrnn.data.photo_paths import find_images, is_photo
-from mrnn.errors import DataError, ImageError
-from mrnn.files import read_lines, utf8
+from mrnn.errors import DataError, ImageError, counted
+from mrnn.files import read_lines
 
 ORIGINALS = (".heic", ".heif")
 """What phones keep beside a JPEG of the same shot: a text of the stem is that one's."""
@@ -32,7 +32,7 @@ def read_folder(
     photos, foreign, unread = list[str](), list[str](), list[str]()
     for photo in find_images([images], on_problem=unread.append):
         name = photo.relative_to(images).as_posix()
-        (photos if utf8(name) == name else foreign).append(name)
+        (photos if _is_utf8(name) else foreign).append(name)
     if not photos and unread:
         raise ImageError(unread[0])
     photo_of: dict[Path, str] = {}
@@ -53,7 +53,9 @@ def read_folder(
         raise DataError(_none_has_a_text(source, photos, suffix))
     told += unread
     if foreign:
-        told.append(f"{_photos(len(foreign))} left out, whose name is not UTF-8: {foreign[0]!a}")
+        told.append(
+            f"{counted(len(foreign), 'photo')} left out, whose name is not UTF-8: {foreign[0]!a}"
+        )
 
 
 def _none_has_a_text(source: Path, photos: Sequence[str], suffix: str) -> str:
@@ -64,12 +66,16 @@ def _none_has_a_text(source: Path, photos: Sequence[str], suffix: str) -> str:
         below = Path(parent).relative_to(source)
         for stem, ending in map(os.path.splitext, files):
             others[ending] += (below / stem).as_posix() in known and not is_photo(stem + ending)
-    problem = f"{source}: {_photos(len(photos))}, none with a {suffix} beside it"
+    problem = f"{source}: {counted(len(photos), 'photo')}, none with a {suffix} beside it"
     ending, count = max(others.items(), key=lambda item: item[1], default=("", 0))
     if count:
         return f"{problem}; {count:,} have a {ending}: give --suffix {ending}"
     return f"{problem}; write a photo's captions there, one a line"
 
 
-def _photos(count: int) -> str:
-    return f"{count:,} photo{'s' * (count != 1)}"
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
