@@ -326,7 +326,7 @@ def damage(folder, what):
         ),
         (
             "format",
-            r"config\.json has format 4, not 3; remove its folder if mrnn made it, then",
+            r"config\.json has format 4, not 3; upgrade mrnn, or remove its folder if mrnn",
             ".",
         ),
         ("float32", r"-squash does not hold float16 features; remove it, then run", "."),

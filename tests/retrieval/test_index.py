@@ -57,7 +57,7 @@ def test_an_index_is_opened_without_reading_its_rows(folder, monkeypatch):
         ),
         (
             '{"format": 4, "holds": ""}',
-            r"has format 4, not 3; remove its folder if mrnn made it, then run",
+            r"has format 4, not 3; upgrade mrnn, or remove its folder if mrnn",
         ),
         (
             '{"format": 3, "holds": "dust"}',

@@ -128,7 +128,7 @@ def refused(folder, message, ask=lambda store: None):
     [
         (
             lambda c: c.update(format=2),
-            r"config\.json has format 2, not 3; remove its folder if mrnn",
+            r"config\.json has format 2, not 3; upgrade mrnn, or remove its folder if mrnn",
         ),
         (lambda c: c.update(format=-5), r"has format -5, not 3"),
         (lambda c: c.update(format=True), r"has format True, not 3"),

@@ -217,7 +217,7 @@ def read_config(folder: Path, form: type[Config], mend: str) -> Config:
     text, content = read_json_config(folder, mend)
     found = content.get("format") if isinstance(content, dict) else None
     if type(found) is not int or found != FORMAT:
-        raise DataError(f"{file} has format {found!r:.20}, not {FORMAT}; {remove}")
+        raise DataError(f"{file} has format {found!r:.20}, not {FORMAT}; upgrade mrnn, or {remove}")
     try:
         return form.model_validate_json(text)
     except ValidationError as error:
