@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mrnn.data.dataset import CaptionedImage
-    from mrnn.evaluation.captions import Setting
     from mrnn.evaluation.evaluate import EvaluationReport
+    from mrnn.evaluation.settings import Setting
     from mrnn.tokenizer import Vocabulary
 
 

@@ -9,8 +9,9 @@ from mrnn.cli.terminal import progress
 
 if TYPE_CHECKING:
     from mrnn.data.dataset import CaptionedImage, Dataset
-    from mrnn.evaluation.captions import Interval, Setting
+    from mrnn.evaluation.captions import Interval
     from mrnn.evaluation.retrieval import RetrievalReport, RetrievalScores
+    from mrnn.evaluation.settings import Setting
     from mrnn.model.checkpoint import Checkpoint
 
 Exhaustive = Annotated[

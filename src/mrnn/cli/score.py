@@ -13,8 +13,9 @@ from mrnn.outputs import check_output, write_whole
 
 if TYPE_CHECKING:
     from mrnn.data.caption_matching import Matched
-    from mrnn.evaluation.captions import CaptionStatistics, ScoreReport, Setting
+    from mrnn.evaluation.captions import CaptionStatistics, ScoreReport
     from mrnn.evaluation.evaluate import EvaluationReport
+    from mrnn.evaluation.settings import Setting
 
 Hypotheses = Annotated[
     Path, typer.Argument(help="Captions: COCO results, or .jsonl, .csv, .tsv, .txt")
@@ -135,7 +136,8 @@ def _write_per_image(file: Path, matched: "Matched", statistics: "CaptionStatist
 
 def score_table(report: "ScoreReport | EvaluationReport") -> str:
     """The scores of captions, each with its interval and what it depends on."""
-    from mrnn.evaluation.captions import MEASURES, decimals_of, depends_on
+    from mrnn.evaluation.captions import MEASURES, decimals_of
+    from mrnn.evaluation.settings import depends_on
 
     assert report.generation is not None
     settings = report.settings

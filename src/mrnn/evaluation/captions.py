@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from mrnn.errors import DataError, MeasureError
+from mrnn.evaluation.settings import Setting, settings_of
 from mrnn.metrics.bleu import bleu, ngram_match_counts
 from mrnn.metrics.bootstrap import bootstrap, percentile_intervals
 from mrnn.metrics.cider import DocumentFrequencies, ngram_ciders
@@ -41,9 +42,6 @@ LOWER_IS_BETTER = frozenset({"invented", "invented_person_or_dog"})
 
 Interval = tuple[float, float]
 """The middle 95 % of what a figure is on resampled images."""
-
-
-Setting = str | int | float | tuple[str, ...]
 
 
 class GenerationScores(BaseModel):
@@ -258,50 +256,6 @@ def score_captions(
         frequencies=frequencies, with_meteor=with_meteor, resamples=resamples, seed=seed,
     )  # fmt: skip
     return report
-
-
-def settings_of(
-    references: Sequence[Sequence[Words]],
-    frequencies: DocumentFrequencies | None,
-    resamples: int,
-    seed: int,
-) -> dict[str, Setting]:
-    """The settings of the scores; of each measure, see `depends_on`."""
-    source = f"{frequencies.images:,} given images" if frequencies else "these references"
-    return basis_of(references, resamples, seed) | {
-        "document_frequencies_of": source,
-        "bleu": "corpus, nearest reference length",
-        "meteor": "corpus, METEOR 1.5 for English",
-        "rouge_l": "mean, beta 1.2",
-        "cider": f"mean, document frequencies of {source}",
-        "cider_plain": "as CIDEr-D, without clipping or length penalty",
-        "invented": "fraction of named things that no reference names",
-        "invented_person_or_dog": "captions that invent a person or a dog",
-        "things_recall": "fraction of things in two references that the caption names",
-        "distinct": "fraction of different captions",
-        "novel": "fraction of captions that are no training caption, word for word",
-    }
-
-
-def basis_of(
-    references: Sequence[Sequence[Words]], resamples: int, seed: int
-) -> dict[str, Setting]:
-    """What every figure and interval depends on."""
-    counts = [len(sentences) for sentences in references]
-    least, most = min(counts), max(counts)
-    return {
-        "images": len(references),
-        "references": sum(counts),
-        "protocol": f"c{least}" if least == most else f"c{least}-{most}",
-        "tokenizer": "PTB, lower case, without punctuation",
-        "resamples": resamples,
-        "resampling_seed": seed,
-    }
-
-
-def depends_on(key: str, settings: dict[str, Setting]) -> str:
-    """What one measure, `distinct` or `novel` depends on beside the words."""
-    return str(settings["bleu" if key.startswith("bleu") else key])
 
 
 def decimals_of(key: str) -> int:

@@ -14,11 +14,10 @@ from mrnn.evaluation.captions import (
     RESAMPLES,
     CaptionStatistics,
     Interval,
-    Setting,
     intervals_of,
     measure,
-    settings_of,
 )
+from mrnn.evaluation.settings import Setting, settings_of
 from mrnn.metrics.bootstrap import bootstrap
 from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.shapes import Float

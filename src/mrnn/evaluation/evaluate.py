@@ -15,17 +15,11 @@ from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.results import Caption
 from mrnn.data.dataset import CaptionedImage
 from mrnn.errors import DataError
-from mrnn.evaluation.captions import (
-    RESAMPLES,
-    GenerationScores,
-    Interval,
-    Setting,
-    basis_of,
-    score,
-)
+from mrnn.evaluation.captions import RESAMPLES, GenerationScores, Interval, score
 from mrnn.evaluation.confidence import DEPENDS_ON, ConfidenceScores, measure_confidence
 from mrnn.evaluation.perplexity import evaluate_perplexity, unknown_words
 from mrnn.evaluation.retrieval import RetrievalScores
+from mrnn.evaluation.settings import Setting, basis_of
 from mrnn.metrics.cider import DocumentFrequencies
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.shapes import Float

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrnn.evaluation.captions import RESAMPLES, Interval, Setting, intervals_of
+from mrnn.evaluation.captions import RESAMPLES, Interval, intervals_of
+from mrnn.evaluation.settings import Setting
 from mrnn.metrics.bootstrap import bootstrap
 from mrnn.model.network import Network
 from mrnn.retrieval.likelihood import caption_log_likelihoods

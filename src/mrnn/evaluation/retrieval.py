@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from mrnn.data.dataset import Dataset
 from mrnn.data.features import load_features
 from mrnn.errors import CheckpointError
-from mrnn.evaluation.captions import RESAMPLES, Interval, Setting
+from mrnn.evaluation.captions import RESAMPLES, Interval
+from mrnn.evaluation.settings import Setting
 from mrnn.metrics import recall
 from mrnn.metrics.bootstrap import bootstrap, percentile_intervals
 from mrnn.metrics.recall import RecallScores

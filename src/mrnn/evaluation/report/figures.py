@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from mrnn.evaluation.captions import MEASURES, decimals_of, depends_on
+from mrnn.evaluation.captions import MEASURES, decimals_of
 from mrnn.evaluation.comparison import Difference, better_of
 from mrnn.evaluation.report.report import Report
+from mrnn.evaluation.settings import depends_on
 from mrnn.pages import escaped
 
 LETTERS = "AB"
