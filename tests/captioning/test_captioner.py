@@ -1,22 +1,19 @@
 import io
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mrnn.captioning.captioner import (
-    LARGEST_BATCH,
-    LEAST_BATCH,
-    NO_CHOICE,
-    NO_HEADS,
-    Captioner,
-    check_kinds,
-    photos_at_once,
-)
+from mrnn.captioning import photo_group
+from mrnn.captioning.caption_search import NO_CHOICE, NO_HEADS, photos_at_once
+from mrnn.captioning.captioner import LARGEST_GROUP, LEAST_GROUP, Captioner, check_kinds
 from mrnn.captioning.decode import decode
 from mrnn.captioning.results import ImageCaptions
 from mrnn.data.images import NamedImage
+from mrnn.data.photo_threads import AHEAD
 from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
 from mrnn.model import devices, image_encoder, network
 from mrnn.model.config import DecodingOptions, RerankingOptions
@@ -129,12 +126,12 @@ def test_one_photo_gives_a_result_and_several_a_list(captioner, photos):
     "options",
     [
         DecodingOptions(beam_size=50, n_best=3, max_length=6),
-        DecodingOptions(beam_groups=2, beam_size=40, n_best=3, max_length=6),
+        DecodingOptions(beam_groups=2, beam_size=50, n_best=3, max_length=6),
         DecodingOptions(temperature=1.5, n_best=50, max_length=6),
     ],
 )
 def test_a_photo_is_captioned_alone_as_among_others(captioner, photos, options):
-    assert photos_at_once(options) < LEAST_BATCH < len(photos)
+    assert photos_at_once(options) <= LEAST_GROUP < len(photos)
     for found, path in zip(captioner.caption(photos, options), photos, strict=True):
         same(found, captioner.caption(path, options))
 
@@ -156,20 +153,50 @@ def test_about_as_many_hypotheses_go_through_the_network_at_once(options, count)
     assert photos_at_once(DecodingOptions(**options)) == count
 
 
-def test_a_stream_reads_no_further_than_it_must(captioner, photos):
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_stream_reads_no_further_than_it_must(captioner, photos, monkeypatch, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     taken = []
 
     def sources():
-        for path in [*photos, *photos, *photos]:
+        for path in [*photos] * 8:
             taken.append(path)
             yield path
 
-    for beam_size, batch_size in ((50, LEAST_BATCH), (1, LARGEST_BATCH)):
+    for beam_size, size in ((50, LEAST_GROUP), (1, LARGEST_GROUP)):
         taken.clear()
         stream = captioner.stream(sources(), DecodingOptions(beam_size=beam_size, max_length=3))
         assert next(stream).image == str(photos[0])
-        assert len(taken) == batch_size
-        assert len(list(stream)) == 3 * len(photos) - 1
+        assert len(taken) == (size if threads == 1 else AHEAD * threads * size)
+        assert len(list(stream)) == 8 * len(photos) - 1
+
+
+@pytest.mark.parametrize("options", [DecodingOptions(), DecodingOptions(temperature=1.5, n_best=9)])
+def test_captions_do_not_depend_on_the_number_of_threads(
+    model_with_heads, photos, tmp_path, monkeypatch, options
+):
+    captioner = Captioner.load(model_with_heads)
+    sources, found = [photos[0], tmp_path / "none", *photos, b"dust", *photos[:5]], []
+    for threads in ("1", "2", "5"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        found.append(captioner.caption(sources, options))
+    assert found[0] == found[1] == found[2]
+    assert [bool(each.error) for each in found[0]].count(True) == 2
+
+
+def test_a_stream_that_is_left_loads_no_further_photo(captioner, photos, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    loaded, load = [], photo_group.load_image
+    monkeypatch.setattr(
+        photo_group, "load_image", lambda *a, **b: loaded.append(a) or load(*a, **b)
+    )
+    stream = captioner.stream([*photos] * 20)
+    next(stream)
+    stream.close()
+    before = len(loaded)
+    time.sleep(0.05)
+    assert len(loaded) == before < 20 * len(photos)
+    assert not [each for each in threading.enumerate() if each.name.startswith("photos")]
 
 
 def test_bad_photos_keep_their_places(captioner, photos, tmp_path):
@@ -210,13 +237,16 @@ def test_a_single_bad_photo_raises(captioner, tmp_path):
         captioner.caption(tmp_path / "none.jpg")
 
 
-def test_each_photo_is_told_about_as_it_is_encoded(captioner, photos, tmp_path):
+def test_each_photo_is_told_about_as_its_group_is_done(captioner, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     calls = []
     results = captioner.stream(
         [*photos[:3], tmp_path / "none.jpg"], None, None, lambda: calls.append(1)
     )
     assert not calls
     next(results)
+    assert len(calls) == 2  # two photos a thread
+    assert len(list(results)) == 3
     assert len(calls) == 4
 
 

@@ -82,8 +82,8 @@ def test_sigterm_leaves_no_more_than_ctrl_c(dataset, recipe, tmp_path):
 
 
 def caption_slowly(photos, model, out):
-    """In a process of its own: batches of two photos, 10 ms each."""
-    captioner.LEAST_BATCH = captioner.LARGEST_BATCH = 2
+    """In a process of its own: groups of two photos, 10 ms each."""
+    captioner.LEAST_GROUP = captioner.LARGEST_GROUP = 2
     image_encoder.SHIPPED, preprocess = Path(tempfile.mkdtemp()), OnnxEncoder.preprocess
     write_colour_encoder(image_encoder.SHIPPED / "colour.onnx")
     OnnxEncoder.preprocess = lambda self, photo: time.sleep(0.005) or preprocess(self, photo)

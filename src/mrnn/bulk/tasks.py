@@ -20,6 +20,7 @@ from mrnn.captioning.results import ImageCaptions
 from mrnn.data.extraction import to_float16
 from mrnn.data.images import NamedImage, load_image
 from mrnn.data.photo_names import name_as_text
+from mrnn.data.photo_threads import in_threads
 from mrnn.data.shards.photo import ShardPhoto
 from mrnn.errors import ImageError, MRNNError, printable
 from mrnn.model.checkpoint import Checkpoint
@@ -140,11 +141,13 @@ class EmbeddingTask:
 
     def results(self, photos: Iterable[ShardPhoto]) -> Iterator[tuple[ShardPhoto, Embedded]]:
         """Each photo by itself."""
-        for photo in photos:
-            try:
-                yield photo, self._embedded(photo)
-            except MRNNError as error:
-                yield photo, Embedded(name_as_text(photo.key), error=str(error))
+        yield from in_threads(photos, self._result)
+
+    def _result(self, photo: ShardPhoto) -> tuple[ShardPhoto, Embedded]:
+        try:
+            return photo, self._embedded(photo)
+        except MRNNError as error:
+            return photo, Embedded(name_as_text(photo.key), error=str(error))
 
     def _embedded(self, photo: ShardPhoto) -> Embedded:
         if photo.error:

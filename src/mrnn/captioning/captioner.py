@@ -1,46 +1,37 @@
 """Photos in, captions out; also used by the command line and the evaluation.
 
-Letters: N photos, F image feature, M multimodal.
+Letters: N photos, F image feature.
 """
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, overload
 from zlib import crc32
 
 import numpy as np
 
+from mrnn.captioning.caption_search import CaptionSearch, photos_at_once
 from mrnn.captioning.confidence import signals_of
 from mrnn.captioning.constraints import Constraints
-from mrnn.captioning.decode import decode
-from mrnn.captioning.hypotheses import Hypothesis
-from mrnn.captioning.reranking import DECIMALS, best_first, reranking_scores
-from mrnn.captioning.rescoring import rescore
-from mrnn.captioning.results import Caption, ImageCaptions, Word
-from mrnn.data.images import ImageSource, NamedImage, load_image
-from mrnn.data.photo_names import name_as_text
-from mrnn.errors import CheckpointError, DataError, ImageError, MRNNError, OptionsError, printable
+from mrnn.captioning.photo_group import encode_photos, groups_of, image_name
+from mrnn.captioning.results import Caption, ImageCaptions
+from mrnn.data.images import ImageSource
+from mrnn.data.photo_threads import in_threads
+from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.model.config import DecodingOptions, EncoderIdentity, RerankingOptions
-from mrnn.model.image_encoder import ImageEncoder, encode_finite
-from mrnn.model.network import Int8Search, searches_in_int8
+from mrnn.model.image_encoder import ImageEncoder
+from mrnn.model.onnx_session import thread_count
 from mrnn.model.tags import Tag
-from mrnn.shapes import Float, Float32
-from mrnn.tokenizer import join_words
+from mrnn.shapes import Float
 
 if TYPE_CHECKING:
     from mrnn.captioning.consensus import Consensus, ConsensusOptions
 
-ROWS = 200
-"""Hypotheses that go through the network together; with small beams, of several photos."""
-LEAST_BATCH, LARGEST_BATCH = 16, 64
-"""Photos that are captioned together."""
-RESCORED = 10
-"""Hypotheses of a photo, at least, whose exact log-probabilities decide between them."""
-NO_HEADS = "ignored: this model has no heads; run mrnn train-heads"
-NO_CHOICE = "ignored: reranking needs plain beam search with at least two hypotheses"
+LEAST_GROUP, LARGEST_GROUP = 4, 16
+"""Photos that a thread captions together."""
 
 
 class Captioner:
@@ -59,6 +50,7 @@ class Captioner:
                 "that one"
             )
         self.checkpoint, self._encoder, self.consensus = checkpoint, encoder, consensus
+        self._search = CaptionSearch(checkpoint, consensus)
 
     @classmethod
     def load(
@@ -153,19 +145,26 @@ class Captioner:
         reranking: RerankingOptions | None = None,
         on_photo: Callable[[], None] | None = None,
     ) -> Iterator[ImageCaptions]:
-        """As `caption`, a batch at a time: a result for each photo, in order, as they are ready.
+        """As `caption`, some at a time: a result for each photo, in order, as they are ready.
 
-        `on_photo` is called as each is encoded, which takes most of its time. Raises TypeError for
+        Several photos are captioned in threads, one for each processor (`thread_count`), some
+        groups ahead. `on_photo` is called for each as its group is done. Raises TypeError for
         a single photo, and options of another kind.
         """
         if isinstance(images, str | bytes | os.PathLike):
             raise TypeError("stream takes several photos; give a list, or use caption")
         check_kinds(decoding, reranking)
-        sources = iter(images)
         size = photos_at_once(decoding or self.checkpoint.config.decoding)
-        batch_size = min(max(size, LEAST_BATCH), LARGEST_BATCH)
-        while batch := list(islice(sources, batch_size)):
-            yield from self._caption_batch(batch, decoding, reranking, on_photo)
+        size, stopped = min(max(size, LEAST_GROUP), LARGEST_GROUP), Event()
+
+        def captioned(group: Sequence[ImageSource]) -> list[ImageCaptions]:
+            return self._caption_group(group, decoding, reranking, stopped)
+
+        for results in in_threads(groups_of(images, size, thread_count()), captioned, stopped):
+            if on_photo:
+                for _ in results:
+                    on_photo()
+            yield from results
 
     def describe(
         self,
@@ -188,14 +187,7 @@ class Captioner:
         constraints = Constraints.of(decoding, checkpoint.vocabulary)
         if keys is None:
             keys = [crc32(feature.tobytes()) for feature in features]
-        images = checkpoint.network.encode_image(features)
-        described = []
-        size = photos_at_once(decoding)
-        for start in range(0, len(images), size):
-            part = slice(start, start + size)
-            found = self._search(images[part], decoding, reranking, constraints, keys[part])
-            described += found
-        return self._ranked(described, images, features, decoding, reranking)
+        return self._search.captions(features, decoding, reranking, constraints, keys)
 
     @property
     def has_confidence(self) -> bool:
@@ -226,152 +218,45 @@ class Captioner:
         self, decoding: DecodingOptions, reranking: RerankingOptions | None = None
     ) -> RerankingOptions:
         """The options that take effect: reranking needs heads and more than one hypothesis."""
-        reranking = reranking or self.checkpoint.config.reranking
-        choice = self.consensus is not None or max(decoding.beam_size, decoding.n_best) > 1
-        if decoding.is_beam_search and choice and reranking.weights and self.checkpoint.heads:
-            return reranking
-        return RerankingOptions()
+        return self._search.applied(decoding, reranking)
 
     def ignored(self, decoding: DecodingOptions, reranking: RerankingOptions) -> dict[str, str]:
         """Why a weight is ignored, for each weight that is."""
-        idle = reranking.weights.keys() - self.applied(decoding, reranking).weights.keys()
-        why = NO_CHOICE if self.checkpoint.heads else NO_HEADS
-        return dict.fromkeys(sorted(idle, reverse=True), why)
+        return self._search.ignored(decoding, reranking)
 
     def search_options(
         self, decoding: DecodingOptions, reranking: RerankingOptions
     ) -> DecodingOptions:
         """The same, with `n_best` the number of hypotheses that are reranked."""
-        counts = [decoding.n_best]
-        if self.consensus is not None:
-            counts.append(self.consensus.options.hypotheses)
-        if not decoding.temperature and (self.consensus is not None or reranking.weights):
-            counts.append(decoding.beam_size)
-        return decoding.model_copy(update={"n_best": max(counts)})
+        return self._search.options(decoding, reranking)
 
-    def _search_is_int8(self, reranking: RerankingOptions) -> bool:
-        """Whether the search may be int8: exact scores then rerank its hypotheses."""
-        return (
-            self.consensus is None
-            and bool(reranking.weights)
-            and searches_in_int8(self.checkpoint.config.model)
-        )
-
-    def _search(
-        self,
-        images: Float32[np.ndarray, "N M"],
-        decoding: DecodingOptions,
-        reranking: RerankingOptions,
-        constraints: Constraints,
-        keys: Sequence[int],
-    ) -> list[list[Hypothesis]]:
-        network = self.checkpoint.network
-        model = Int8Search(network) if self._search_is_int8(reranking) else network
-        options = self.search_options(decoding, reranking)
-        return decode(model, images, options, constraints, keys=keys)
-
-    def _ranked(
-        self,
-        hypotheses: list[list[Hypothesis]],
-        images: Float32[np.ndarray, "N M"],
-        features: Float[np.ndarray, "N F"],
-        decoding: DecodingOptions,
-        reranking: RerankingOptions,
-    ) -> list[tuple[Caption, ...]]:
-        """The `n_best` captions of each photo."""
-        heads, count = self.checkpoint.heads, decoding.n_best
-        if self.consensus is not None:
-            return self._ranked_by_consensus(self.consensus, hypotheses, features, count, reranking)
-        if heads is not None and reranking.weights:
-            scores = reranking_scores(heads, hypotheses, features, reranking)
-            hypotheses = list(map(best_first, hypotheses, scores))
-            if self._search_is_int8(reranking):
-                best = [found[: max(RESCORED, count)] for found in hypotheses]
-                network, penalty = self.checkpoint.network, decoding.length_penalty
-                hypotheses = rescore(network, images, best, penalty)
-                scores = reranking_scores(heads, hypotheses, features, reranking)
-                hypotheses = list(map(best_first, hypotheses, scores))
-        return [tuple(map(self._caption, found[:count])) for found in hypotheses]
-
-    def _ranked_by_consensus(
-        self,
-        consensus: "Consensus",
-        hypotheses: list[list[Hypothesis]],
-        features: Float[np.ndarray, "N F"],
-        count: int,
-        reranking: RerankingOptions,
-    ) -> list[tuple[Caption, ...]]:
-        scores, heads = None, self.checkpoint.heads
-        if heads is not None and reranking.weights:
-            weight = consensus.options.model_weight
-            reranking = reranking.model_copy(
-                update={"predicted_cider_weight": weight * reranking.predicted_cider_weight}
-            )
-            scores = reranking_scores(
-                heads, hypotheses, features, reranking, likelihood_weight=weight
-            )
-        decode_words = self.checkpoint.vocabulary.decode
-        words = [[decode_words(each.words) for each in found] for found in hypotheses]
-        return [
-            tuple(
-                self._caption(found[place.rank_before - 1]).model_copy(update={"consensus": place})
-                for place in results[:count]
-            )
-            for found, results in zip(
-                hypotheses, consensus.rank(words, features, scores), strict=True
-            )
-        ]
-
-    def _caption_batch(
+    def _caption_group(
         self,
         sources: Sequence[ImageSource],
         decoding: DecodingOptions | None,
         reranking: RerankingOptions | None,
-        on_photo: Callable[[], None] | None,
-    ) -> Iterator[ImageCaptions]:
-        encoder = self.encoder
-        results: dict[int, ImageCaptions] = {}
-        places, keys, features = [], [], []
-        for place, source in enumerate(sources):
-            try:
-                photo = load_image(source, least_side=encoder.identity.least_side)
-                pixels = encoder.preprocess(photo)
-                feature = encode_finite(encoder, pixels, printable(image_name(source)))
-            except MRNNError as error:
-                results[place] = ImageCaptions(image=image_name(source), error=str(error))
-            else:
-                places.append(place)
-                keys.append(crc32(b"".join(crops.tobytes() for crops in pixels)))
-                features.append(feature)
-            if on_photo:
-                on_photo()
-        if places:
-            matrix = np.stack(features)
-            familiarity = self.checkpoint.familiarity.score(matrix).tolist()
-            captions = self.describe(matrix, decoding, reranking, keys=keys)
-            tags = self.tags(matrix)
-            confidence = self.confidence([found[0] for found in captions], matrix)
-            columns = zip(places, captions, tags, familiarity, confidence, strict=True)
-            for place, found, seen, familiar, confident in columns:
-                results[place] = ImageCaptions(
+        stopped: Event,
+    ) -> list[ImageCaptions]:
+        photos = encode_photos(self.encoder, sources, stopped)
+        if not photos.places or stopped.is_set():
+            return photos.results([])
+        features = np.stack(photos.features)
+        familiarity = self.checkpoint.familiarity.score(features).tolist()
+        captions = self.describe(features, decoding, reranking, keys=photos.keys)
+        tags = self.tags(features)
+        confidence = self.confidence([found[0] for found in captions], features)
+        columns = zip(photos.places, captions, tags, familiarity, confidence, strict=True)
+        return photos.results(
+            [
+                ImageCaptions(
                     image=image_name(sources[place]),
                     captions=found,
                     tags=seen,
                     familiarity=round(familiar, 3),
                     confidence=confident,
                 )
-        for place in range(len(sources)):
-            yield results[place]
-
-    def _caption(self, hypothesis: Hypothesis) -> Caption:
-        words = self.checkpoint.vocabulary.decode(hypothesis.words)
-        pairs = zip(words, hypothesis.word_log_probabilities, strict=False)
-        return Caption(
-            text=join_words(words),
-            log_probability=round(hypothesis.log_probability, DECIMALS),
-            words=tuple(
-                Word(word=word, log_probability=round(value, DECIMALS)) for word, value in pairs
-            ),
+                for place, found, seen, familiar, confident in columns
+            ]
         )
 
 
@@ -385,23 +270,6 @@ def _check_features(features: Float[np.ndarray, "N F"], encoder: EncoderIdentity
         raise DataError(
             f"A feature has values that are not finite; give features of {encoder.name}"
         )
-
-
-def photos_at_once(decoding: DecodingOptions) -> int:
-    """Photos per batch: about `ROWS` hypotheses go through the network together."""
-    if decoding.temperature:
-        return max(1, ROWS // decoding.n_best)
-    banks = len(decoding.force_words) + 1
-    return max(1, ROWS // (decoding.group_size * decoding.beam_groups * banks))
-
-
-def image_name(source: ImageSource) -> str:
-    """The name of a photo in its result: as valid UTF-8 its path or name, or the object's type."""
-    if isinstance(source, NamedImage):
-        return name_as_text(source.name)
-    if isinstance(source, str | Path):
-        return name_as_text(str(source))
-    return f"<{type(source).__name__}>"
 
 
 def check_kinds(decoding: object, reranking: object) -> None:

@@ -7,9 +7,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Generic
 
 import numpy as np
@@ -18,7 +20,8 @@ from mrnn.data.feature_store.shard import UNKNOWN, Stamp
 from mrnn.data.feature_store.store import Config
 from mrnn.data.feature_store.writer import FeatureWriter
 from mrnn.data.images import load_image
-from mrnn.errors import DataError, ImageError, printable
+from mrnn.data.photo_threads import in_threads
+from mrnn.errors import DataError, ImageError, MRNNError, printable
 from mrnn.model.image_encoder import ImageEncoder
 from mrnn.shapes import Float, Float16
 
@@ -29,6 +32,19 @@ PHOTOS_AT_ONCE = 256
 BLOCK, BLOCKS_HASHED = 2**20, 64
 """A photo's hash is of its first 64 MiB, read some at a time."""
 UNSEEN: Stamp = (UNKNOWN, UNKNOWN, UNKNOWN)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A photo whose row is to be made."""
+
+    name: str
+    path: str | Path
+    stamp: Stamp
+    row: int = -1
+    """The row that it takes the place of."""
+    feature: np.ndarray | None = None
+    """Where it is known already."""
 
 
 class PhotoUpdate(Generic[Config]):
@@ -45,6 +61,8 @@ class PhotoUpdate(Generic[Config]):
         on_problem: Callable[[str], None],
     ) -> None:
         self._writer, self._encoder, self._on_problem = writer, cache(encoder), on_problem
+        self._lock = Lock()
+        self._coming: set[str] = set()  # new photos without a row: not yet, or broken
         self.seen = np.zeros(len(writer.store.kept), dtype=bool)
         """Which rows of the store, as it was at the start, are of photos that came."""
         self.new, self.changed = 0, 0
@@ -59,15 +77,31 @@ class PhotoUpdate(Generic[Config]):
     def add(
         self, photos: Iterable[tuple[str, str | Path]], on_photo: Callable[[], None] = lambda: None
     ) -> None:
-        """Photos, each with its name: rows for those that are new or have changed."""
+        """Photos, each with its name: rows for those that are new or have changed.
+
+        They are encoded in threads; rows and problems come in the order of the photos.
+        """
+        for found, feature in in_threads(self._found(photos, on_photo), self._feature_of):
+            self._take(found, feature)
+            on_photo()
+
+    def _found(
+        self, photos: Iterable[tuple[str, str | Path]], on_photo: Callable[[], None]
+    ) -> Iterator[_Found]:
+        """The photos whose rows are to be made or made again."""
         for name, path, row, known in self._looked_up(photos):
+            found = None
             if row >= 0:
                 if not self.seen[row]:
                     self.seen[row] = True
-                    self._compare(name, path, row, known)
-            elif not self._writer.is_added(name):
-                self.new += self._encode(name, path, stamp_of(path))
-            on_photo()
+                    found = self._compare(name, path, row, known)
+            elif name not in self._coming and not self._writer.is_added(name):
+                self._coming.add(name)
+                found = _Found(name, path, stamp_of(path))
+            if found:
+                yield found
+            else:
+                on_photo()
 
     def _looked_up(
         self, photos: Iterable[tuple[str, str | Path]]
@@ -80,33 +114,44 @@ class PhotoUpdate(Generic[Config]):
             for (name, path), row in zip(block, rows.tolist(), strict=True):
                 yield name, path, row, tuple(next(stamps)) if row >= 0 else UNSEEN
 
-    def _compare(self, name: str, path: str | Path, row: int, known: Stamp) -> None:
-        """What becomes of a row, by its photo as it is now and as it was."""
+    def _compare(self, name: str, path: str | Path, row: int, known: Stamp) -> _Found | None:
+        """The photo of a row, if it is not the file that it was."""
         size, changed = size_and_change(path)
         if (size, changed) == known[:2]:
-            return
+            return None
         now = stamp_of(path)
         if now == UNSEEN:
             self.away.append(row)
-            return
-        self._writer.remove([row])
+            return None
         if (now[0], now[2]) == (known[0], known[2]):  # copied, moved or touched: the same photo
-            self._writer.add(name, now, self._writer.store.take("features", np.array([row]))[0])
-        elif self._encode(name, path, now):
-            self.changed += 1
-        else:
-            self.lost += 1
+            feature = self._writer.store.take("features", np.array([row]))[0]
+            return _Found(name, path, now, row, feature)
+        return _Found(name, path, now, row)
 
-    def _encode(self, name: str, path: str | Path, stamp: Stamp) -> bool:
-        """Whether it gets a row."""
+    def _feature_of(self, found: _Found) -> tuple[_Found, np.ndarray | MRNNError]:
+        """The feature of a photo, or why it has none."""
+        if found.feature is not None:
+            return found, found.feature
+        with self._lock:
+            encoder = self._encoder()
         try:
-            feature = encode_photo(path, self._encoder())
+            return found, encode_photo(found.path, encoder)
         except (ImageError, DataError) as error:
-            self._on_problem(str(error))
-            self.broken.append(name)
-            return False
-        self._writer.add(name, stamp, feature)
-        return True
+            return found, error
+
+    def _take(self, found: _Found, feature: np.ndarray | MRNNError) -> None:
+        """What becomes of the row of a photo."""
+        if found.row >= 0:
+            self._writer.remove([found.row])
+        if isinstance(feature, MRNNError):
+            self._on_problem(str(feature))
+            self.broken.append(found.name)
+            self.lost += found.row >= 0
+            return
+        self._coming.discard(found.name)
+        self._writer.add(found.name, found.stamp, feature)
+        self.new += found.row < 0
+        self.changed += found.row >= 0 and found.feature is None
 
 
 def size_and_change(photo: str | Path) -> tuple[int, int]:

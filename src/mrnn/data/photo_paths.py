@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from mrnn.data.image_files.image_format import READ
 from mrnn.data.images import SUFFIXES, UNREAD
 from mrnn.errors import ImageError, OptionsError, printable
 
@@ -120,7 +121,7 @@ def _photos_at(path: str | Path, excluded: Excluded, tell: Callable[[str], None]
         nothing = False
         yield photo
     if nothing:
-        tell(f"{printable(text)}: {problem}; looked for {', '.join(SUFFIXES)}")
+        tell(f"{printable(text)}: {problem}; looked for {READ} by their names")
 
 
 def _is_glob(path: str) -> bool:

@@ -69,13 +69,17 @@ def index_photos(
         update = PhotoUpdate(writer, lambda: model.encoder, on_problem)
         update.add(IndexNames(writer).named(photos), on_photo)
         away, excluded, leaves_out = update.away, list[int](), _left_out(config)
-        for row, name in _unseen(writer, update.seen):
-            if not os.path.exists(name):
-                away.append(row)
-            elif scope.prune and leaves_out(name):
-                excluded.append(row)
-            elif scope.everything:
-                update.add([(name, name)])
+
+        def others() -> Iterator[tuple[str, str]]:
+            for row, name in _unseen(writer, update.seen):
+                if not os.path.exists(name):
+                    away.append(row)
+                elif scope.prune and leaves_out(name):
+                    excluded.append(row)
+                elif scope.everything:
+                    yield name, name
+
+        update.add(others())
         if not (writer.store.kept.any() or update.new):
             raise DataError(f"{folder}: no photo could be read, so there is nothing to index")
         gone = [*away, *excluded] if scope.prune else []

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from mrnn.captioning.captioner import LARGEST_BATCH, LEAST_BATCH, photos_at_once
+from mrnn.captioning.caption_search import photos_at_once
 from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.options import OPTIONS, in_flags, options_of
 from mrnn.errors import OptionsError, printable
@@ -18,6 +18,8 @@ REPEATED = ("force_words", "bad_words")
 FIELDS = {**DecodingOptions.model_fields, **RerankingOptions.model_fields}
 CONSENSUS = "consensus"
 NAMES = (*OPTIONS, CONSENSUS)
+LEAST_BATCH, LARGEST_BATCH = 16, 64
+"""Photos that are captioned together; the processors share them."""
 MOST_HYPOTHESES = 2000
 """Hypotheses of a photo at each step of a search."""
 
@@ -33,7 +35,7 @@ class CaptionOptions:
 
     @property
     def batch(self) -> int:
-        """Most photos of a batch, as of the command."""
+        """Most photos of a batch."""
         return min(max(photos_at_once(self.decoding), LEAST_BATCH), LARGEST_BATCH)
 
 
