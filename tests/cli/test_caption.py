@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrnn.captioning import captioner
+from mrnn.captioning import caption_search, captioner
 from mrnn.captioning.results import Caption, ImageCaptions
 from mrnn.cli.caption_outputs import caption_text
 from mrnn.data.photo_paths import SYSTEM_FOLDERS
@@ -208,10 +208,11 @@ def test_photos_of_one_name_do_not_share_a_sidecar(mrnn, model, tmp_path, monkey
         (tmp_path / name).write_bytes(b"no photo")
         if name != "a.heic":
             Image.new("RGB", (64, 64), "red").save(tmp_path / name)
-    caption = captioner.Captioner._caption
+    caption = caption_search.CaptionSearch._caption
     words = iter("abc")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # so that the words come in order
     monkeypatch.setattr(
-        captioner.Captioner,
+        caption_search.CaptionSearch,
         "_caption",
         lambda self, each: caption(self, each).model_copy(update={"text": next(words)}),
     )
