@@ -1,13 +1,9 @@
 """The static page in a real browser: its captions are Python's, also without a network."""
 
-import base64
 import json
 import re
 import shutil
 import subprocess
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -17,18 +13,13 @@ from mrnn.server.onnxruntime_web import VERSION, read_runtime
 from mrnn.server.static_site import export_site
 from tests.example_photos import write_photos
 from tests.server.browser import browser
+from tests.server.static import HYPOTHESES, caption, serving
 
 pytestmark = pytest.mark.slow
-HYPOTHESES = 5
 LOADED = 300_000
 """Milliseconds, at most, until the model is there."""
 NATS = 0.001
 """By which log-probabilities may differ: no two processors round alike."""
-CAPTION = """async ([name, content, count]) => {
-    const { caption } = await import("./backend.js");
-    const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
-    return caption(new Blob([bytes]), { name, options: { n_best: count } });
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -51,37 +42,10 @@ def site(tmp_path_factory):
     shutil.rmtree(folder)
 
 
-class Server(ThreadingHTTPServer):
-    """A static server as simple as they come; it can break off a file in its middle."""
-
-    def __init__(self, folder):
-        super().__init__(("127.0.0.1", 0), partial(Handler, directory=folder))
-        self.cut, self.asked = "", []
-        self.url = f"http://127.0.0.1:{self.server_port}/"
-
-    def handle_error(self, request, client_address):
-        """Of clients that leave."""
-
-
-class Handler(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        self.server.asked.append(self.path)
-
-    def copyfile(self, source, outputfile):
-        if self.server.cut and self.server.cut in self.path:
-            outputfile.write(source.read(1000))
-        else:
-            super().copyfile(source, outputfile)
-
-
 @pytest.fixture
 def server(site):
-    with Server(site) as opened:
-        thread = threading.Thread(target=opened.serve_forever)
-        thread.start()
+    with serving(site) as opened:
         yield opened
-        opened.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +69,6 @@ def open_page(page, server):
 def load(page, server):
     open_page(page, server)
     page.wait_for_selector("html[data-loaded]", state="attached", timeout=LOADED)
-
-
-def caption(page, file):
-    content = base64.b64encode(file.read_bytes()).decode()
-    return page.evaluate(CAPTION, [file.name, content, HYPOTHESES])
 
 
 def test_captions_are_those_of_python_also_without_a_network(context, server, tmp_path):

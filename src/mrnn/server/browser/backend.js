@@ -107,8 +107,8 @@ async function start(show) {
 async function control() {
   if (!navigator.serviceWorker) return;
   try {
-    await navigator.serviceWorker.register("service_worker.js");
-    if (navigator.serviceWorker.controller) return;
+    const registered = await navigator.serviceWorker.register("service_worker.js");
+    if (navigator.serviceWorker.controller || registered?.active) return; // or a reload without it
     await new Promise((resolve) => {
       navigator.serviceWorker.addEventListener("controllerchange", resolve);
       setTimeout(resolve, CONTROLLED_AFTER);
