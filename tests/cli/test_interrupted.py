@@ -82,11 +82,11 @@ def test_sigterm_leaves_no_more_than_ctrl_c(dataset, recipe, tmp_path):
 
 
 def caption_slowly(photos, model, out):
-    """In a process of its own: groups of two photos, 10 ms each."""
+    """In a process of its own: groups of two photos, 20 ms a photo."""
     captioner.LEAST_GROUP = captioner.LARGEST_GROUP = 2
     image_encoder.SHIPPED, preprocess = Path(tempfile.mkdtemp()), OnnxEncoder.preprocess
     write_colour_encoder(image_encoder.SHIPPED / "colour.onnx")
-    OnnxEncoder.preprocess = lambda self, photo: time.sleep(0.005) or preprocess(self, photo)
+    OnnxEncoder.preprocess = lambda self, photo: time.sleep(0.02) or preprocess(self, photo)
     options = ["--model", str(model), "--out", str(out), "--n-best", "2"]
     sys.argv = ["mrnn", "caption", str(photos), *options]
     sys.stderr = io.StringIO()

@@ -199,10 +199,10 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(
 
 
 def extract_slowly(data, encoder_file):
-    """In a process of its own: fifteen shards of two photos, 10 ms each."""
+    """In a process of its own: fifteen shards of two photos, 20 ms a photo."""
     feature_writer.ROWS = 2
     encoder = CountingEncoder(load_encoder("colour", file=encoder_file))
-    encoder.preprocess = lambda photo: time.sleep(0.005) or encoder.inner.preprocess(photo)
+    encoder.preprocess = lambda photo: time.sleep(0.02) or encoder.inner.preprocess(photo)
     extract_features(Dataset.load(data), encoder)
 
 

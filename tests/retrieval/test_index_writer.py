@@ -362,13 +362,13 @@ def test_a_full_disk_keeps_what_is_done(photos, loaded, encoded, tmp_path, limit
 
 
 def index_slowly(photos, folder, run, encoders):
-    """In a process of its own: shards of two photos, 10 ms each."""
+    """In a process of its own: shards of two photos, 20 ms a photo."""
     from mrnn.model import image_encoder
 
     image_encoder.SHIPPED = encoders
     feature_writer.ROWS = 2
     real = OnnxEncoder.encode
-    OnnxEncoder.encode = lambda self, pixels: time.sleep(0.005) or real(self, pixels)
+    OnnxEncoder.encode = lambda self, pixels: time.sleep(0.02) or real(self, pixels)
     index(photos, folder, RetrievalModel.load(run))
 
 
