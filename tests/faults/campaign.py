@@ -59,6 +59,11 @@ class World:
                 path.unlink()
         assert self.files(PHOTOS) == self._photos
 
+    def keep(self) -> None:
+        """From now on each trial finds it as it is at the moment."""
+        shutil.rmtree(self._pristine)
+        shutil.copytree(self.path, self._pristine, symlinks=True)
+
     def run(self, arguments: Sequence[str], *, stop_at: int = 0, seconds: float = 0.0) -> Ended:
         """A command, killed before that change of a file (from 1) or after so many seconds."""
         return self.wait(self.start(arguments, stop_at=stop_at, seconds=seconds))

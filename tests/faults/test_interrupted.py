@@ -7,6 +7,7 @@ and after that run all is as if nothing had happened. `make faults` tries more.
 import json
 import os
 import random
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -79,16 +80,19 @@ def _without_seconds(content):
 
 
 def undisturbed(world, command):
-    """What a command writes if it is left alone, and the changes of files on the way."""
+    """What is there before, what a command writes if it is left alone, its changes and seconds."""
     world.reset()
     for line in command.before:
         assert world.run(line.split()).code == 0
+    world.keep()
     before = settled(world.files(*command.outputs))
+    start = time.monotonic()
     ended = world.run(command.arguments)
+    seconds = time.monotonic() - start
     assert ended.code == 0, ended.err
     assert world.leftovers() == []
     assert ended.changes > 0
-    return before, settled(world.files(*command.outputs)), ended.changes
+    return before, settled(world.files(*command.outputs)), ended.changes, seconds
 
 
 def again(world, command):
@@ -115,20 +119,18 @@ def is_whole(world, command, before, expected):
 
 
 def killed(world, command, **when):
-    """Whether the command was killed; what was there before it is set up anew."""
+    """Whether the command was killed."""
     world.reset()
-    for line in command.before:
-        world.run(line.split())
     return world.run(command.arguments, **when).code < 0
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_killed_anywhere_it_ends_as_if_left_alone(world, tried, name):
     command, chance = COMMANDS[name], random.Random(name)
-    before, expected, changes = undisturbed(world, command)
+    before, expected, changes, seconds = undisturbed(world, command)
     stops = sorted(chance.sample(range(1, changes + 1), min(changes, MOMENTS)))
     moments = [{"stop_at": stop} for stop in stops]
-    moments += [{"seconds": chance.uniform(0.01, 0.6)} for _ in range(MOMENTS)]
+    moments += [{"seconds": chance.uniform(0.01, seconds)} for _ in range(MOMENTS)]
     for moment in moments:
         tried[name, next(iter(moment))] += 1
         if killed(world, command, **moment):
@@ -144,14 +146,12 @@ def test_killed_anywhere_it_ends_as_if_left_alone(world, tried, name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_two_at_once_end_as_one(world, tried, name):
     command, chance = COMMANDS[name], random.Random(name)
-    _, expected, _ = undisturbed(world, command)
+    _, expected, _, seconds = undisturbed(world, command)
     for _ in range(max(4, MOMENTS // 5)):
         tried[name, "two at once"] += 1
         world.reset()
-        for line in command.before:
-            world.run(line.split())
         first = world.start(command.arguments)
-        first.join(chance.uniform(0, 0.2))
+        first.join(chance.uniform(0, seconds))
         ends = [world.wait(process) for process in (world.start(command.arguments), first)]
         assert min(end.code for end in ends) == 0, ends
         for end in ends:
