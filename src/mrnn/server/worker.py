@@ -138,6 +138,8 @@ class CaptionWorker:
         try:
             results = captioner.stream(photos, options.decoding, options.reranking)
             for job, result in zip(batch, results, strict=True):
+                with self._changed:  # before its client knows, who may send the next at once
+                    self._running -= 1
                 job.result.set_result(result)
                 job.photo.file.close()
         except Exception as error:  # whatever it is, the next photo is captioned
