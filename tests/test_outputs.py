@@ -17,10 +17,12 @@ from mrnn.outputs import (
     ASIDE,
     COMMIT,
     STAGED,
+    check_new_folder,
     check_output,
     finish_replacement,
     folder_aside,
     is_page,
+    new_folder,
     replace_together,
     write_whole,
     written_aside,
@@ -255,6 +257,27 @@ def test_a_folder_aside_is_there_for_its_block(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_new_folder_is_whole_or_absent(tmp_path):
+    out = tmp_path / "new" / "bundle"
+
+    def interrupted():
+        with new_folder("--out", out) as folder:
+            (folder / "half").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list((tmp_path / "new").iterdir()) == []
+    with new_folder("--out", out) as folder:
+        (folder / "whole").touch()
+    assert [path.name for path in out.iterdir()] == ["whole"]
+    (tmp_path / "new" / f"{ASIDE}1").mkdir()  # left by a kill
+    outputs._swept.clear()
+    with pytest.raises(OptionsError, match=r"--out .*bundle exists; name a new folder"):
+        check_new_folder("--out", out)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["bundle"]
 
 
 def test_a_folder_at_work_is_no_leftover(tmp_path):

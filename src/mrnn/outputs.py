@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from mrnn.errors import DataError, OptionsError, naming
-from mrnn.locks import HAS_LOCKS, LOCK, held, is_at, try_lock
+from mrnn.locks import HAS_LOCKS, LOCK, held, is_at, locked, try_lock
 
 ASIDE, STAGED = ".mrnn-new-", ".mrnn-staged-"
 """How the names begin of what is being written, and of what waits to be renamed together."""
@@ -68,6 +68,27 @@ def folder_aside(parent: Path) -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def new_folder(option: str, folder: Path) -> Iterator[Path]:
+    """A folder that gets the name `folder` when the block ends well; one writer at a time.
+
+    Raises as `check_new_folder`, DataError where another process writes it, or OSError.
+    """
+    with folder_aside(folder.parent) as aside, locked(folder):
+        check_new_folder(option, folder)
+        made = aside / "folder"
+        made.mkdir()
+        yield made
+        made.rename(folder)
+
+
+def check_new_folder(option: str, folder: Path) -> None:
+    """Raises OptionsError where something has that name."""
+    if os.path.lexists(folder):
+        _sweep(folder.parent)
+        raise OptionsError(f"{option} {folder} exists; name a new folder")
 
 
 def replace_together(folder: Path, files: Mapping[str, bytes]) -> None:

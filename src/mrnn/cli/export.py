@@ -57,10 +57,11 @@ def _export_bundle(run: Path | None, out: Path, encoder_file: Path | None) -> No
 def _export_web(run: Path | None, web: Path, ort: Path | None, encoder_file: Path | None) -> None:
     from mrnn import __version__
     from mrnn.model.checkpoint import DEFAULT_MODEL
+    from mrnn.outputs import check_new_folder
     from mrnn.server.onnxruntime_web import read_runtime
-    from mrnn.server.static_site import export_site, refuse_existing
+    from mrnn.server.static_site import export_site
 
-    refuse_existing(web)  # before anything is fetched
+    check_new_folder("--web", web)  # before anything is fetched
     runtime = read_runtime(ort, tell)
     report = export_site(run or DEFAULT_MODEL, web, runtime, __version__, encoder_file)
     say(f"{web}: {report.page + report.model:.1f} MB, {report.model:.1f} of them the model")

@@ -7,8 +7,7 @@ from typing import Any
 from mrnn.captioning.captioner import Captioner
 from mrnn.model.confidence import GUESS
 from mrnn.model.familiarity import UNFAMILIAR
-
-CARD = "MODEL_CARD.md"
+from mrnn.model.model_files import MODEL_CARD
 
 
 def model_facts(captioner: Captioner, version: str) -> dict[str, Any]:
@@ -16,7 +15,7 @@ def model_facts(captioner: Captioner, version: str) -> dict[str, Any]:
     checkpoint = captioner.checkpoint
     config, card = checkpoint.config, None
     with suppress(OSError, UnicodeDecodeError):
-        card = (Path(checkpoint.folder) / CARD).read_text(encoding="utf-8")
+        card = (Path(checkpoint.folder) / MODEL_CARD).read_text(encoding="utf-8")
     return {
         "name": config.recipe,
         "fingerprint": checkpoint.fingerprint,

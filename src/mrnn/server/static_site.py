@@ -16,17 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from mrnn.captioning.captioner import Captioner
-from mrnn.errors import CheckpointError, OptionsError
-from mrnn.locks import locked
-from mrnn.model import image_encoder
-from mrnn.model.checkpoint import CONFIG, ENCODERS, VOCABULARY, Checkpoint
+from mrnn.errors import CheckpointError
+from mrnn.model.checkpoint import CONFIG, ENCODERS
 from mrnn.model.config import CheckpointConfig, DecodingOptions
-from mrnn.model.encoder_classes import CLASSIFIERS, TAGS
-from mrnn.model.heads import HEADS
-from mrnn.model.image_encoder import JoinedEncoder, OnnxEncoder, encoder_file_name
-from mrnn.model.network import WEIGHTS, graphs_of
-from mrnn.outputs import folder_aside
-from mrnn.server.model_facts import CARD, model_facts
+from mrnn.model.image_encoder import OnnxEncoder, encoder_file_name
+from mrnn.model.model_files import MODEL_CARD, copy_model, networks_of
+from mrnn.outputs import check_new_folder, new_folder
+from mrnn.server.model_facts import model_facts
 from mrnn.server.onnxruntime_web import CHECKSUMS, WASM
 
 PAGE, BROWSER = Path(__file__).with_name("page"), Path(__file__).with_name("browser")
@@ -65,30 +61,20 @@ def export_site(
     `runtime` has the files of onnxruntime-web; `version` is that of mrnn. Raises OptionsError where
     `out` exists, CheckpointError for a model that is damaged or that the browser cannot run.
     """
-    refuse_existing(out)
+    check_new_folder("--web", out)
     captioner = Captioner.for_features(run)
     checkpoint = captioner.checkpoint
     _check(checkpoint.config, run)
     encoder = checkpoint.load_encoder(encoder_file)
-    parts = list(encoder.parts) if isinstance(encoder, JoinedEncoder) else [encoder]
-    with folder_aside(out.parent) as aside, locked(out):
-        refuse_existing(out)
-        folder = aside / "site"
-        folder.mkdir()
+    with new_folder("--web", out) as folder:
         _copy_page(folder)
         _write_runtime(folder / RUNTIME, runtime)
-        _copy_model(folder / MODEL, checkpoint, parts)
+        (folder / MODEL).mkdir()
+        copy_model(checkpoint, encoder, folder / MODEL)
         facts = model_facts(captioner, version) | {"index": None}
-        _write_site(folder, facts, parts)
+        _write_site(folder, facts, networks_of(encoder))
         sizes = {part: _megabytes(folder / part) for part in ("", MODEL)}
-        folder.rename(out)
     return SiteReport(sizes[""] - sizes[MODEL], sizes[MODEL])
-
-
-def refuse_existing(out: Path) -> None:
-    """Raises OptionsError."""
-    if out.exists():
-        raise OptionsError(f"--web {out} exists; name a new folder")
 
 
 def _check(config: CheckpointConfig, run: Path) -> None:
@@ -131,26 +117,14 @@ def _write_runtime(folder: Path, runtime: Mapping[str, bytes]) -> None:
     shutil.copyfile(BROWSER / RUNTIME / "LICENSE", folder / "LICENSE")
 
 
-def _copy_model(folder: Path, checkpoint: Checkpoint, parts: list[OnnxEncoder]) -> None:
-    run = checkpoint.folder
-    (folder / ENCODERS).mkdir(parents=True)
-    for name in (CONFIG, VOCABULARY, WEIGHTS, HEADS, CARD, *graphs_of(checkpoint.config.model)):
-        if (run / name).exists():
-            shutil.copyfile(run / name, folder / name)
-    if checkpoint.tagger is not None:
-        classes = run / ENCODERS if (run / ENCODERS).is_dir() else image_encoder.SHIPPED
-        for name in (TAGS, CLASSIFIERS):
-            shutil.copyfile(classes / name, folder / ENCODERS / name)
-    for part in parts:
-        shutil.copyfile(part.file, folder / ENCODERS / encoder_file_name(part.identity.name))
-
-
 def _write_site(folder: Path, facts: dict[str, Any], parts: list[OnnxEncoder]) -> None:
     """site.json and the service worker, which know all other files."""
     names = sorted(
         file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
     )
-    heavy = [name for name in names if name.startswith(f"{MODEL}/") and not name.endswith(CARD)]
+    heavy = [
+        name for name in names if name.startswith(f"{MODEL}/") and not name.endswith(MODEL_CARD)
+    ]
     fetched = [*heavy, f"{RUNTIME}/{WASM}"]
     page = [name for name in names if name not in {*fetched, SERVICE_WORKER}]
     site = {

@@ -6,7 +6,6 @@ PyTorch's.
 Letters: N photos, F image feature.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,22 +17,18 @@ from safetensors.numpy import load_file
 from mrnn import __version__
 from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.decode import decode
-from mrnn.errors import CheckpointError, OptionsError
-from mrnn.locks import locked
-from mrnn.model import image_encoder
-from mrnn.model.checkpoint import CONFIG, ENCODERS, VOCABULARY, Checkpoint
+from mrnn.errors import CheckpointError
+from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.config import DecodingOptions
-from mrnn.model.encoder_classes import CLASSIFIERS, TAGS
-from mrnn.model.heads import HEADS
-from mrnn.model.image_encoder import ImageEncoder, JoinedEncoder, OnnxEncoder, encoder_file_name
+from mrnn.model.image_encoder import ImageEncoder
 from mrnn.model.manifest import write_manifest
-from mrnn.model.network import GRAPHS, WEIGHTS, Network
+from mrnn.model.model_files import copy_model, networks_of
+from mrnn.model.network import WEIGHTS, Network
 from mrnn.model.quantization import dequantize
-from mrnn.outputs import check_folder, folder_aside
+from mrnn.outputs import check_new_folder, new_folder
 from mrnn.shapes import Float
 from mrnn.training.encoders.efficientnet_lite import WIDTH_DEPTH_SIZE
 from mrnn.training.encoders.export import EFFICIENTNET_LITE, difference_from_torch, load_headless
-from mrnn.training.model_card import MODEL_CARD
 from mrnn.training.network import TorchLanguageModel, network_of
 
 TOLERANCE = 1e-3
@@ -65,7 +60,7 @@ def export_bundle(run: Path, out: Path, encoder_file: Path | None = None) -> Bun
     Raises OptionsError where `out` exists; CheckpointError where the model is damaged, lacks its
     encoder, or disagrees with PyTorch.
     """
-    _refuse_existing(out)
+    check_new_folder("--out", out)
     checkpoint = Checkpoint.load(run)
     if checkpoint.encoder.imported:
         raise CheckpointError(
@@ -73,29 +68,10 @@ def export_bundle(run: Path, out: Path, encoder_file: Path | None = None) -> Bun
             "machines can use a copy of the folder"
         )
     encoder = checkpoint.load_encoder(encoder_file)
-    with folder_aside(out.parent) as aside, locked(out):
-        _refuse_existing(out)
-        folder = aside / "bundle"
-        (folder / ENCODERS).mkdir(parents=True)
-        for name in (CONFIG, VOCABULARY, WEIGHTS, HEADS, MODEL_CARD, *GRAPHS):
-            if (run / name).exists():
-                shutil.copyfile(run / name, folder / name)
-        if checkpoint.tagger is not None:
-            classes = run / ENCODERS if (run / ENCODERS).is_dir() else image_encoder.SHIPPED
-            for name in (TAGS, CLASSIFIERS):
-                shutil.copyfile(classes / name, folder / ENCODERS / name)
-        for part in _parts(encoder):
-            shutil.copyfile(part.file, folder / ENCODERS / encoder_file_name(part.identity.name))
+    with new_folder("--out", out) as folder:
+        copy_model(checkpoint, encoder, folder)
         write_manifest(folder, __version__)
-        report = _compare(folder, run)
-        folder.rename(out)
-    return report
-
-
-def _refuse_existing(out: Path) -> None:
-    if out.exists():
-        check_folder(out.parent)  # removes what a killed export left
-        raise OptionsError(f"--out {out} exists; name a new folder")
+        return _compare(folder, run)
 
 
 def fixed_photos() -> list[Image.Image]:
@@ -131,19 +107,11 @@ def _compare(folder: Path, run: Path) -> BundleReport:
     return BundleReport(size / 1e6, difference, nats, len(features))
 
 
-def _parts(encoder: ImageEncoder) -> list[OnnxEncoder]:
-    """The single networks of an encoder."""
-    if isinstance(encoder, JoinedEncoder):
-        return list(encoder.parts)
-    assert isinstance(encoder, OnnxEncoder)
-    return [encoder]
-
-
 def _feature_difference(encoder: ImageEncoder) -> float | None:
     """The largest difference from PyTorch of those parts whose weights are installed."""
     installed = {f"{EFFICIENTNET_LITE}{variant}" for variant in WIDTH_DEPTH_SIZE}
     found = []
-    for part in _parts(encoder):
+    for part in networks_of(encoder):
         if part.file.stem not in installed:
             continue
         found.append(difference_from_torch(part, load_headless(part.file.stem)))

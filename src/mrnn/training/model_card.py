@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from mrnn.model.config import EncoderIdentity
+from mrnn.model.model_files import MODEL_CARD
 from mrnn.outputs import write_whole
 from mrnn.training.data import TrainingData
 from mrnn.training.recipe import Recipe
 from mrnn.training.validation import DevFigures
-
-MODEL_CARD = "MODEL_CARD.md"
 
 
 def write_model_card(
