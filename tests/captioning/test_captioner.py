@@ -13,11 +13,11 @@ from mrnn.captioning.captioner import LARGEST_GROUP, LEAST_GROUP, Captioner, che
 from mrnn.captioning.decode import decode
 from mrnn.captioning.results import ImageCaptions
 from mrnn.data.images import NamedImage
-from mrnn.data.photo_threads import AHEAD
 from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
 from mrnn.model import devices, image_encoder, network
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.model.network import Int8Search
+from mrnn.model.threads import AHEAD
 from mrnn.retrieval.search import PhotoIndex
 from tests.conftest import COLOURS, trained_model
 from tests.model.test_devices import DEVICES

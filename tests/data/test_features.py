@@ -18,10 +18,10 @@ from mrnn.data.features import (
     load_features,
     recorded_encoder,
 )
-from mrnn.data.photo_threads import AHEAD
 from mrnn.errors import DataError
 from mrnn.model import image_encoder
 from mrnn.model.image_encoder import load_encoder
+from mrnn.model.threads import AHEAD
 
 SHARD = "shard-000001.safetensors"
 

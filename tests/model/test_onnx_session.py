@@ -1,12 +1,10 @@
-import os
-
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
 from mrnn.errors import CheckpointError, OptionsError
-from mrnn.model.onnx_session import open_session, thread_count
+from mrnn.model.onnx_session import open_session
 from tests.model.test_devices import DEVICES
 from tests.model.tiny_encoder import METADATA, write_colour_encoder
 
@@ -88,16 +86,3 @@ def test_what_onnxruntime_cannot_open_is_told_without_the_places_in_its_code(fil
     message = rf"colour\.onnx is no graph that can be run \({reason}.*\); mend it$"
     with pytest.raises(CheckpointError, match=message):
         open_session(file, "mend it")
-
-
-def test_threads(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert thread_count() == 3
-    for nothing in ("", "0", "many", "-1"):
-        monkeypatch.setenv("OMP_NUM_THREADS", nothing)
-        assert 1 <= thread_count() <= os.cpu_count()
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 5}, raising=False)
-    assert thread_count() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert thread_count() == 1

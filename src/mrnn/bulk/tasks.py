@@ -20,12 +20,12 @@ from mrnn.captioning.results import ImageCaptions
 from mrnn.data.extraction import to_float16
 from mrnn.data.images import NamedImage, load_image
 from mrnn.data.photo_names import name_as_text
-from mrnn.data.photo_threads import in_threads
 from mrnn.data.shards.photo import ShardPhoto
 from mrnn.errors import ImageError, MRNNError, printable
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.model.image_encoder import ImageEncoder
+from mrnn.model.threads import in_threads
 from mrnn.shapes import Float16, Float32
 
 

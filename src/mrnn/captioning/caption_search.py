@@ -4,6 +4,7 @@ Letters: N photos, F image feature, M multimodal.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from mrnn.captioning.results import Caption, Word
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.config import DecodingOptions, RerankingOptions
 from mrnn.model.network import Int8Search, searches_in_int8
+from mrnn.model.threads import in_threads
 from mrnn.shapes import Float, Float32
 from mrnn.tokenizer import join_words
 
@@ -47,10 +49,13 @@ class CaptionSearch:
     ) -> list[tuple[Caption, ...]]:
         """The `n_best` captions of each photo; `keys` seed sampled ones."""
         images = self.checkpoint.network.encode_image(features)
-        found, size = list[list[Hypothesis]](), photos_at_once(decoding)
-        for start in range(0, len(images), size):
-            part = slice(start, start + size)
-            found += self._search(images[part], decoding, reranking, constraints, keys[part])
+        size = photos_at_once(decoding)
+        parts = [slice(start, start + size) for start in range(0, len(images), size)]
+
+        def search(part: slice) -> list[list[Hypothesis]]:
+            return self._search(images[part], decoding, reranking, constraints, keys[part])
+
+        found = list(chain.from_iterable(in_threads(parts, search)))
         return self._ranked(found, images, features, decoding, reranking)
 
     def applied(

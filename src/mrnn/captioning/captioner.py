@@ -18,13 +18,12 @@ from mrnn.captioning.constraints import Constraints
 from mrnn.captioning.photo_group import encode_photos, groups_of, image_name
 from mrnn.captioning.results import Caption, ImageCaptions
 from mrnn.data.images import ImageSource
-from mrnn.data.photo_threads import in_threads
 from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
 from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
 from mrnn.model.config import DecodingOptions, EncoderIdentity, RerankingOptions
 from mrnn.model.image_encoder import ImageEncoder
-from mrnn.model.onnx_session import thread_count
 from mrnn.model.tags import Tag
+from mrnn.model.threads import in_threads, thread_count
 from mrnn.shapes import Float
 
 if TYPE_CHECKING:

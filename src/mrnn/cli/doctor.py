@@ -20,7 +20,7 @@ def doctor(model: ModelFolder = None) -> None:
     """Print versions, devices, threads and the model, as for a report of a problem."""
     from mrnn.model.checkpoint import DEFAULT_MODEL, Checkpoint
     from mrnn.model.devices import PROVIDERS, available_devices
-    from mrnn.model.onnx_session import thread_count
+    from mrnn.model.threads import thread_count
 
     say(f"mrnn {__version__}, Python {platform.python_version()}, {platform.platform()}")
     say(f"packages: {', '.join(_versions())}")

@@ -25,7 +25,7 @@ def embed(
 ) -> None:
     """Write features and joint embeddings of the photos in shards, a Parquet file a shard.
 
-    Run again, it goes on.
+    Run again, it goes on. All processors work; with OMP_NUM_THREADS=1 before the command, one does.
     """
     from mrnn.bulk.tasks import load_embedding_task
     from mrnn.model.checkpoint import DEFAULT_MODEL

@@ -59,7 +59,10 @@ def extract(
         Path | None, typer.Option(help="Write the names of these images to a file, one a line")
     ] = None,
 ) -> None:
-    """Compute image features, only those that are missing; or import them."""
+    """Compute image features, only those that are missing; or import them.
+
+    All processors work; with OMP_NUM_THREADS=1 before the command, one does.
+    """
     from mrnn.data.dataset import Dataset, leave_out
     from mrnn.data.features import extract_features
     from mrnn.model.image_encoder import DEFAULT_ENCODER, DEFAULT_RESIZE_MODE, load_encoder

@@ -51,6 +51,8 @@ def index(
     """Make an index, or add to one: only new and changed photos are encoded.
 
     It remembers its folders, globs and patterns, and brings them up to date where none are given.
+
+    All processors work; with OMP_NUM_THREADS=1 before the command, one does.
     """
     from mrnn.data.feature_store.store import CONFIG
     from mrnn.retrieval.index import RetrievalModel, read_index_config

@@ -20,9 +20,9 @@ from mrnn.data.feature_store.shard import UNKNOWN, Stamp
 from mrnn.data.feature_store.store import Config
 from mrnn.data.feature_store.writer import FeatureWriter
 from mrnn.data.images import load_image
-from mrnn.data.photo_threads import in_threads
 from mrnn.errors import DataError, ImageError, MRNNError, printable
 from mrnn.model.image_encoder import ImageEncoder
+from mrnn.model.threads import in_threads
 from mrnn.shapes import Float, Float16
 
 LARGEST = 65_504

@@ -24,6 +24,7 @@ from mrnn.model.config import EncoderIdentity, ResizeMode
 from mrnn.model.onnx_file import check_whole
 from mrnn.model.onnx_session import Session, open_session
 from mrnn.model.preprocessing import Colour, crops_of
+from mrnn.model.threads import in_threads
 from mrnn.shapes import Float32, UInt8
 
 JOINT = "+"
@@ -99,12 +100,12 @@ class OnnxEncoder:
         return (crops_of(photo, self.identity.size, mode, self.padding),)
 
     def encode(self, pixels: Pixels) -> Float32[np.ndarray, " F"]:
-        """The mean over the crops. They run one at a time, which is faster than a batch.
+        """The mean over the crops, each by itself, which is faster than a batch; some at once.
 
         Raises CheckpointError for a file that does not do what it says.
         """
         (crops,) = pixels
-        features = [self.session.run({PIXELS: crop[None]})[0] for crop in crops]
+        features = list(in_threads(crops, lambda crop: self.session.run({PIXELS: crop[None]})[0]))
         if any(feature.shape != (1, self.identity.feature_size) for feature in features):
             raise CheckpointError(
                 f"{self.file} gives features of shape {features[0].shape}, not "
@@ -142,9 +143,9 @@ class JoinedEncoder:
         return tuple(made[part.identity.size, part.padding] for part in self.parts)
 
     def encode(self, pixels: Pixels) -> Float32[np.ndarray, " F"]:
-        """The feature of one preprocessed photo."""
+        """The feature of one preprocessed photo; the parts work at once."""
         pairs = zip(self.parts, pixels, strict=True)
-        return np.concatenate([part.encode((crops,)) for part, crops in pairs])
+        return np.concatenate(list(in_threads(pairs, lambda pair: pair[0].encode((pair[1],)))))
 
 
 def encode_finite(encoder: ImageEncoder, pixels: Pixels, photo: str) -> Float32[np.ndarray, " F"]:
@@ -186,8 +187,7 @@ def load_encoder(
 ) -> OnnxEncoder | JoinedEncoder:
     """The encoder of that name: from `file`, if that is the encoder's, or from the package.
 
-    A `folder` with NAME.onnx, as a bundle has, takes the place of the package. `device`: see
-    `mrnn.model.devices`.
+    A `folder` with NAME.onnx takes the place of the package. `device`: see `mrnn.model.devices`.
 
     NAME+NAME concatenates the features of both; NAME@SIZE takes squares of SIZE pixels. Without a
     name it is the one in the file, or the default. Raises OptionsError for a name, size or resize
@@ -205,7 +205,7 @@ def load_encoder(
             f"{file} is the encoder {given.identity.name:.60}, not {name:.60}; give the file of "
             f"{name:.60} by --encoder-file, or leave it out if the package ships it"
         )
-    parts = [_load_part(part, mode, given, folder or SHIPPED, device) for part in names]
+    parts = list(in_threads(names, lambda part: _load_part(part, mode, given, folder, device)))
     return parts[0] if len(parts) == 1 else JoinedEncoder(parts)
 
 
@@ -263,14 +263,14 @@ def _is_named(encoder: OnnxEncoder, name: str) -> bool:
 
 
 def _load_part(
-    name: str, resize_mode: ResizeMode, given: OnnxEncoder | None, folder: Path, device: str
+    name: str, resize_mode: ResizeMode, given: OnnxEncoder | None, folder: Path | None, device: str
 ) -> OnnxEncoder:
     own, at, size = name.partition(AT)
     if given and _is_named(given, name):
         encoder = given
-    elif (folder / encoder_file_name(own)).exists():
+    elif (file := (folder or SHIPPED) / encoder_file_name(own)).exists():
         mend = "reinstall mrnn: pip install --force-reinstall --no-deps mrnn"
-        encoder = open_encoder(folder / encoder_file_name(own), resize_mode, mend, device)
+        encoder = open_encoder(file, resize_mode, mend, device)
     else:
         shipped = f"The package ships no encoder {name!r}, only {', '.join(shipped_encoders())}"
         if is_encoder(name):

@@ -20,6 +20,7 @@ from mrnn.files import read_plain
 from mrnn.model.config import ModelConfig
 from mrnn.model.onnx_session import Session, open_session
 from mrnn.model.tensor_file import read_layout
+from mrnn.model.threads import threads_here
 from mrnn.shapes import Float, Float32, Int
 
 WEIGHTS = "model.safetensors"
@@ -123,7 +124,7 @@ class Network:
     def __init__(self, folder: Path, config: ModelConfig, device: str = "cpu") -> None:
         self.config = config
         self._folder, self._device = folder, device
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[tuple[str, int], Session] = {}
 
     def check(self, digests: Mapping[str, str]) -> None:
         """Raises CheckpointError for a graph that is missing or changed, or of other weights.
@@ -167,11 +168,16 @@ class Network:
     def fuse(
         self, language: Float32[np.ndarray, "B M"], image: Float32[np.ndarray, "B M2"]
     ) -> Float32[np.ndarray, "B V"]:
-        """Log-probabilities (nats) of the next word; exact."""
+        """Log-probabilities (nats) of the next word; exact. Takes all threads."""
+        return self._fuse(language, image, threads_here())
+
+    def _fuse(
+        self, language: Float32[np.ndarray, "B M"], image: Float32[np.ndarray, "B M2"], threads: int
+    ) -> Float32[np.ndarray, "B V"]:
         inputs = {"language": language}
         if self.config.network == "m-rnn":
             inputs["image"] = image
-        return self._graph(OUTPUT).run(inputs)[0]
+        return self._graph(OUTPUT, threads).run(inputs)[0]
 
     def step(
         self,
@@ -181,7 +187,7 @@ class Network:
     ) -> tuple[Float32[np.ndarray, "B V"], Float32[np.ndarray, "B S"]]:
         """Log-probabilities (nats) of the word after `words`, exact, and the new states."""
         language, state = self.encode_words(words, state)
-        return self.fuse(language, image), state
+        return self._fuse(language, image, threads=1), state
 
     def search_step(
         self,
@@ -192,7 +198,7 @@ class Network:
         """As `step`, with an int8 output layer where the network allows it: twice as fast."""
         language, state = self.encode_words(words, state)
         if not searches_in_int8(self.config):
-            return self.fuse(language, image), state
+            return self._fuse(language, image, threads=1), state
         return self._graph(SEARCH).run({"language": language, "image": image})[0], state
 
     def _look_up(self, words: Int[np.ndarray, " B"]) -> dict[str, Float32[np.ndarray, "B _"]]:
@@ -225,17 +231,19 @@ class Network:
         except ValueError as error:
             raise CheckpointError(f"{file}{error}; {MEND}") from None
 
-    def _graph(self, name: str) -> Session:
-        """Opened when it is first used. Raises CheckpointError."""
-        if name not in self._sessions:
+    def _graph(self, name: str, threads: int = 1) -> Session:
+        """Opened when it is first used so. Raises CheckpointError."""
+        if self._device != "cpu":
+            threads = 1
+        if (name, threads) not in self._sessions:
             file = self._folder / name
-            session = open_session(file, MEND, device=self._device)
+            session = open_session(file, MEND, device=self._device, threads=threads)
             if session.metadata.get(LAYOUT) != self._layout:
                 raise CheckpointError(f"{file} does not fit the weights beside it; {MEND}")
             if session.metadata.get(MODEL) != describe(self.config):
                 raise CheckpointError(f"{file} does not fit config.json beside it; {MEND}")
-            self._sessions[name] = session
-        return self._sessions[name]
+            self._sessions[name, threads] = session
+        return self._sessions[name, threads]
 
 
 class Int8Search:

@@ -1,6 +1,5 @@
 """An ONNX graph, opened for inference."""
 
-import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -46,7 +45,7 @@ class Session:
 
 
 def open_session(
-    file: Path, mend: str, *, convolutional: bool = False, device: str = "cpu"
+    file: Path, mend: str, *, convolutional: bool = False, device: str = "cpu", threads: int = 1
 ) -> Session:
     """Raises CheckpointError, which ends with `mend`, for a file that is missing or no graph.
 
@@ -61,7 +60,7 @@ def open_session(
     device = find_device(device)
     providers = providers_of(device)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = thread_count()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4
     # Threads that wait for work by spinning take the processor from the graph that runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -94,13 +93,3 @@ def _reason(error: Exception) -> str:
     text = re.sub(r"^Load model from .* failed: ?", "", text)
     text = re.sub(r"/onnxruntime_src/\S+:\d+ .*?\)(?: const)? (?=[A-Z])", "", text)
     return text[:120]
-
-
-def thread_count() -> int:
-    """OMP_NUM_THREADS, or else the processors that the process may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked):
-        return int(asked)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

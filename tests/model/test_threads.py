@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 
@@ -5,13 +6,26 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mrnn.data.photo_threads import AHEAD, in_threads
+from mrnn.model.threads import AHEAD, in_threads, thread_count, threads_here
 
 
 @pytest.fixture(params=[1, 2, 4])
 def threads(request, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", str(request.param))
     return request.param
+
+
+def test_as_many_threads_as_processors_or_as_asked_for(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert thread_count() == 3
+    for nothing in ("", "0", "many", "-1"):
+        monkeypatch.setenv("OMP_NUM_THREADS", nothing)
+        assert 1 <= thread_count() <= os.cpu_count()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 5}, raising=False)
+    assert thread_count() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert thread_count() == 1
 
 
 def test_results_are_in_order_whoever_is_first(threads):
@@ -48,6 +62,25 @@ def test_one_item_is_done_in_the_callers_thread(threads):
     assert list(in_threads([1], lambda _: threading.current_thread())) == [here]
     others = set(in_threads(range(9), lambda _: threading.current_thread()))
     assert (here in others) == (threads == 1)
+
+
+def test_in_such_a_thread_there_are_no_further_ones(threads):
+    def work(_):
+        inner = in_threads(range(3), lambda _: (threading.current_thread(), threads_here()))
+        return threading.current_thread(), list(inner)
+
+    for here, inner in in_threads(range(9), work):
+        assert inner == [(here, 1)] * 3
+    assert threads_here() == threads
+
+
+def test_one_item_may_be_done_in_threads_of_its_own(threads):
+    together = threading.Barrier(threads)
+
+    def work(_):
+        return len(list(in_threads(range(threads), lambda _: together.wait(30))))
+
+    assert list(in_threads([1], work)) == [threads]
 
 
 def test_an_error_comes_in_its_place_and_ends_the_work(threads):
@@ -94,4 +127,6 @@ def test_products_of_numpy_take_one_processor_meanwhile(threads):
         assert [next(first), next(second)] == [own, own]
         first.close()
         assert list(second) == [own] * 8
+        assert blas_threads() == {2}
+        assert list(in_threads([1], lambda _: blas_threads())) == [own]
         assert blas_threads() == {2}
