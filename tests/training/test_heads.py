@@ -64,6 +64,37 @@ def test_photos_that_are_held_out_have_no_part(checkpoint, data):
     assert all((arrays[0][name] == arrays[1][name]).all() for name in arrays[0])
 
 
+def test_of_many_photos_some_are_taken_into_memory(checkpoint, data, monkeypatch):
+    """Evenly spaced ones; the CIDEr predictor is fitted on all."""
+    whole = train_heads(checkpoint, data, OPTIONS)
+    train = data.split("train")
+    few = [*train[::2], *(image for image in data.images if image.split != "train")]
+    expected = train_heads(checkpoint, Dataset(data.folder, tuple(few)), OPTIONS)
+    most = len(train[::2]) * checkpoint.encoder.feature_size
+    monkeypatch.setattr(training, "MOST_VALUES", most)
+    found = train_heads(checkpoint, data, OPTIONS)
+    for name in ("image_weight", "image_bias", "feature_mean", "feature_scale"):
+        ours, theirs = (each.joint_embedding.arrays[name] for each in (found, expected))
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(found.sampled_features, expected.sampled_features)
+    for name, array in found.cider_predictor.arrays.items():
+        np.testing.assert_array_equal(array, whole.cider_predictor.arrays[name])
+    assert found.fingerprint != whole.fingerprint
+
+
+def test_of_many_photos_of_dev_some_choose_the_weights(checkpoint, data, monkeypatch):
+    asked = []
+
+    def choose(network, heads, captions, features):
+        asked.append(features)
+        return training.UNWEIGHTED
+
+    monkeypatch.setattr(training, "_choose_weights", choose)
+    monkeypatch.setattr(training, "DEV_PHOTOS", 3)
+    train_heads(checkpoint, data, OPTIONS)
+    np.testing.assert_array_equal(asked[0], features_of(checkpoint, data, "dev")[::2])
+
+
 def test_a_device_that_is_not_there(checkpoint, data, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(OptionsError, match=r"^--device cuda: PyTorch finds no such device here"):

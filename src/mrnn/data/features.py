@@ -50,6 +50,11 @@ class Features:
         """The features of these images, in their order, in memory."""
         return self[self.rows_of(images)]
 
+    def select(self, images: Sequence[CaptionedImage]) -> "Features":
+        """Those of these images alone, in their order. They stay on the disk, too."""
+        rows = {image.name: row for row, image in enumerate(images)}
+        return Features(self.store, self.places[self.rows_of(images)], rows)
+
     def __getitem__(self, rows: Int[np.ndarray, " N"]) -> Float16[np.ndarray, "N F"]:
         """The features of some rows, in memory. Raises DataError where they are damaged."""
         return self.store.take("features", self.places[rows])

@@ -76,9 +76,9 @@ class Familiarity:
         return np.asarray(np.exp(-np.logaddexp(0, -logit)))
 
 
-def evenly_spaced(photos: Sequence[Photo]) -> Sequence[Photo]:
-    """All of them, or `MOST_PHOTOS` at most, which bounds the time and memory of the statistics."""
-    return photos[:: math.ceil(len(photos) / MOST_PHOTOS)]
+def evenly_spaced(photos: Sequence[Photo], most: int = MOST_PHOTOS) -> Sequence[Photo]:
+    """All of them, or so many at most, which bounds the time and memory of the statistics."""
+    return photos[:: math.ceil(len(photos) / most)]
 
 
 def _principal_directions(centred: Float32[np.ndarray, "N F"]) -> Float32[np.ndarray, "K F"]:

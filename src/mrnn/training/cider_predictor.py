@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrnn.data.features import Features
 from mrnn.errors import DataError
 from mrnn.metrics.cider import SCALE, SIGMA
 from mrnn.metrics.ngrams import LONGEST, ngrams
@@ -41,12 +42,15 @@ class _Moments(NamedTuple):
 
 
 def fit_cider_predictor(
-    features: Float[np.ndarray, "N F"], captions: EncodedCaptions, options: CiderPredictorOptions
+    features: Float[np.ndarray, "N F"] | Features,
+    captions: EncodedCaptions,
+    options: CiderPredictorOptions,
 ) -> CiderPredictor:
     """From the captions of a train split, rounded as stored. The same data give the same fit.
 
-    Images without captions are left out. Memory is that of the matrices (F x F and G x F) and of
-    the n-gram counts alone. Raises DataError for captions without a known word.
+    Images without captions are left out. Features are read a block at a time, so memory is that of
+    the matrices (F x F and G x F) and of the n-gram counts alone. Raises DataError for captions
+    without a known word.
     """
     images, firsts = np.unique(np.sort(captions.image_rows), return_index=True)
     order = np.split(np.argsort(captions.image_rows, kind="stable"), firsts[1:])
@@ -89,7 +93,7 @@ def _most_spread(spread: Counter[IdNGram], count: int) -> list[IdNGram]:
 
 
 def _moments(
-    features: Float[np.ndarray, "N F"],
+    features: Float[np.ndarray, "N F"] | Features,
     images: Int[np.ndarray, " _"],
     sentences: Sequence[Sequence[Sequence[int]]],
     rows: Mapping[IdNGram, int],

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from mrnn.data.dataset import CaptionedImage, Dataset
-from mrnn.data.features import load_features
+from mrnn.data.features import Features, load_features
 from mrnn.data.splits import hold_out
 from mrnn.model.checkpoint import Checkpoint
+from mrnn.model.familiarity import evenly_spaced
 from mrnn.model.heads import Heads, RetrievalWeights
 from mrnn.model.joint_embedding import JointEmbedding
 from mrnn.model.network import Network
@@ -35,6 +36,10 @@ QUERIES, CANDIDATES = 200, 20
 """For the choice of weights: the most queries, every other photo of dev, and candidates of each."""
 WEIGHTS = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, 160.0, 200.0, 300.0, 400.0)
 """Retrieval weights to choose from; nats per unit of similarity."""
+MOST_VALUES = 2**29
+"""Of the features in memory, 2 GiB: those of 129,055 photos by the shipped encoder."""
+DEV_PHOTOS = 5000
+"""The most photos of dev among which retrieval weights are chosen, as in COCO."""
 UNWEIGHTED = RetrievalWeights(sentence_to_image=0.0, image_to_sentence=0.0)
 
 
@@ -54,37 +59,58 @@ def train_heads(
     """
     options, there = options or HeadOptions(), find_device(device)
     images, held_out = hold_out(dataset.split("train"), checkpoint.config.held_out)
-    captions, features = _encoded(checkpoint, dataset, images)
-    words = len(checkpoint.vocabulary)
-    embedding = train_joint_embedding(
-        features, captions, words, options.joint_embedding, on_step, there
+    features = load_features(dataset, checkpoint.encoder)
+    heads = _unweighted(checkpoint, features, images, options, on_step, there)
+    dev = evenly_spaced(dataset.split("dev"), DEV_PHOTOS)
+    weights = _choose_weights(
+        checkpoint.network, heads, _encoded(checkpoint, dev), _in_memory(features, dev)
     )
-    placed = embed_rare_words(
-        embedding.words, output_layer(checkpoint), photo_counts(captions, words)
-    )
-    embedding = replace(embedding, words=placed)
-    random = torch.Generator().manual_seed(options.joint_embedding.seed)
-    sampled = torch.randperm(len(features), generator=random)[:SAMPLED_IMAGES].numpy()
-    heads = Heads(
-        JointEmbedding(**dequantize(quantize(embedding.arrays)), parts=embedding.parts),
-        rounded(features[sampled]),
-        UNWEIGHTED,
-        fit_cider_predictor(features, captions, options.cider_predictor),
-        fit_thing_predictor(
-            features,
-            [image.words for image in images],
-            checkpoint.vocabulary,
-            options.thing_predictor,
-            there,
-        ),
-    )
-    captions, features = _encoded(checkpoint, dataset, dataset.split("dev"))
-    heads = replace(heads, weights=_choose_weights(checkpoint.network, heads, captions, features))
+    heads = replace(heads, weights=weights)
     if not held_out:
         return heads
-    _, features = _encoded(checkpoint, dataset, held_out)
-    confidence = fit_confidence(checkpoint, heads, held_out, features, images, on_step)
+    confidence = fit_confidence(
+        checkpoint, heads, held_out, _in_memory(features, held_out), images, on_step
+    )
     return replace(heads, confidence=confidence)
+
+
+def _unweighted(
+    checkpoint: Checkpoint,
+    features: Features,
+    images: Sequence[CaptionedImage],
+    options: HeadOptions,
+    on_step: Callable[[], None],
+    device: torch.device,
+) -> Heads:
+    """Heads trained on these images, before retrieval weights are chosen.
+
+    Features are read from the disk: all of them, a block at a time, for the CIDEr predictor; for
+    what needs them in memory those of evenly spaced images, see `MOST_VALUES`.
+    """
+    some = evenly_spaced(images, max(2, MOST_VALUES // checkpoint.encoder.feature_size))
+    captions, words = _encoded(checkpoint, images), len(checkpoint.vocabulary)
+    embedding = train_joint_embedding(
+        features.select(some), _encoded(checkpoint, some), words, options.joint_embedding,
+        on_step, device,
+    )  # fmt: skip
+    counts = photo_counts(captions, words)
+    placed = embed_rare_words(embedding.words, output_layer(checkpoint), counts)
+    embedding = replace(embedding, words=placed)
+    random = torch.Generator().manual_seed(options.joint_embedding.seed)
+    sampled = torch.randperm(len(some), generator=random)[:SAMPLED_IMAGES].tolist()
+    return Heads(
+        JointEmbedding(**dequantize(quantize(embedding.arrays)), parts=embedding.parts),
+        rounded(_in_memory(features, [some[row] for row in sampled])),
+        UNWEIGHTED,
+        fit_cider_predictor(features.select(images), captions, options.cider_predictor),
+        fit_thing_predictor(
+            features.select(some),
+            [image.words for image in some],
+            checkpoint.vocabulary,
+            options.thing_predictor,
+            device,
+        ),
+    )
 
 
 def save_heads(
@@ -101,11 +127,12 @@ def save_heads(
     return heads
 
 
-def _encoded(
-    checkpoint: Checkpoint, dataset: Dataset, images: Sequence[CaptionedImage]
-) -> tuple[EncodedCaptions, Float32[np.ndarray, "N F"]]:
-    captions = EncodedCaptions.of([image.words for image in images], checkpoint.vocabulary)
-    return captions, load_features(dataset, checkpoint.encoder).of(images).astype(np.float32)
+def _encoded(checkpoint: Checkpoint, images: Sequence[CaptionedImage]) -> EncodedCaptions:
+    return EncodedCaptions.of([image.words for image in images], checkpoint.vocabulary)
+
+
+def _in_memory(features: Features, images: Sequence[CaptionedImage]) -> Float32[np.ndarray, "N F"]:
+    return features.of(images).astype(np.float32)
 
 
 def _choose_weights(

@@ -13,16 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mrnn.data.features import Features
 from mrnn.model.joint_embedding import JointEmbedding
 from mrnn.shapes import Float
 from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.devices import CPU, has_fused_optimizer
-from mrnn.training.power_normalization import power_normalize
+from mrnn.training.power_normalization import standardize
 from mrnn.training.recipe import JointEmbeddingOptions
 
 LEAST_TEMPERATURE = 0.02
-LEAST_DEVIATION = 0.05
-"""Added to each standard deviation that features are divided by, over the root of their size."""
 WARM_UP = 50
 """Steps in which the learning rate rises."""
 
@@ -51,7 +50,7 @@ class _Part(nn.Module):
 
 
 def train_joint_embedding(
-    features: Float[np.ndarray, "N F"],
+    features: Float[np.ndarray, "N F"] | Features,
     captions: EncodedCaptions,
     vocabulary_size: int,
     options: JointEmbeddingOptions,
@@ -62,12 +61,7 @@ def train_joint_embedding(
 
     `on_step` is called `options.steps` times for each part.
     """
-    matrix = torch.from_numpy(np.asarray(features, dtype=np.float32)).to(device)
-    normalized = power_normalize(matrix)
-    mean = normalized.mean(0)
-    least = LEAST_DEVIATION / math.sqrt(len(mean))
-    scale = 1 / (normalized.std(0, correction=0) + least)
-    scaled = (normalized - mean) * scale
+    scaled, mean, scale = standardize(features, device)
     seeds = range(options.seed * options.parts, (options.seed + 1) * options.parts)
     parts = [_train(scaled, captions, vocabulary_size, options, seed, on_step) for seed in seeds]
     return JointEmbedding(

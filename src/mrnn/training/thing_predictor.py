@@ -3,7 +3,6 @@
 Letters: N images, F image feature, T things.
 """
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mrnn.data.features import Features
 from mrnn.metrics.inventions import NOTHING as NOTHING_NAMED
 from mrnn.metrics.inventions import Things, read_things
 from mrnn.model.quantization import dequantize, quantize
 from mrnn.model.thing_predictor import NOTHING, PADDING, ThingPredictor
 from mrnn.shapes import Float, Float32
 from mrnn.tokenizer import Vocabulary
-from mrnn.training.joint_embedding import LEAST_DEVIATION
-from mrnn.training.power_normalization import power_normalize
+from mrnn.training.power_normalization import standardize
 from mrnn.training.recipe import ThingPredictorOptions
 
 Sentences = Sequence[Sequence[str]]
@@ -27,7 +26,7 @@ Sentences = Sequence[Sequence[str]]
 
 
 def fit_thing_predictor(
-    features: Float[np.ndarray, "N F"],
+    features: Float[np.ndarray, "N F"] | Features,
     captions: Sequence[Sentences],
     vocabulary: Vocabulary,
     options: ThingPredictorOptions,
@@ -75,7 +74,7 @@ def _phrases(
 
 
 def _regress(
-    features: Float[np.ndarray, "N F"],
+    features: Float[np.ndarray, "N F"] | Features,
     labels: Float32[np.ndarray, "N T"],
     options: ThingPredictorOptions,
     device: torch.device,
@@ -84,10 +83,7 @@ def _regress(
 
     Each value of the feature is scaled to unit deviation for the penalty.
     """
-    x = power_normalize(torch.from_numpy(np.asarray(features, dtype=np.float32)).to(device))
-    mean = x.mean(0)
-    scale = 1 / (x.std(0, correction=0) + LEAST_DEVIATION / math.sqrt(x.shape[1]))
-    x = (x - mean) * scale
+    x, mean, scale = standardize(features, device)
     y = torch.from_numpy(labels).to(device)
     weight = torch.zeros(x.shape[1], y.shape[1], device=device, requires_grad=True)
     bias = torch.logit(y.mean(0).clamp(1e-4, 1 - 1e-4)).requires_grad_()
