@@ -113,6 +113,23 @@ def agree(found, expected):
             assert word["log_probability"] == pytest.approx(same["log_probability"], abs=NATS)
 
 
+def test_the_runtime_is_kept_as_it_came(context, server):
+    """Browsers keep compiled code only with responses that no script made."""
+    page = context.new_page()
+    load(page, server)
+    found = page.evaluate(
+        """async () => {
+            const files = (await (await fetch("site.json")).json()).files;
+            const { path, sha256 } = files.find(({ path }) => path.endsWith(".wasm"));
+            const answer = await fetch(`${path}?${sha256.slice(0, 16)}`);
+            const kept = await caches.match(answer.url);
+            return [kept?.url === answer.url, answer.headers.get("Content-Type")];
+        }"""
+    )
+    assert found == [True, "application/wasm"]
+    assert sum("threaded.wasm" in path for path in server.asked) == 1
+
+
 def test_a_download_that_was_cut_goes_on(context, server):
     page = context.new_page()
     server.cut = "ssd-mobilenet-v2.onnx"

@@ -125,7 +125,7 @@ def _write_site(folder: Path, facts: dict[str, Any], parts: list[OnnxEncoder]) -
     heavy = [
         name for name in names if name.startswith(f"{MODEL}/") and not name.endswith(MODEL_CARD)
     ]
-    fetched = [*heavy, f"{RUNTIME}/{WASM}"]
+    fetched = [f"{RUNTIME}/{WASM}", *sorted(heavy, key=lambda name: ENCODERS in name)]
     page = [name for name in names if name not in {*fetched, SERVICE_WORKER}]
     site = {
         "model": facts,

@@ -100,7 +100,7 @@ async function start(show) {
   await control();
   worker?.terminate();
   worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-  return run({ job: "load", site }, show);
+  return run({ job: "load", site, controlled: Boolean(navigator.serviceWorker?.controller) }, show);
 }
 
 /** Waits for the service worker, so that the model's thread too is there without a network. */
@@ -108,7 +108,7 @@ async function control() {
   if (!navigator.serviceWorker) return;
   try {
     const registered = await navigator.serviceWorker.register("service_worker.js");
-    if (navigator.serviceWorker.controller || registered?.active) return; // or a reload without it
+    if (navigator.serviceWorker.controller || !registered || registered.active) return; // or a reload without it
     await new Promise((resolve) => {
       navigator.serviceWorker.addEventListener("controllerchange", resolve);
       setTimeout(resolve, CONTROLLED_AFTER);

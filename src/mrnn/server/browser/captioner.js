@@ -23,24 +23,24 @@ export class Captioner {
   #tagger;
   #familiarity;
 
-  /** `files` are array buffers by their names below model/, `site` the content of site.json. */
+  /** `files` are promises of array buffers by their names below model/, `site` the content of site.json. */
   static async open(ort, site, files) {
     const made = new Captioner();
-    const text = (name) => new TextDecoder().decode(files[name]);
+    const text = async (name) => new TextDecoder().decode(await files[name]);
     made.#ort = ort;
     made.#site = site;
-    made.#config = JSON.parse(text("config.json"));
-    made.#words = text("vocabulary.txt").replace(/\n$/, "").split("\n");
+    made.#config = JSON.parse(await text("config.json"));
+    made.#words = (await text("vocabulary.txt")).replace(/\n$/, "").split("\n");
     made.#network = await Network.open(ort, files, made.#config.model);
-    made.#heads = files["heads.safetensors"] ? new Heads(files["heads.safetensors"]) : null;
-    made.#familiarity = readTensors(files["model.safetensors"]).tensors;
+    made.#familiarity = readTensors(await files["model.safetensors"]).tensors;
     made.#encoders = [];
     for (const { file } of site.encoders) {
       const options = { executionProviders: ["wasm"], graphOptimizationLevel: "all", enableCpuMemArena: false, extra: NO_SPINNING };
-      made.#encoders.push(await ort.InferenceSession.create(files[file], options));
+      made.#encoders.push(await ort.InferenceSession.create(await files[file], options));
     }
+    made.#heads = files["heads.safetensors"] ? new Heads(await files["heads.safetensors"]) : null;
     if (site.model.has_tags) {
-      made.#tagger = new Tagger(JSON.parse(text("encoders/tags.json")), files["encoders/tags.safetensors"], made.#places());
+      made.#tagger = new Tagger(JSON.parse(await text("encoders/tags.json")), await files["encoders/tags.safetensors"], made.#places());
     }
     return made;
   }
@@ -114,13 +114,14 @@ export class Captioner {
 
   /** 0..1: how like the photos that the model learned from. */
   #familiar(feature) {
-    const directions = this.#familiarity["familiarity.directions"];
+    const { data: directions, shape: [count] } = this.#familiarity["familiarity.directions"];
     const departure = minus(powerNormalize(feature), this.#familiarity["familiarity.mean"].data);
     let squares = departure.reduce((sum, value) => sum + value * value, 0);
     const size = departure.length;
-    for (let row = 0; row < directions.shape[0]; row++) {
-      const own = directions.data.subarray(row * size, (row + 1) * size);
-      squares -= departure.reduce((sum, value, place) => sum + value * own[place], 0) ** 2;
+    for (let row = 0; row < count; row++) {
+      let along = 0;
+      for (let place = 0, at = row * size; place < size; place++, at++) along += departure[place] * directions[at];
+      squares -= along ** 2;
     }
     const { familiarity_median: median, familiarity_edge: edge } = this.#config;
     const distance = Math.sqrt(Math.max(squares, 0));

@@ -5,30 +5,30 @@ const CACHE = `mrnn-files ${new URL("./", self.location).href}`;
 const AT_ONCE = 3;
 
 /**
- * Array buffers by path. What was fetched before is taken from the browser's cache.
+ * Promises of array buffers by path, fetched in this order. What was fetched before is in the browser's cache.
  * @param {{path: string, bytes: number, sha256: string}[]} files @param {(done: number, total: number) => void} onProgress
  */
-export async function fetchAll(files, onProgress) {
-  const cache = await self.caches?.open(CACHE).catch(() => null) ?? null; // null without HTTPS
+export function fetchAll(files, onProgress) {
+  const opening = self.caches?.open(CACHE).catch(() => null) ?? Promise.resolve(null); // null without HTTPS
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
-  const found = {};
   const done = new Map();
   const report = (path, bytes) => {
     done.set(path, bytes);
     onProgress([...done.values()].reduce((sum, each) => sum + each, 0), total);
   };
-  const waiting = [...files];
-  const work = async () => {
-    for (let file = waiting.shift(); file; file = waiting.shift()) {
-      found[file.path] = await fetchOne(file, cache, (bytes) => report(file.path, bytes));
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
-  await forgetOthers(cache, files);
+  const found = {};
+  const turns = Array.from({ length: AT_ONCE }, () => opening);
+  files.forEach((file, place) => {
+    const turn = place % AT_ONCE;
+    found[file.path] = turns[turn].then(async () => fetchOne(file, await opening, (bytes) => report(file.path, bytes)));
+    turns[turn] = found[file.path].catch(() => {}); // whoever asks for the file is told
+  });
+  Promise.all(turns).then(async () => forgetOthers(await opening, files)).catch(() => {});
   return found;
 }
 
-const addressOf = ({ path, sha256 }) => new URL(`${path}?${sha256.slice(0, 16)}`, self.location).href;
+/** With a part of its checksum: another content has another address. */
+export const addressOf = ({ path, sha256 }) => new URL(`${path}?${sha256.slice(0, 16)}`, self.location).href;
 
 async function fetchOne(file, cache, report) {
   const address = addressOf(file);
@@ -37,18 +37,19 @@ async function fetchOne(file, cache, report) {
     report(file.bytes);
     return kept;
   }
-  const content = await download(address, file, report);
+  const response = await fetch(address).catch(() => null);
+  if (response && !response.ok) throw new Problem(`${file.path}: the server answered ${response.status}`);
+  const toKeep = response?.clone(); // not made anew: browsers keep compiled code with what came from a server
+  const content = await read(response, file, report);
   await check(content, file);
-  await cache?.put(address, new Response(content.slice(0))).catch(() => {}); // the disk may be full
+  await cache?.put(address, toKeep).catch(() => {}); // the disk may be full
   return content;
 }
 
-async function download(address, { path, bytes }, report) {
+async function read(response, { path, bytes }, report) {
   const content = new Uint8Array(bytes);
   let place = 0;
   try {
-    const response = await fetch(address);
-    if (!response.ok) throw new Problem(`${path}: the server answered ${response.status}`);
     for (const reader = response.body.getReader(); ; ) {
       const { done, value } = await reader.read();
       if (done) break;

@@ -12,14 +12,14 @@ export class Network {
   #known;
   #tables;
 
-  /** `graphs` by name, `config` the part "model" of config.json. */
+  /** `files` are promises of array buffers by name, `config` the part "model" of config.json. */
   static async open(ort, files, config) {
     const names = ["image", "words", "language", "output", "search"].filter((name) => files[`${name}.onnx`]);
     const options = { executionProviders: ["wasm"], graphOptimizationLevel: "extended", enableMemPattern: false, extra: NO_SPINNING };
     const graphs = {};
+    const externalData = [{ path: WEIGHTS, data: new Uint8Array(await files[WEIGHTS]) }];
     for (const name of names) {
-      const externalData = [{ path: WEIGHTS, data: new Uint8Array(files[WEIGHTS]) }];
-      graphs[name] = await ort.InferenceSession.create(files[`${name}.onnx`], { ...options, externalData });
+      graphs[name] = await ort.InferenceSession.create(await files[`${name}.onnx`], { ...options, externalData });
     }
     return new Network(ort, graphs, config);
   }

@@ -25,6 +25,9 @@ async function activate() {
 }
 
 async function answer(request) {
+  if (new URL(request.url).pathname.endsWith(".wasm")) { // as it came: so the browser keeps its compiled code
+    return await caches.match(request) ?? fetch(request);
+  }
   const cache = await caches.open(CACHE);
   const response = await cache.match(request, { ignoreSearch: true }) ?? await fetch(request);
   if (response.status !== 200) return response;

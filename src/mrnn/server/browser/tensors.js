@@ -1,27 +1,35 @@
 // Tensors of a safetensors file: int8 matrices with a scale a row, float16 vectors, integers.
 
-/** By name: {shape, data}, and `scales` of an int8 matrix. */
+/** By name: {shape, data}, and `scales` of an int8 matrix; they are decoded when they are asked for. */
 export function readTensors(buffer) {
   const length = Number(new DataView(buffer).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
   const { __metadata__: metadata = {}, ...entries } = header;
   const tensors = {};
   for (const [name, { dtype, shape, data_offsets: [start, end] }] of Object.entries(entries)) {
-    const bytes = buffer.slice(8 + length + start, 8 + length + end);
-    tensors[name] = { shape, data: READERS[dtype](bytes) };
-  }
-  for (const [name, tensor] of Object.entries(tensors)) {
-    if (`${name}.scale` in tensors) tensor.scales = tensors[`${name}.scale`].data;
+    const decode = () => READERS[dtype](buffer.slice(8 + length + start, 8 + length + end));
+    tensors[name] = tensorOf(shape, decode, () => tensors[`${name}.scale`]?.data);
   }
   return { metadata, tensors };
+}
+
+function tensorOf(shape, decode, scale) {
+  let data, scales;
+  return { shape, get data() { return (data ??= decode()); }, get scales() { return (scales ??= scale()); } };
 }
 
 const READERS = {
   I8: (bytes) => new Int8Array(bytes),
   I32: (bytes) => new Int32Array(bytes),
   F32: (bytes) => new Float32Array(bytes),
-  F16: (bytes) => Float32Array.from(new Uint16Array(bytes), fromHalf),
+  F16: (bytes) => fromHalves(new Uint16Array(bytes)),
 };
+
+function fromHalves(halves) {
+  const made = new Float32Array(halves.length);
+  for (let place = 0; place < made.length; place++) made[place] = fromHalf(halves[place]);
+  return made;
+}
 
 function fromHalf(bits) {
   const sign = bits >> 15 ? -1 : 1;
@@ -41,7 +49,9 @@ export function rowTimes({ shape, data, scales }, row, vector) {
 
 /** An int8 matrix times a vector. */
 export function times(matrix, vector) {
-  return Float32Array.from({ length: matrix.shape[0] }, (_, row) => rowTimes(matrix, row, vector));
+  const made = new Float32Array(matrix.shape[0]);
+  for (let row = 0; row < made.length; row++) made[row] = rowTimes(matrix, row, vector);
+  return made;
 }
 
 /** Square roots with the sign of their values, scaled to unit length. */
