@@ -100,6 +100,33 @@ def held(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def share(folder: Path) -> int:
+    """A descriptor of a folder that nobody can hold `alone` until it is closed.
+
+    Waits for who holds it alone. Raises OSError if there is no such folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    if HAS_LOCKS:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Whether nobody shares a folder; if so, who wants to waits for the end of the block.
+
+    Always False where the system has no such locks, as on Windows.
+    """
+    if not HAS_LOCKS:
+        yield False
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def is_at(descriptor: int, path: Path) -> bool:
     """Whether an open file is still the one under that name."""
     try:

@@ -15,9 +15,10 @@ from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import DataError
 from mrnn.model.heads import Heads
 from mrnn.model.image_encoder import OnnxEncoder
-from mrnn.retrieval import index_writer
+from mrnn.retrieval import index_folder, index_writer
 from mrnn.retrieval.index import IndexChanges, RetrievalModel, open_index
-from mrnn.retrieval.index_writer import Scope, index_photos, index_sentences
+from mrnn.retrieval.index_folder import Scope
+from mrnn.retrieval.index_writer import index_photos, index_sentences
 from mrnn.retrieval.ranking import near_marginals
 from tests.conftest import COLOURS
 
@@ -320,14 +321,14 @@ def test_a_writer_goes_on_from_what_another_left_just_before(
     photos, loaded, encoded, tmp_path, monkeypatch
 ):
     index(photos[:1], tmp_path / "i", loaded)
-    lock = index_writer.Manifest.lock
+    lock = index_folder.Manifest.lock
 
     def late(manifest):
-        monkeypatch.setattr(index_writer.Manifest, "lock", lock)
+        monkeypatch.setattr(index_folder.Manifest, "lock", lock)
         index(photos[:2], tmp_path / "i", loaded)
         return lock(manifest)
 
-    monkeypatch.setattr(index_writer.Manifest, "lock", late)
+    monkeypatch.setattr(index_folder.Manifest, "lock", late)
     assert index(photos[:3], tmp_path / "i", loaded) == IndexChanges(1, 0, 0)
     assert len(encoded) == 3
 

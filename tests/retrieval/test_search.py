@@ -336,7 +336,7 @@ def test_a_damaged_feature_is_told_of_a_search_by_tags(tagged_index, tmp_path):
     content = shard.file.read_bytes()
     start = shard.starts["features"]
     shard.file.write_bytes(content[:start] + b"\xff\x7f" + content[start + 2 :])
-    with pytest.raises(DataError, match=r"is damaged \(a feature is not finite\); remove it"):
+    with pytest.raises(DataError, match=r"is damaged \(the features are not finite\); remove it"):
         PhotoIndex.load(tmp_path / "index").search("crimson")
 
 

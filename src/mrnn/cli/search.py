@@ -44,6 +44,14 @@ def search(
             "to 1; else nats, as log-probabilities are, which compare finds of one query"
         ),
     ] = None,
+    effort: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="How many of the vectors to look at in a large index of --engine lance; 100 is "
+            "exact, as other indexes always are [default: for 95 % of the finds or more]",
+        ),
+    ] = None,
     model: ModelFolder = None,
     encoder_file: EncoderFile = None,
     device: ModelDevice = RunDevice.cpu,
@@ -67,11 +75,13 @@ def search(
     for note in prepared.notes:
         tell(note)
     away: list[str] = []
-    results = opened.search(prepared, top, paths=paths, min_score=min_score, on_away=away.append)
+    results = opened.search(
+        prepared, top, paths=paths, min_score=min_score, effort=effort, on_away=away.append
+    )
     if away:
         tell(note_of_away(away, results))
     if min_score is not None and not results:
-        best = opened.search(prepared, 1, paths=paths)
+        best = opened.search(prepared, 1, paths=paths, effort=effort)
         known = f"; the best has {best[0].score:.2f}" if best else ""
         tell(f"No find has a score of {min_score:g}{known}")
     if html:

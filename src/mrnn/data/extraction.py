@@ -12,12 +12,10 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Generic
 
 import numpy as np
 
 from mrnn.data.feature_store.shard import UNKNOWN, Stamp
-from mrnn.data.feature_store.store import Config
 from mrnn.data.feature_store.writer import FeatureWriter
 from mrnn.data.images import load_image
 from mrnn.errors import DataError, ImageError, MRNNError, printable
@@ -47,7 +45,7 @@ class _Found:
     """Where it is known already."""
 
 
-class PhotoUpdate(Generic[Config]):
+class PhotoUpdate:
     """The photos of a store, while they are brought up to date.
 
     `on_problem` gets a line for each photo that cannot be encoded; it is left out. The encoder is
@@ -56,7 +54,7 @@ class PhotoUpdate(Generic[Config]):
 
     def __init__(
         self,
-        writer: FeatureWriter[Config],
+        writer: FeatureWriter,
         encoder: Callable[[], ImageEncoder],
         on_problem: Callable[[str], None],
     ) -> None:

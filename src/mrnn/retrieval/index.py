@@ -1,8 +1,10 @@
-"""INDEX/: a feature store of photos or sentences with their vectors in the joint embedding.
+"""INDEX/: photos or sentences with their vectors in the joint embedding, in one of two engines.
 
 A row of photos has its `features` (float16) and its `vectors` (float32); one of sentences its
 `vectors`, log P(sentence) in `marginals` and the hubness correction in `hubness` (float32). A photo
-is named by its absolute path, a sentence by its text. What makes one is in index_writer.py.
+is named by its absolute path, or by its key in bulk vectors, and a sentence by its text. The rows
+are in a feature store (engine "numpy"), or in a table of LanceDB. What makes one is in
+index_writer.py.
 
 Letters: D joint embedding.
 """
@@ -11,45 +13,19 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from mrnn.data.feature_store.shard import Column
-from mrnn.data.feature_store.store import (
-    CONFIG,
-    FeatureStore,
-    StoreConfig,
-    read_config,
-    read_json_config,
-)
+from mrnn.data.feature_store.store import FeatureStore
 from mrnn.data.photo_names import name_as_text
-from mrnn.errors import DataError
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.heads import Heads
 from mrnn.model.image_encoder import ImageEncoder
+from mrnn.retrieval.index_config import MEND, Engine, IndexConfig, Kind, read_index_config
+from mrnn.retrieval.lance_store import LanceStore
 from mrnn.tokenizer import tokenize
 
-MEND = "run mrnn index again"
-
-Kind = Literal["photos", "sentences"]
-
-
-class IndexConfig(StoreConfig):
-    """The content of config.json."""
-
-    holds: Kind
-    run: str
-    """The folder of the model that made the index, by `name_as_text`."""
-    model: str
-    """Fingerprint of the model."""
-    heads: str
-    """Fingerprint of the heads."""
-    roots: tuple[str, ...] = ()
-    """The folders and globs whose photos, or the files whose lines it holds; as `run`."""
-    exclude: tuple[str, ...] = ()
-    """Patterns of photos and folders that are left out."""
-
-
-Index = FeatureStore[IndexConfig]
+Index = FeatureStore[IndexConfig] | LanceStore
+"""The rows of an index, as they were when it was opened."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +68,7 @@ class RetrievalModel:
         """Loaded when the first photo must be encoded."""
         return self.checkpoint.load_encoder(self.encoder_file)
 
-    def config(self, holds: Kind) -> IndexConfig:
+    def config(self, holds: Kind, engine: Engine = "numpy") -> IndexConfig:
         """The configuration of an index made by this model."""
         identity = self.checkpoint.encoder
         columns = {
@@ -106,6 +82,7 @@ class RetrievalModel:
             encoder=identity,
             columns=columns,
             holds=holds,
+            engine=engine,
             run=name_as_text(os.path.abspath(self.checkpoint.folder)),
             model=self.checkpoint.fingerprint,
             heads=self.heads.fingerprint,
@@ -123,18 +100,11 @@ def heads_of(checkpoint: Checkpoint) -> Heads:
     )
 
 
-def read_index_config(folder: Path) -> IndexConfig:
-    """Raises DataError if the folder is no index, or a damaged one."""
-    file = folder / CONFIG
-    if not file.exists():
-        raise DataError(f"{folder} is not an index; make one with mrnn index")
-    _, content = read_json_config(folder, MEND)
-    if not (isinstance(content, dict) and "holds" in content):
-        raise DataError(f"{folder} is not an index; make one in another folder with mrnn index")
-    return read_config(folder, IndexConfig, MEND)
-
-
 def open_index(folder: Path) -> Index:
-    """The rows that are there now, on the disk. Raises DataError."""
-    read_index_config(folder)
+    """The rows that are there now, on the disk.
+
+    Raises DataError, and MissingExtraError where its engine is not installed.
+    """
+    if read_index_config(folder).engine == "lance":
+        return LanceStore.open(folder)
     return FeatureStore.open(folder, IndexConfig, MEND)

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 
 from mrnn.data.feature_store.writer import FeatureWriter
-from mrnn.retrieval.index import IndexConfig
 
 PHOTOS_AT_ONCE = 256
 """Photos that are looked up together."""
@@ -18,7 +17,7 @@ PHOTOS_AT_ONCE = 256
 class IndexNames:
     """Finds a photo by other paths: through links, or in another Unicode form."""
 
-    def __init__(self, writer: FeatureWriter[IndexConfig]) -> None:
+    def __init__(self, writer: FeatureWriter) -> None:
         self._writer = writer
         self._folders: dict[str, set[str]] | None = None
         self._links: dict[str, str] = {}

@@ -1,27 +1,42 @@
 """The rows of an index in the order in which they suit a query.
 
-The product of all vectors with the query's finds candidates; the network's exact likelihood and
-the similarity together put them in order (see `ranking.py`). Words of a sentence that the model
-does not know, but that name a tag, find photos by the probability of that tag.
+Rows near the query are candidates; the network's exact likelihood and the similarity together put
+them in order (see `ranking.py`). Words of a sentence that the model does not know, but that name a
+tag, find photos by the probability of that tag.
 
-Letters: W rows of the index, C candidates, D joint embedding.
+Letters: W selected rows, C candidates, D joint embedding.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mrnn.data.feature_store.store import damaged
 from mrnn.model.tags import Tagger
-from mrnn.retrieval.index import MEND, Index, RetrievalModel
+from mrnn.retrieval.index import Index, RetrievalModel
 from mrnn.retrieval.likelihood import log_likelihoods
 from mrnn.retrieval.nearest import largest
 from mrnn.retrieval.query import PreparedQuery
+from mrnn.retrieval.selection import Selection
 from mrnn.shapes import Float32, Float64, Int
 
 CANDIDATES = 50
 """Rows whose likelihood is computed; the others follow by similarity."""
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Rows, best first."""
+
+    rows: Int[np.ndarray, " C"]
+    first: Float64[np.ndarray, " C"]
+    """What they are ordered by."""
+    nats: Float64[np.ndarray, " C"]
+    """The share of tags."""
+
+
+_Order = Callable[[int], _Ranked]
+"""The best so many rows; all, if there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -33,65 +48,88 @@ class IndexRanking:
     tagger: Tagger | None
 
     def in_order(
-        self, query: PreparedQuery, rows: Int[np.ndarray, " C"], at_once: int
+        self, query: PreparedQuery, selection: Selection, at_once: int
     ) -> Iterator[tuple[int, float]]:
         """Rows with their scores, best first; more are put in order when they are asked for."""
         holds = self.index.config.holds
         crossed = (query.feature is None) == (holds == "photos")
-        similarity = self._similarity(query, hubness=crossed and holds == "sentences")[rows]
-        nats, first = np.zeros(len(rows)), similarity  # a cosine, 1 at most
-        if query.tags:
-            nats = self._nats_of_tags(query.tags)[rows]
-            first = similarity * self.model.heads.weights.sentence_to_image
-            if first.any() and nats.std() > 0:
-                nats = nats * (first.std() / nats.std())  # tags count as much as the other words
-            first = first + nats
-        done, shift = 0, 0.0
-        if len(rows) and crossed and query.vector is not None:
-            best = largest(first, CANDIDATES)
-            cosines = similarity[best].astype(np.float64)
-            both = self._likelihoods(query, rows[best], cosines) + nats[best]
+        hubness = crossed and holds == "sentences"
+        order = self._order(query, selection, hubness=hubness)
+        seen, shift, count = set[int](), 0.0, at_once
+        if crossed and query.vector is not None:
+            found = order(CANDIDATES)
+            if not len(found.rows):
+                return
+            cosines = self._similarity(query.vector, found.rows, hubness=hubness)
+            both = self._likelihoods(query, found.rows, cosines) + found.nats
             for place in np.argsort(-both, kind="stable").tolist():
-                yield int(rows[best[place]]), float(both[place])
-            done = len(best)
-            shift = both.min() - 3 - (first.max() if query.tags else 0)  # the others come after
-        while done < len(rows):
-            best = largest(first, done + at_once)
-            for place in best[done:].tolist():
-                yield int(rows[place]), float(first[place] + shift)
-            done, at_once = len(best), 4 * at_once
+                yield int(found.rows[place]), float(both[place])
+            if len(found.rows) < CANDIDATES:
+                return
+            seen.update(found.rows.tolist())
+            count += CANDIDATES
+            shift = both.min() - 3  # the others come after
+            shift -= found.first.max() if query.tags else 0
+        while True:
+            found = order(count)
+            for row, score in zip(found.rows.tolist(), found.first.tolist(), strict=True):
+                if row not in seen:
+                    seen.add(row)
+                    yield row, score + shift
+            if len(found.rows) < count:
+                return
+            count += 4 * len(found.rows)
 
-    def _similarity(self, query: PreparedQuery, *, hubness: bool) -> Float32[np.ndarray, " W"]:
-        """The similarity of all rows with the query, less the hubness correction if `hubness`.
+    def _order(self, query: PreparedQuery, selection: Selection, *, hubness: bool) -> _Order:
+        if query.tags:
+            return self._by_tags(query, selection)
+        vector = query.vector
+        assert vector is not None  # of a sentence without known words there are tags
+        nearest = selection.nearest(vector, hubness=hubness)
 
-        Raises DataError if one is not finite.
-        """
-        if query.vector is None:
-            return np.zeros(len(self.index.kept), np.float32)
-        found = []
-        for shard in self.index.shards:
-            similarity = shard.arrays["vectors"] @ query.vector
-            if hubness:
-                similarity = similarity - shard.arrays["hubness"][:, 0]
-            if not np.isfinite(similarity).all():
-                raise damaged(shard.file, "a vector is not finite", MEND)
-            found.append(similarity)
-        return np.concatenate(found) if found else np.zeros(0, np.float32)
+        def by_similarity(count: int) -> _Ranked:
+            rows = nearest(count)
+            similarity = self._similarity(vector, rows, hubness=hubness)
+            order = np.lexsort((rows, -similarity))
+            return _Ranked(rows[order], similarity[order], np.zeros(len(rows)))
 
-    def _nats_of_tags(self, names: Sequence[str]) -> Float64[np.ndarray, " W"]:
-        """The log-probability of these tags together, of all rows.
+        return by_similarity
 
-        Raises DataError if one is not finite.
-        """
+    def _by_tags(self, query: PreparedQuery, selection: Selection) -> _Order:
+        """All rows by the log-probabilities of the tags, and by similarity as much."""
+        parts = []
+        for rows, columns in selection.blocks("features", "vectors"):
+            near = np.zeros(len(rows), np.float32)
+            if query.vector is not None:
+                near = columns["vectors"] @ query.vector
+            parts.append((rows, near, self._nats_of_tags(query.tags, columns["features"])))
+        rows, similarity, nats = (np.concatenate(each) for each in zip(*parts, strict=True))
+        first = similarity * self.model.heads.weights.sentence_to_image
+        if first.any() and nats.std() > 0:
+            nats = nats * (first.std() / nats.std())  # tags count as much as the other words
+        first = first + nats
+
+        def by_tags(count: int) -> _Ranked:
+            best = largest(first, count)
+            return _Ranked(rows[best], first[best].astype(np.float64), nats[best])
+
+        return by_tags
+
+    def _similarity(
+        self, vector: Float32[np.ndarray, " D"], rows: Int[np.ndarray, " C"], *, hubness: bool
+    ) -> Float64[np.ndarray, " C"]:
+        """Exactly, so that it does not depend on what found the rows."""
+        vectors = self.index.take("vectors", rows)
+        similarity: np.ndarray = np.einsum("cd,d->c", vectors, vector, dtype=np.float64)
+        return similarity - self.index.take("hubness", rows)[:, 0] if hubness else similarity
+
+    def _nats_of_tags(
+        self, names: Sequence[str], features: np.ndarray
+    ) -> Float64[np.ndarray, " W"]:
+        """The log-probability of these tags together."""
         assert self.tagger is not None
-        found = []
-        for shard in self.index.shards:
-            features = shard.arrays["features"]
-            nats = np.sum([np.log(self.tagger.score(name, features)) for name in names], axis=0)
-            if not np.isfinite(nats).all():
-                raise damaged(shard.file, "a feature is not finite", MEND)
-            found.append(nats)
-        return np.concatenate(found).astype(np.float64)
+        scores = [np.log(self.tagger.score(name, features)) for name in names]
+        return np.asarray(np.sum(scores, axis=0, dtype=np.float64))
 
     def _likelihoods(
         self,

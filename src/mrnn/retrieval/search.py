@@ -3,8 +3,6 @@
 Letters: C rows of the index.
 """
 
-import fnmatch
-import glob
 import math
 import os
 import re
@@ -21,18 +19,13 @@ from mrnn.data.photo_names import name_from_text
 from mrnn.errors import CheckpointError, DataError, OptionsError, counted
 from mrnn.model.checkpoint import DEFAULT_MODEL
 from mrnn.model.tags import Tagger
-from mrnn.retrieval.index import (
-    MEND,
-    Index,
-    IndexChanges,
-    Kind,
-    RetrievalModel,
-    open_index,
-    read_index_config,
-)
+from mrnn.retrieval.index import Index, IndexChanges, RetrievalModel, open_index
+from mrnn.retrieval.index_config import MEND, Engine, Kind, read_index_config
 from mrnn.retrieval.index_ranking import IndexRanking
+from mrnn.retrieval.lance_store import LanceStore
+from mrnn.retrieval.path_pattern import PathPattern
 from mrnn.retrieval.query import PreparedQuery, Query, prepare_query
-from mrnn.shapes import Int
+from mrnn.retrieval.selection import Selection, ShardSelection
 
 
 class SearchResult(BaseModel):
@@ -68,6 +61,7 @@ class PhotoIndex:
         encoder_file: str | Path | None = None,
         device: str = "cpu",
         prune: bool = False,
+        engine: Engine | None = None,
         on_photo: Callable[[], None] = lambda: None,
         on_problem: Callable[[str], None] = lambda _: None,
     ) -> "PhotoIndex":
@@ -76,15 +70,18 @@ class PhotoIndex:
         Other photos stay; with `prune`, those that are away are forgotten. `on_problem` gets a line
         for each photo that cannot be encoded; it is left out. `model` is by default the one that
         made the index, or that ships; `encoder_file` its encoder, if that does not ship; `device`
-        is as for `Captioner.load`. Raises DataError if there is no photo, or the folder holds
-        something else or cannot be written; CheckpointError for the model.
+        is as for `Captioner.load`. `engine` is by default that of the index, or "numpy"; "lance" is
+        for more photos than memory holds, and needs the extra of that name. Raises DataError if
+        there is no photo, or the folder holds something else or cannot be written; CheckpointError
+        for the model.
         """
-        from mrnn.retrieval.index_writer import Scope, index_photos  # what searches needs none
+        from mrnn.retrieval.index_folder import Scope
+        from mrnn.retrieval.index_writer import index_photos  # what searches needs none
 
         if isinstance(photos, str | os.PathLike):
             raise TypeError("photos: expected a list of them, not one; give [photo]")
         loaded = RetrievalModel.load(model_of(folder, model), encoder_file, device)
-        scope = Scope(prune=prune)
+        scope = Scope(prune=prune, engine=engine)
         changes = index_photos(photos, Path(folder), loaded, on_photo, on_problem, scope)
         return cls(open_index(Path(folder)), loaded, changes)
 
@@ -106,7 +103,8 @@ class PhotoIndex:
         Other sentences stay, but not with `prune`. `on_problem` gets a line for each sentence
         without a known word; it is left out. The rest is as for `build`.
         """
-        from mrnn.retrieval.index_writer import Scope, index_sentences
+        from mrnn.retrieval.index_folder import Scope
+        from mrnn.retrieval.index_writer import index_sentences
 
         loaded = RetrievalModel.load(model_of(folder, model), encoder_file, device)
         scope = Scope(prune=prune)
@@ -191,6 +189,7 @@ class PhotoIndex:
         *,
         paths: str | None = None,
         min_score: float | None = None,
+        effort: float | None = None,
         on_away: Callable[[str], None] = lambda _: None,
     ) -> list[SearchResult]: ...
     @overload
@@ -201,6 +200,7 @@ class PhotoIndex:
         *,
         paths: str | None = None,
         min_score: float | None = None,
+        effort: float | None = None,
         on_away: Callable[[str], None] = lambda _: None,
     ) -> list[list[SearchResult]]: ...
     def search(
@@ -210,18 +210,22 @@ class PhotoIndex:
         *,
         paths: str | None = None,
         min_score: float | None = None,
+        effort: float | None = None,
         on_away: Callable[[str], None] = lambda _: None,
     ) -> list[SearchResult] | list[list[SearchResult]]:
         """The best `top` finds, best first, for one query or for each of a list; ties by index.
 
         With `paths`, a pattern such as "*/2024/*" or "holiday/*", only photos whose path, from the
         root or from the working folder, matches it. With `min_score` only finds that are at least
-        so good. Photos that are away are left out, unless all finds are; `on_away` gets the path of
-        each. Raises OptionsError for an impossible option, DataError for a damaged index, and as
-        `prepare`.
+        so good. `effort` is the percentage of vectors to look at, for an index that has so many
+        that they are not all compared; 100 is exact. Photos that are away are left out, unless all
+        finds are; `on_away` gets the path of each. Raises OptionsError for an impossible option,
+        DataError for a damaged index, and as `prepare`.
         """
         if top < 1:
             raise OptionsError(f"top is {top}; ask for one find at least")
+        if effort is not None and not 0 < effort <= 100:
+            raise OptionsError(f"effort is {effort:g}; give a percentage above 0, up to 100")
         if min_score is not None and math.isnan(min_score):
             raise OptionsError("min_score is nan; give a number")
         if not isinstance(queries, list | tuple):
@@ -231,55 +235,56 @@ class PhotoIndex:
                 top,
                 paths=paths,
                 min_score=min_score,
+                effort=effort,
                 on_away=on_away,
             )[0]
         asked = [
             query if isinstance(query, PreparedQuery) else self.prepare(query) for query in queries
         ]
-        rows = np.flatnonzero(self._index.kept) if paths is None else self._matching(paths)
+        selection = self._select(paths, effort)
         least = -math.inf if min_score is None else min_score
-        return [self._found(query, rows, top, least, on_away) for query in asked]
+        return [self._found(query, selection, top, least, on_away) for query in asked]
 
     def _found(
         self,
         query: PreparedQuery,
-        rows: Int[np.ndarray, " C"],
+        selection: Selection,
         top: int,
         least: float,
         on_away: Callable[[str], None],
     ) -> list[SearchResult]:
         """The first rows that are good enough and there; if none is there, the first ones."""
-        name = "path" if self._index.config.holds == "photos" else "sentence"
+        config = self._index.config
+        name = "path" if config.holds == "photos" else "sentence"
+        has_files = name == "path" and config.names == "paths"
         there: list[tuple[str, float]] = []
         away: list[tuple[str, float]] = []
         ranking = IndexRanking(self._index, self._model, self._tagger)
-        for row, exact in ranking.in_order(query, rows, at_once=top):
+        for row, exact in ranking.in_order(query, selection, at_once=top):
             score = round(exact, 4)
             if score < least or len(there) == top:
                 break
             find = self._index.name(row), score
-            (there if name == "sentence" or _is_there(find[0]) else away).append(find)
-        finds = there or away[:top]
-        for path, _ in away if there else finds:
-            if name == "path":
-                on_away(path)
+            (there if not has_files or _is_there(find[0]) else away).append(find)
+        away = away if there else away[:top]
+        finds = there or away
+        for path, _ in away:
+            on_away(path)
         return [
             SearchResult(rank=rank, score=score, **{name: found})
             for rank, (found, score) in enumerate(finds, start=1)
         ]
 
-    def _matching(self, paths: str) -> Int[np.ndarray, " C"]:
-        """The rows whose paths match a pattern."""
-        if self._index.config.holds != "photos":
-            raise OptionsError("Sentences have no paths to choose by; leave out the pattern")
-        pattern = paths
-        if not (paths.startswith("*") or os.path.isabs(paths)):
-            pattern = os.path.normpath(os.path.join(glob.escape(os.getcwd()), paths))
-        matches = re.compile(fnmatch.translate(pattern)).match
-        rows = [row for row, name in self._index.names() if matches(name)]
-        if not rows:
-            raise OptionsError(f"No photo of the index has a path like {paths!r:.100}")
-        return np.array(rows)
+    def _select(self, paths: str | None, effort: float | None) -> Selection:
+        """The rows that a search may find."""
+        config, pattern = self._index.config, None
+        if paths is not None:
+            if config.holds != "photos":
+                raise OptionsError("Sentences have no paths to choose by; leave out the pattern")
+            pattern = PathPattern.of(paths, are_paths=config.names == "paths")
+        if isinstance(self._index, LanceStore):
+            return self._index.select(pattern, effort)
+        return ShardSelection.of(self._index, pattern)
 
 
 def photo_id(path: str) -> str:

@@ -1,0 +1,229 @@
+"""The rows of an index in a table of LanceDB, and those that a search may find.
+
+A row's number is its address in the version of the table that config.json names: a version never
+changes, so a reader finds what it opened, whatever a writer does.
+
+Letters: N rows asked for, C candidates, D joint embedding.
+"""
+
+import math
+import os
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrnn.data.feature_store.keys import keys_of
+from mrnn.data.photo_names import name_as_text, name_from_text
+from mrnn.errors import DataError
+from mrnn.locks import share
+from mrnn.retrieval.index_config import MEND, IndexConfig, read_index_config
+from mrnn.retrieval.lance_table import (
+    TABLE,
+    connect,
+    matrix_of,
+    needs_lancedb,
+    reading,
+    table_folder,
+)
+from mrnn.retrieval.path_pattern import PathPattern
+from mrnn.retrieval.selection import Block, Nearest, no_match
+from mrnn.shapes import Float32, Int, UInt64
+
+ROWS_AT_ONCE = 1024
+"""Rows of a block."""
+PROBES, FILTERED_PROBES = 20, 60
+"""Partitions that a search looks at: of all photos, and of those with some paths."""
+REFINE = 10
+"""A search takes so many times the rows that it needs, and compares these exactly."""
+MOST_NAMES = 100_000
+"""Names that are remembered."""
+
+
+@dataclass(frozen=True)
+class LanceStore:
+    """The rows as they were when it was opened. Methods raise DataError for a damaged table."""
+
+    folder: Path
+    config: IndexConfig
+    table: Any
+    """Of LanceDB, at the version of the config."""
+    _names: dict[int, str] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> "LanceStore":
+        """Raises DataError, and MissingExtraError where LanceDB is not installed."""
+        needs_lancedb()
+        with reading(folder):
+            lock = share(table_folder(folder))  # so that nothing is removed that it needs
+        try:
+            store = cls.of(folder, read_index_config(folder))
+        except BaseException:
+            os.close(lock)
+            raise
+        weakref.finalize(store, os.close, lock)
+        return store
+
+    @classmethod
+    def of(cls, folder: Path, config: IndexConfig) -> "LanceStore":
+        """At the version of a config that was read."""
+        with reading(folder):
+            table = connect(folder).open_table(TABLE)
+            if config.version:
+                table.checkout(config.version)
+            columns = set(table.schema.names)
+        if missing := {"path", "key", "other_key", "stamps", *config.columns} - columns:
+            raise DataError(f"{folder} has no column {min(missing)}; remove it, then {MEND}")
+        return cls(folder, config, table)
+
+    def __len__(self) -> int:
+        with reading(self.folder):
+            return int(self.table.count_rows())
+
+    def name(self, row: int) -> str:
+        """What a row is of."""
+        if row not in self._names:
+            self._remember([row], self._taken("path", np.array([row])).to_pylist())
+        return self._names[row]
+
+    def names(self) -> Iterator[tuple[int, str]]:
+        """The rows, and what they are of."""
+        for rows, columns in self.blocks("path"):
+            yield from zip(rows.tolist(), columns["path"], strict=True)
+
+    def take(self, column: str, rows: Int[np.ndarray, " N"]) -> np.ndarray:
+        """These rows of a column, in this order; all values are finite."""
+        values = matrix_of(self._taken(column, rows))
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"{self.folder} is damaged (the {column} are not finite); remove it, then {MEND}"
+            )
+        return values
+
+    def find_keys(self, keys: UInt64[np.ndarray, "N 2"]) -> Int[np.ndarray, " N"]:
+        """The row of each name, of which these are the `keys_of`; -1 for one that is not there."""
+        first = ", ".join(map(str, keys[:, 0].view(np.int64).tolist()))
+        found = dict[tuple[int, ...], int]()
+        for rows, columns in self.blocks("path", where=f"key IN ({first})") if len(keys) else ():
+            own = map(tuple, keys_of(columns["path"]).tolist())
+            found.update(zip(own, rows.tolist(), strict=True))
+        return np.array([found.get(tuple(key), -1) for key in keys.tolist()], dtype=np.int64)
+
+    def select(self, pattern: PathPattern | None, effort: float | None) -> "LanceSelection":
+        """The rows that a search may find."""
+        return LanceSelection(self, pattern, effort)
+
+    def blocks(self, *columns: str, where: str | None = None) -> Iterator[Block]:
+        """Rows with some of their columns, some at a time, in the order of the rows."""
+        query = self.table.search().select(list(columns)).with_row_id(True)
+        with reading(self.folder):
+            for batch in (query.where(where) if where else query).to_batches(ROWS_AT_ONCE):
+                rows = np.asarray(batch["_rowid"]).astype(np.int64)
+                yield rows, {column: _values(batch[column], column) for column in columns}
+
+    def nearest(
+        self, vector: Float32[np.ndarray, " D"], count: int, where: str | None, probes: int
+    ) -> list[tuple[int, str]]:
+        """Rows nearest to a vector, nearest first, with names; `probes` 0 is exact."""
+        query = self.table.search(vector, vector_column_name="vectors").distance_type("dot")
+        query = query.select(["path", "_distance"]).with_row_id(True).limit(count)
+        if probes:  # more than these where they hold too few rows
+            query = query.minimum_nprobes(probes).maximum_nprobes(0).refine_factor(REFINE)
+        else:
+            query = query.bypass_vector_index()
+        with reading(self.folder):
+            found = (query.where(where, prefilter=True) if where else query).to_arrow()
+        rows = found["_rowid"].to_pylist()
+        self._remember(rows, found["path"].to_pylist())
+        return [(row, self._names[row]) for row in rows]
+
+    def _taken(self, column: str, rows: Int[np.ndarray, " N"]) -> Any:  # noqa: ANN401
+        """A column of these rows, in this order."""
+        with reading(self.folder):
+            query = self.table.take_row_ids(rows.tolist()).select([column]).with_row_id()
+            found = query.to_arrow()
+            there = np.asarray(found["_rowid"]).astype(np.int64)
+            order = np.argsort(there, kind="stable")
+            places = np.searchsorted(there, rows, sorter=order)
+            if len(there) < len(rows) or not np.array_equal(there[order][places], rows):
+                raise ValueError("rows are missing")
+            return found[column].take(order[places])
+
+    def _remember(self, rows: list[int], names: list[str]) -> None:
+        if len(self._names) > MOST_NAMES:
+            self._names.clear()
+        self._names.update(zip(rows, map(name_from_text, names), strict=True))
+
+
+@dataclass(frozen=True)
+class LanceSelection:
+    """Rows of a table; the nearest are found by its ANN index, if it has one."""
+
+    store: LanceStore
+    pattern: PathPattern | None
+    effort: float | None
+    """The percentage of partitions to look at; 100 is exact."""
+
+    def nearest(self, vector: Float32[np.ndarray, " D"], *, hubness: bool) -> Nearest:
+        """Those nearest to a vector. Raises OptionsError if no path matches."""
+        assert not hubness  # which sentences alone have
+        return partial(self._best, vector)
+
+    def _best(self, vector: Float32[np.ndarray, " D"], count: int) -> Int[np.ndarray, " C"]:
+        asked, matches = count, self.pattern.matches if self.pattern else None
+        where = where_path(self.pattern) if self.pattern else None
+        while True:
+            found = self.store.nearest(vector, asked, where, self._probes)
+            rows = [row for row, name in found if not matches or matches(name)]
+            if len(rows) >= count or len(found) < asked:
+                break
+            asked *= 4
+        if self.pattern and not rows:
+            raise no_match(self.pattern)
+        return np.array(rows[:count], dtype=np.int64)
+
+    @property
+    def _probes(self) -> int:
+        """Partitions to look at; 0 for all vectors themselves."""
+        partitions = self.store.config.partitions
+        if not partitions or (self.effort is not None and self.effort >= 100):
+            return 0
+        if self.effort is not None:
+            return math.ceil(partitions * self.effort / 100)
+        return min(partitions, FILTERED_PROBES if self.pattern else PROBES)
+
+    def blocks(self, *columns: str) -> Iterator[Block]:
+        """All of them. Raises OptionsError if no path matches."""
+        pattern, empty = self.pattern, True
+        where = where_path(pattern) if pattern else None
+        for rows, values in self.store.blocks("path", *columns, where=where):
+            matching = [not pattern or pattern.matches(name) for name in values["path"]]
+            chosen = np.flatnonzero(matching)
+            empty = empty and not len(chosen)
+            yield rows[chosen], {column: values[column][chosen] for column in columns}
+        if pattern and empty:
+            raise no_match(pattern)
+
+
+def where_path(pattern: PathPattern) -> str:
+    """A condition in SQL that all names have which match, and perhaps others."""
+    literals = [name_as_like(literal) for literal in pattern.literals]
+    return f"path LIKE '{'%'.join(literals)}'"
+
+
+def name_as_like(literal: str) -> str:
+    """Text of a name as it is in a pattern of LIKE."""
+    text = name_as_text(literal)
+    for special in ("\\", "%", "_"):
+        text = text.replace(special, f"\\{special}")
+    return text.replace("'", "''")
+
+
+def _values(column: Any, name: str) -> Any:  # noqa: ANN401
+    if name == "path":
+        return list(map(name_from_text, column.to_pylist()))
+    return matrix_of(column)
