@@ -27,6 +27,7 @@ from mrnn.model.heads import Heads, RetrievalWeights
 from mrnn.model.image_encoder import SHIPPED, load_encoder
 from mrnn.model.joint_embedding import JointEmbedding
 from mrnn.model.quantization import dequantize, quantize, rounded
+from mrnn.retrieval import index_folder
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.cider_predictor import fit_cider_predictor
 from mrnn.training.network import network_of
@@ -123,6 +124,13 @@ def model(vocabulary, colour_encoder, tmp_path):
 def checkpoint(model):
     """That model."""
     return Checkpoint.load(model)
+
+
+@pytest.fixture(params=["numpy", "lance"])
+def engine(request, monkeypatch):
+    """Each engine of an index in turn, as the one of new ones."""
+    monkeypatch.setattr(index_folder, "DEFAULT", request.param)
+    return request.param
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.example_photos import ASTRONAUT, CAT, EXAMPLES, PHOTOS
 
 EXTRAS = (
     *("torch", "torchvision", "timm", "onnx", "onnxscript", "tensorboard"),
-    *("pycocoevalcap", "jaxtyping", "beartype", "usearch", "scipy"),
+    *("pycocoevalcap", "jaxtyping", "beartype", "lancedb", "pyarrow", "scipy"),
 )
 COMMAND = f"""
 import sys

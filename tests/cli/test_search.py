@@ -151,9 +151,13 @@ def test_sentences_are_indexed_and_found(mrnn, photos, model_with_heads, tmp_pat
     code, out, err = mrnn("index", "--sentences", file, "--out", index)
     assert (code, out, err) == (1, "", f"mrnn: {file}: a folder, not a file; name a file in it\n")
     code, out, err = mrnn("index", "--out", index, "--exclude", "a")
-    assert (code, err) == (1, "mrnn: --exclude goes with photos; leave it out with sentences\n")
+    assert (code, err) == (
+        1,
+        "mrnn: --exclude goes with photos; leave it out with sentences and --from\n",
+    )
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_drive_that_is_not_there_is_told_and_nothing_forgotten(
     mrnn, photos, model_with_heads, tmp_path
 ):
@@ -256,6 +260,7 @@ def test_photos_that_are_away_are_not_found(mrnn, photos, model_with_heads, tmp_
     assert err == f"2 finds are away, as {gone[0]}; mrnn index --prune forgets what is away\n"
 
 
+@pytest.mark.usefixtures("engine")
 def test_finds_that_are_good_enough(mrnn, photos, model_with_heads, tmp_path):
     index = tmp_path / "index"
     assert mrnn("index", photos, "--out", index, "--model", model_with_heads)[0] == 0
@@ -274,10 +279,13 @@ def test_finds_that_are_good_enough(mrnn, photos, model_with_heads, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["index", "--out", "index"], "mrnn: Give photos to index, or a file to --sentences\n"),
+        (
+            ["index", "--out", "index"],
+            "mrnn: Give photos to index, a file to --sentences, or vectors to --from\n",
+        ),
         (
             ["index", "a.jpg", "--sentences", "a.txt", "--out", "index"],
-            "mrnn: Give photos to index, or a file to --sentences, not both\n",
+            "mrnn: Give photos or --sentences to index, not both\n",
         ),
         (
             ["search", "nowhere", "my dog.HEIC"],
@@ -301,6 +309,7 @@ def test_a_very_long_query_is_no_path(mrnn, photos, model_with_heads, tmp_path):
     assert err == "mrnn: The query has 10,000 words; 100 are the most that can be asked\n"
 
 
+@pytest.mark.usefixtures("engine")
 def test_photos_that_are_there_already_are_told_apart(mrnn, photos, model_with_heads, tmp_path):
     index = tmp_path / "index"
     few = sorted(photos.iterdir())[:3]

@@ -33,6 +33,11 @@ def test_what_is_on_the_disk_says_what_made_it(folder, model_with_heads, colour_
         "heads": loaded.heads.fingerprint,
         "roots": [],
         "exclude": [],
+        "names": "paths",
+        "engine": "numpy",
+        "version": 0,
+        "partitions": 0,
+        "partitioned": 0,
     }
 
 

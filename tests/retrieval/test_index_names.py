@@ -10,7 +10,7 @@ from mrnn.retrieval.index_writer import index_photos
 
 
 @pytest.fixture
-def add(model_with_heads, tmp_path):
+def add(model_with_heads, tmp_path, engine):
     """Adds photos to an index; the names that are in it then, below the folder of the test."""
     model = RetrievalModel.load(model_with_heads)
 

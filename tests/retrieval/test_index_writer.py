@@ -70,6 +70,7 @@ def test_a_photo_more_costs_one_call_of_the_encoder(photos, loaded, encoded, tmp
     assert names_of(tmp_path / "i") == list(map(str, photos[:21]))
 
 
+@pytest.mark.usefixtures("engine")
 def test_vectors_are_those_of_the_stored_features(photos, loaded, tmp_path):
     index(photos, tmp_path / "i", loaded)
     rows, made = np.arange(30), open_index(tmp_path / "i")
@@ -77,6 +78,7 @@ def test_vectors_are_those_of_the_stored_features(photos, loaded, tmp_path):
     np.testing.assert_array_equal(made.take("vectors", rows), loaded.heads.embed_image(features))
 
 
+@pytest.mark.usefixtures("engine")
 def test_the_encoder_is_not_loaded_where_no_photo_is_new(photos, loaded, tmp_path):
     index(photos, tmp_path / "i", loaded)
     blind = replace(loaded, encoder_file=tmp_path / "nowhere.onnx")
@@ -84,6 +86,7 @@ def test_the_encoder_is_not_loaded_where_no_photo_is_new(photos, loaded, tmp_pat
     assert len(open_index(tmp_path / "i")) == 30
 
 
+@pytest.mark.usefixtures("engine")
 def test_the_new_is_added_the_changed_replaced_the_rest_stays(photos, loaded, encoded, tmp_path):
     index(photos, tmp_path / "i", loaded)
     opened = open_index(tmp_path / "i")
@@ -98,6 +101,7 @@ def test_the_new_is_added_the_changed_replaced_the_rest_stays(photos, loaded, en
     assert opened.name(1) == str(photos[1])
 
 
+@pytest.mark.usefixtures("engine")
 def test_what_is_away_keeps_its_rows_until_it_is_pruned(photos, loaded, encoded, tmp_path):
     """Whether it is named or not: deleted, a dangling link, or in a folder that is not there."""
     drive = tmp_path / "drive"
@@ -121,6 +125,7 @@ def test_what_is_away_keeps_its_rows_until_it_is_pruned(photos, loaded, encoded,
     assert len(encoded) == 60
 
 
+@pytest.mark.usefixtures("engine")
 def test_all_rows_are_looked_at_if_that_is_asked_for(photos, loaded, encoded, tmp_path):
     index(photos, tmp_path / "i", loaded)
     for photo in photos[:2]:
@@ -131,6 +136,7 @@ def test_all_rows_are_looked_at_if_that_is_asked_for(photos, loaded, encoded, tm
     assert len(encoded) == 32
 
 
+@pytest.mark.usefixtures("engine")
 def test_the_index_remembers_folders_and_patterns(photos, loaded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     odd = os.fsdecode(b"\xff")
@@ -152,6 +158,7 @@ def test_the_index_remembers_folders_and_patterns(photos, loaded, tmp_path, monk
     assert (config.roots, config.exclude) == ((f"{tmp_path}/photos",), ("/dev-00*", "*_thumb.jpg"))
 
 
+@pytest.mark.usefixtures("engine")
 def test_photos_that_cannot_be_encoded_are_told_and_left_out(photos, loaded, tmp_path):
     photos[0].write_bytes(b"dust")
     Image.new("RGB", (9, 9)).save(photos[1])  # of black the tiny encoder makes 0 / 0
@@ -168,6 +175,7 @@ def test_photos_that_cannot_be_encoded_are_told_and_left_out(photos, loaded, tmp
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.usefixtures("engine")
 def test_names_that_are_not_utf8(photos, loaded, tmp_path):
     odd = os.fsdecode(os.fsencode(photos[0].parent) + b"/\xff\n.png")
     shutil.copy(photos[0], odd)
@@ -210,6 +218,7 @@ def test_new_heads_and_a_shard_that_is_gone(photos, loaded, encoded, tmp_path):
     assert len(encoded) == 50
 
 
+@pytest.mark.usefixtures("engine")
 def test_features_of_another_encoder_are_not_thrown_away(photos, loaded, encoded, tmp_path):
     index(photos, tmp_path / "i", loaded)
     config = (tmp_path / "i" / CONFIG).read_text()
@@ -222,6 +231,7 @@ def test_features_of_another_encoder_are_not_thrown_away(photos, loaded, encoded
     assert (len(encoded), len(open_index(tmp_path / "i"))) == (30, 30)
 
 
+@pytest.mark.usefixtures("engine")
 def test_the_index_of_a_model_that_moved_knows_where_it_is_now(photos, loaded, encoded, tmp_path):
     index(photos, tmp_path / "i", loaded)
     shutil.copytree(loaded.checkpoint.folder, tmp_path / "moved")
@@ -285,12 +295,14 @@ def test_no_sentences_at_all(loaded, tmp_path):
 # Folders
 
 
+@pytest.mark.usefixtures("engine")
 def test_photos_and_sentences_do_not_mix(photos, loaded, tmp_path):
     index(photos[:2], tmp_path / "i", loaded)
     with pytest.raises(DataError, match=r"is an index of photos, not of sentences; give another"):
         sentences(["red"], tmp_path / "i", loaded)
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_folder_with_something_else_is_left_alone(photos, loaded, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
@@ -317,6 +329,7 @@ def test_what_somebody_keeps_beside_it_stays(photos, loaded, tmp_path):
     }
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_writer_goes_on_from_what_another_left_just_before(
     photos, loaded, encoded, tmp_path, monkeypatch
 ):
@@ -333,6 +346,7 @@ def test_a_writer_goes_on_from_what_another_left_just_before(
     assert len(encoded) == 3
 
 
+@pytest.mark.usefixtures("engine")
 def test_two_writers_at_once(photos, loaded, tmp_path, monkeypatch):
     pytest.importorskip("fcntl")
     told = r"i is being written by another mrnn; wait until it is done$"
@@ -348,6 +362,7 @@ def test_two_writers_at_once(photos, loaded, tmp_path, monkeypatch):
     assert index(photos, tmp_path / "i", loaded).new == 30
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_full_disk_keeps_what_is_done(photos, loaded, encoded, tmp_path, limited, monkeypatch):
     monkeypatch.setattr(feature_writer, "ROWS", 10)
     index(photos[:5], tmp_path / "i", loaded)

@@ -21,7 +21,13 @@ def photos(colours):
 
 
 @pytest.fixture
-def index(photos, model_with_heads, tmp_path):
+def index(photos, model_with_heads, tmp_path, engine):
+    return PhotoIndex.build(photos, tmp_path / "index", model_with_heads)
+
+
+@pytest.fixture
+def sharded(photos, model_with_heads, tmp_path):
+    """An index of the numpy engine."""
     return PhotoIndex.build(photos, tmp_path / "index", model_with_heads)
 
 
@@ -113,11 +119,11 @@ def test_a_sentence_is_searched_without_the_encoder(index, tmp_path, monkeypatch
     assert loaded.search("a red wall") == index.search("a red wall")
 
 
-def test_of_the_names_only_those_of_the_finds_are_read(index, tmp_path, monkeypatch):
-    read, real = [], type(index._index).name
+def test_of_the_names_only_those_of_the_finds_are_read(sharded, tmp_path, monkeypatch):
+    read, real = [], type(sharded._index).name
     loaded = PhotoIndex.load(tmp_path / "index")
     monkeypatch.setattr(
-        type(index._index), "name", lambda self, row: read.append(row) or real(self, row)
+        type(sharded._index), "name", lambda self, row: read.append(row) or real(self, row)
     )
     monkeypatch.setattr("mrnn.data.feature_store.shard.Shard.names", None)
     loaded.search("a red wall", top=3)
@@ -250,7 +256,7 @@ def test_photos_that_cannot_be_read(index, model_with_heads, tmp_path):
         ("name_ends", b"\xff" * 8, "the name of row 1 is not in it"),
     ],
 )
-def test_a_damaged_index(index, tmp_path, array, value, message):
+def test_a_damaged_index(sharded, tmp_path, array, value, message):
     shard = open_index(tmp_path / "index").shards[0]
     content = bytearray(shard.file.read_bytes())
     start = shard.starts[array]
@@ -265,7 +271,7 @@ def test_a_damaged_index(index, tmp_path, array, value, message):
 
 
 def test_a_damaged_index_is_mended_as_the_message_says(
-    index, photos, model_with_heads, tmp_path, monkeypatch
+    sharded, photos, model_with_heads, tmp_path, monkeypatch
 ):
     shard = open_index(tmp_path / "index").shards[0].file
     shard.write_bytes(shard.read_bytes()[:-1])
@@ -275,17 +281,17 @@ def test_a_damaged_index_is_mended_as_the_message_says(
         PhotoIndex.load(tmp_path / "index")
     shard.unlink()
     made = PhotoIndex.build(photos, tmp_path / "index", model_with_heads)
-    assert made.search("a red wall") == index.search("a red wall")
+    assert made.search("a red wall") == sharded.search("a red wall")
 
 
-def test_an_index_of_nothing_finds_nothing(index, model_with_heads, tmp_path):
+def test_an_index_of_nothing_finds_nothing(sharded, model_with_heads, tmp_path):
     config = json.loads((tmp_path / "index" / CONFIG).read_text())
     (tmp_path / "index" / CONFIG).write_text(json.dumps(config | {"shards": []}))
     assert PhotoIndex.load(tmp_path / "index").search("a red wall") == []
 
 
 @pytest.fixture
-def tagged_index(photos, model_with_heads, colour_tags, tmp_path):
+def tagged_index(photos, model_with_heads, colour_tags, tmp_path, engine):
     return PhotoIndex.build(photos, tmp_path / "index", model_with_heads)
 
 
@@ -331,7 +337,7 @@ def test_a_known_word_is_no_tag(tagged_index):
     assert tagged_index.prepare("a red wall").tags == []
 
 
-def test_a_damaged_feature_is_told_of_a_search_by_tags(tagged_index, tmp_path):
+def test_a_damaged_feature_is_told_of_a_search_by_tags(colour_tags, sharded, tmp_path):
     shard = open_index(tmp_path / "index").shards[0]
     content = shard.file.read_bytes()
     start = shard.starts["features"]

@@ -124,7 +124,7 @@ def index(
     loaded = RetrievalModel.load(model_of(out, model), encoder_file, found_device(device))
     updated = _Updated(out, before, loaded, engine, prune)
     if exclude and (sentences or vectors or (before and before.holds == "sentences")):
-        raise OptionsError("--exclude goes with photos; leave it out here")
+        raise OptionsError("--exclude goes with photos; leave it out with sentences and --from")
     if vectors:
         _index_vectors(vectors, updated)
     elif sentences or (before and before.holds == "sentences" and not photos):

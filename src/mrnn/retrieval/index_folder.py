@@ -34,6 +34,8 @@ class Scope:
 
 
 EVERYTHING_STAYS = Scope()
+DEFAULT: Engine = "numpy"
+"""The engine of a new index."""
 
 
 @contextmanager
@@ -69,9 +71,9 @@ def _shard_writer(
 
 
 def engine_of(folder: Path, asked: Engine | None) -> Engine:
-    """The engine that is asked for, or else that of the index that is there, or numpy."""
+    """The engine that is asked for, or else that of the index that is there."""
     if asked or not (folder / CONFIG).exists():
-        return asked or "numpy"
+        return asked or DEFAULT
     return read_index_config(folder).engine
 
 

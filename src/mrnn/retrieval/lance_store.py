@@ -143,13 +143,13 @@ class LanceStore:
 
     def _taken(self, column: str, rows: Int[np.ndarray, " N"]) -> Any:  # noqa: ANN401
         """A column of these rows, in this order."""
+        different, places = np.unique(rows, return_inverse=True)
         with reading(self.folder):
-            query = self.table.take_row_ids(rows.tolist()).select([column]).with_row_id()
+            query = self.table.take_row_ids(different.tolist()).select([column]).with_row_id()
             found = query.to_arrow()
             there = np.asarray(found["_rowid"]).astype(np.int64)
-            order = np.argsort(there, kind="stable")
-            places = np.searchsorted(there, rows, sorter=order)
-            if len(there) < len(rows) or not np.array_equal(there[order][places], rows):
+            order = np.argsort(there)
+            if not np.array_equal(there[order], different):
                 raise ValueError("rows are missing")
             return found[column].take(order[places])
 

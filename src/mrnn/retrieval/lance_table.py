@@ -22,8 +22,8 @@ from mrnn.retrieval.index_config import MEND, IndexConfig
 
 TABLE = "mrnn-rows"
 """The table's name; its folder has the suffix .lance."""
-PANIC = "PanicException"
-"""The class of a panic in LanceDB's Rust code, which has no public name."""
+PANICS = ("PanicException", "RustPanic")
+"""The classes of a panic in LanceDB's Rust code, which no module has."""
 _SYSTEM = re.compile(r"([A-Z][A-Za-z ]+?) \(os error \d+\)")
 _NOISE = re.compile(r"(?:lance error: |LanceError\(\w+\): |Generic \w+ error: |Wrapped error: )+")
 _SOURCE = re.compile(r",? (?:/\S+/|rust/)\S*\.rs\S*.*", re.DOTALL)
@@ -120,7 +120,7 @@ def _told(folder: Path, line: str) -> Iterator[None]:
     except (RuntimeError, ValueError, OSError) as error:
         raise DataError(f"{folder} {line.format(problem_of(error), MEND)}") from error
     except BaseException as error:
-        if type(error).__name__ != PANIC:
+        if type(error).__name__ not in PANICS:
             raise
         raise DataError(f"{folder} {line.format(problem_of(error), MEND)}") from None
 

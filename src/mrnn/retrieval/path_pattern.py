@@ -36,8 +36,3 @@ class PathPattern:
     def literals(self) -> list[str]:
         """The text between stars, question marks and brackets: at least one, perhaps empty."""
         return re.split(r"\*|\?|\[!?\]?[^]]*\]", self.whole)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it has nothing but text and stars."""
-        return not re.search(r"[?[]", self.whole)

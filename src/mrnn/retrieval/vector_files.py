@@ -60,6 +60,8 @@ class VectorFiles:
         MissingExtraError where Parquet cannot be read.
         """
         needs_pyarrow()
+        if not source.exists():
+            raise DataError(f"{source} does not exist; {MEND}")
         files = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
         if not files:
             raise DataError(f"{source} has no Parquet file; {MEND}")

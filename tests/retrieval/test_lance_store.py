@@ -1,0 +1,203 @@
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mrnn.data.feature_store.keys import keys_of
+from mrnn.data.feature_store.store import CONFIG
+from mrnn.errors import DataError, MissingExtraError, OptionsError
+from mrnn.retrieval import lance_table
+from mrnn.retrieval.index import RetrievalModel, open_index
+from mrnn.retrieval.index_folder import Scope
+from mrnn.retrieval.index_writer import index_photos
+from mrnn.retrieval.lance_store import where_path
+from mrnn.retrieval.lance_table import TABLE, connect, problem_of, table_folder
+from mrnn.retrieval.path_pattern import PathPattern
+from mrnn.retrieval.search import PhotoIndex
+
+
+@pytest.fixture
+def photos(colours):
+    return [image.path for image in colours.images]
+
+
+@pytest.fixture
+def folder(photos, model_with_heads, tmp_path):
+    PhotoIndex.build(photos, tmp_path / "i", model_with_heads, engine="lance")
+    return tmp_path / "i"
+
+
+def test_rows_are_found_and_taken_in_any_order(folder, photos):
+    store = open_index(folder)
+    names = dict(store.names())
+    assert list(names.values()) == [*map(str, photos)]
+    rows = np.array([7, 3, 7, 0])
+    whole = store.take("vectors", np.array([*names]))
+    np.testing.assert_array_equal(store.take("vectors", rows), whole[rows])
+    assert [store.name(row) for row in rows.tolist()] == [str(photos[row]) for row in rows]
+    found = store.find_keys(keys_of([str(photos[5]), "nowhere", str(photos[2])]))
+    assert found.tolist() == [5, -1, 2]
+    assert store.find_keys(keys_of([])).tolist() == []
+
+
+@pytest.mark.parametrize("paths", ["*", "*/dev-*", "*-0?-*", "*[0-4]-red.png", "*_*", "*%*"])
+@pytest.mark.parametrize("query", ["a red wall", "crimson", "a crimson wall", 3])
+def test_finds_are_those_of_the_numpy_engine(
+    folder, photos, model_with_heads, colour_tags, tmp_path, paths, query
+):
+    for name in ("under_score.png", "per%cent.png", "back\\slash.png", "it's.png"):
+        shutil.copy(photos[0], photos[0].with_name(name))
+    every = sorted(photos[0].parent.iterdir())
+    PhotoIndex.build(every, folder, model_with_heads)
+    expected = PhotoIndex.build(every, tmp_path / "n", model_with_heads)
+    found = PhotoIndex.load(folder)
+    query = photos[query] if isinstance(query, int) else query
+    options = {"top": 99, "paths": paths}
+    by_path = {each.path: each.score for each in expected.search(query, **options)}
+    finds = found.search(query, **options)
+    assert {each.path: each.score for each in finds} == by_path
+    assert [each.score for each in finds] == sorted(by_path.values(), reverse=True)
+
+
+def test_no_path_matches(folder):
+    for query in ("a red wall", "crimson"):
+        with pytest.raises(OptionsError, match="has a path like" if query[0] == "a" else "knows"):
+            PhotoIndex.load(folder).search(query, paths="nowhere/*")
+
+
+def test_no_path_matches_a_search_by_tags(colour_tags, folder):
+    told = r"^No photo of the index has a path like 'nowhere/\*'$"
+    with pytest.raises(OptionsError, match=told):
+        PhotoIndex.load(folder).search("crimson", paths="nowhere/*")
+
+
+@pytest.mark.parametrize("effort", [0.0, -1.0, 101.0, float("nan")])
+def test_efforts_that_cannot_be_made(folder, effort):
+    with pytest.raises(
+        OptionsError, match=rf"^effort is {effort:g}; give a percentage above 0, up"
+    ):
+        PhotoIndex.load(folder).search("red", effort=effort)
+
+
+def test_names_in_conditions():
+    pattern = PathPattern.of("/it's/50%_\\*.jpg", are_paths=True)
+    assert where_path(pattern) == r"path LIKE '/it''s/50\%\_\\%.jpg'"
+
+
+def test_without_lancedb_it_says_what_to_install(folder, monkeypatch, photos, model_with_heads):
+    monkeypatch.setattr(lance_table, "find_spec", lambda _: None)
+    told = r"^--engine lance needs LanceDB. Run: pip install 'mrnn\[lance\]'$"
+    with pytest.raises(MissingExtraError, match=told):
+        PhotoIndex.load(folder)
+    with pytest.raises(MissingExtraError, match=told):
+        PhotoIndex.build(photos, folder.with_name("new"), model_with_heads, engine="lance")
+    assert not folder.with_name("new").exists()
+
+
+def test_a_table_without_its_columns(folder, photos):
+    import pyarrow as pa
+
+    shutil.rmtree(table_folder(folder))
+    connect(folder).create_table(TABLE, data=pa.table({"path": ["a"]}))
+    config = (folder / CONFIG).read_text()
+    (folder / CONFIG).write_text(config.replace('"version":2', '"version":0'))
+    told = r"i has no column features; remove it, then run mrnn index again$"
+    with pytest.raises(DataError, match=told):
+        open_index(folder)
+
+
+def test_a_table_that_is_gone(folder):
+    shutil.rmtree(table_folder(folder))
+    told = r"i is damaged \(No such file or directory\); remove it, then run mrnn index again$"
+    with pytest.raises(DataError, match=told):
+        open_index(folder)
+
+
+@pytest.mark.parametrize("part", ["data", "_versions"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "dust"])
+def test_a_damaged_table_is_told_in_one_line(folder, part, damage):
+    """In the processes of its own that a panic of LanceDB may end."""
+    for file in (table_folder(folder) / part).iterdir():
+        content = file.read_bytes()
+        if damage == "gone":
+            file.unlink()
+        else:
+            file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"\xff" * 999)
+    with pytest.raises(DataError, match=r"i is damaged \(.{3,}\); remove it, then run mrnn index"):
+        PhotoIndex.load(folder).search("a red wall")
+
+
+def test_what_lancedb_says_is_made_short():
+    text = (
+        "lance error: LanceError(IO): Generic LocalFileSystem error: Unable to copy data to file: "
+        "No space left on device (os error 28), /root/.cargo/registry/src/lance/src/x.rs:1:2"
+    )
+    assert problem_of(RuntimeError(text)) == "No space left on device"
+    assert problem_of(FileNotFoundError(2, "No such file")) == "No such file"
+    assert problem_of(RuntimeError("lance error: Odd, rust/lance/src/io.rs:7:8\nmore")) == "Odd"
+
+
+def test_a_panic_is_an_error_too(tmp_path):
+    panic = type("PanicException", (BaseException,), {})
+    told = r"is damaged \(index out of bounds\); remove it"
+    with pytest.raises(DataError, match=told), lance_table.reading(tmp_path):
+        raise panic("index out of bounds")
+    with pytest.raises(KeyboardInterrupt), lance_table.reading(tmp_path):
+        raise KeyboardInterrupt
+
+
+def test_vectors_that_are_not_finite(folder, photos, model_with_heads, monkeypatch):
+    import pyarrow as pa
+
+    store = open_index(folder)
+    table = store.table
+    batch = table.search().limit(1).select(list(table.schema.names)).to_arrow()
+    infinite = pa.array([[float("inf")] * 3], table.schema.field("vectors").type)
+    place = batch.schema.get_field_index("vectors")
+    batch = batch.set_column(place, table.schema.field("vectors"), infinite)
+    table.checkout_latest()
+    table.add(batch.select(table.schema.names))
+    row = [number for number, _ in store.names()][-1]
+    with pytest.raises(DataError, match=r"i is damaged \(the vectors are not finite\); remove it"):
+        store.take("vectors", np.array([row]))
+
+
+def test_lancedb_is_imported_where_it_is_used(photos, model_with_heads, tmp_path):
+    PhotoIndex.build(photos, tmp_path / "n", model_with_heads)
+    script = (
+        "import sys; from mrnn.cli import main; sys.argv = ['mrnn', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "finally: print(*sorted({'lancedb', 'pyarrow'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script, "search", tmp_path / "n", "a red wall"],
+        capture_output=True, text=True, check=True, env=dict(os.environ),
+    )  # fmt: skip
+    assert found.stderr == "\n"
+
+
+def test_an_index_of_the_other_engine(folder, photos, model_with_heads, tmp_path):
+    model = RetrievalModel.load(model_with_heads)
+    told = (
+        r"i is an index of --engine lance, not numpy; give another folder, or leave --engine out$"
+    )
+    with pytest.raises(DataError, match=told):
+        index_photos(photos, folder, model, lambda: None, pytest.fail, Scope(engine="numpy"))
+    PhotoIndex.build(photos, tmp_path / "n", model_with_heads)
+    with pytest.raises(
+        DataError, match=r"n is an index of --engine numpy, not lance; give another"
+    ):
+        PhotoIndex.build(photos, tmp_path / "n", model_with_heads, engine="lance")
+
+
+def test_a_folder_of_lancedb_itself(photos, model_with_heads, tmp_path):
+    import pyarrow as pa
+
+    connect(tmp_path / "mine").create_table("mine", data=pa.table({"a": [1]}))
+    with pytest.raises(DataError, match=r"mine is not an index; make one with mrnn index$"):
+        open_index(tmp_path / "mine")
+    with pytest.raises(DataError, match=r"mine holds something else, 'mine.lance'; choose another"):
+        PhotoIndex.build(photos, tmp_path / "mine", model_with_heads, engine="lance")
