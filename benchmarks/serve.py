@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mrnn.captioning.captioner import Captioner
-from mrnn.data.photo_paths import find_images
+from mrnn.data.photos.paths import find_images
 from tests.server.crowd import ask_at_once
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,7 +14,7 @@ import typer.main
 from PIL import Image
 
 import mrnn
-from mrnn.captioning.caption_csv import CSV_COLUMNS
+from mrnn.captioning.caption_files.csv_rows import CSV_COLUMNS
 from mrnn.captioning.consensus import ConsensusOptions
 from mrnn.captioning.results import Caption, ImageCaptions, Word
 from mrnn.cli import app

@@ -14,7 +14,7 @@ from PIL import Image
 from mrnn.captioning import caption_search, captioner
 from mrnn.captioning.results import Caption, ImageCaptions
 from mrnn.cli.caption_outputs import caption_text
-from mrnn.data.photo_paths import SYSTEM_FOLDERS
+from mrnn.data.photos.paths import SYSTEM_FOLDERS
 from mrnn.locks import locked
 from tests.cli.processes import start
 from tests.conftest import lines_of

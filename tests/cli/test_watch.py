@@ -158,7 +158,7 @@ def when_told(monkeypatch, start, do):
 
 def test_a_photo_that_cannot_be_read_is_told_in_the_end(mrnn, model, watched, monkeypatch):
     (watched / "bad.png").write_bytes(b"no photo")
-    monkeypatch.setattr("mrnn.data.photo_arrivals.PATIENCE", 1.0)
+    monkeypatch.setattr("mrnn.data.photos.arrivals.PATIENCE", 1.0)
     when_told(monkeypatch, f"{watched}/bad.png", lambda: os.kill(os.getpid(), signal.SIGTERM))
     code, out, err = mrnn("watch", watched, "--model", model, "--json")
     assert code == 0

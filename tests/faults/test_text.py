@@ -6,7 +6,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from mrnn.captioning.coco_results import coco_ids
+from mrnn.captioning.caption_files.coco_results import coco_ids
 from mrnn.data.caption_matching import References
 from mrnn.data.caption_reader import read_hypotheses, read_references
 from mrnn.data.dataset import CaptionedImage, Dataset, write_dataset

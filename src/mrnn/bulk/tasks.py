@@ -19,7 +19,7 @@ from mrnn.captioning.captioner import Captioner
 from mrnn.captioning.results import ImageCaptions
 from mrnn.data.extraction import to_float16
 from mrnn.data.images import NamedImage, load_image
-from mrnn.data.photo_names import name_as_text
+from mrnn.data.photos.names import name_as_text
 from mrnn.data.shards.photo import ShardPhoto
 from mrnn.errors import ImageError, MRNNError, printable
 from mrnn.model.checkpoint import Checkpoint

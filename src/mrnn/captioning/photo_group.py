@@ -11,7 +11,7 @@ import numpy as np
 
 from mrnn.captioning.results import ImageCaptions
 from mrnn.data.images import ImageSource, NamedImage, load_image
-from mrnn.data.photo_names import name_as_text
+from mrnn.data.photos.names import name_as_text
 from mrnn.errors import MRNNError, printable
 from mrnn.model.image_encoder import ImageEncoder, encode_finite
 from mrnn.shapes import Float32

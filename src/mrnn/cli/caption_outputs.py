@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrnn.captioning.written_text import Existing, WrittenText
+from mrnn.captioning.caption_files.written_text import Existing, WrittenText
 from mrnn.cli.terminal import Json, print_json, say, tell
 from mrnn.errors import DataError, OptionsError, counted, printable, shortened
 
 if TYPE_CHECKING:
-    from mrnn.captioning.caption_file import CaptionFile
+    from mrnn.captioning.caption_files.caption_file import CaptionFile
+    from mrnn.captioning.caption_files.sidecars import Sidecars
     from mrnn.captioning.results import ImageCaptions
-    from mrnn.captioning.sidecars import Sidecars
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class OutputOptions:
     def _check_suffix(self) -> None:
         if self.suffix == ".txt":
             return
-        from mrnn.data.photo_paths import is_photo
+        from mrnn.data.photos.paths import is_photo
 
         if not self.sidecar:
             raise OptionsError("--suffix names files beside photos; give --sidecar too")
@@ -163,7 +163,7 @@ class Outputs:
         """Read the file, to go on with it. Raises OptionsError or OSError."""
         if self._options.out is None:
             return
-        from mrnn.captioning.caption_file import CaptionFile
+        from mrnn.captioning.caption_files.caption_file import CaptionFile
 
         self._file = CaptionFile(self._options.out, n_best, text_of=self._text)
         self._file.check(photos)
@@ -223,7 +223,7 @@ class Outputs:
 def _sidecars_of(options: OutputOptions, text: WrittenText) -> "list[Sidecars]":
     if not (options.sidecar or options.xmp):
         return []
-    from mrnn.captioning.sidecars import Sidecars, TextSidecar, XmpSidecar
+    from mrnn.captioning.caption_files.sidecars import Sidecars, TextSidecar, XmpSidecar
 
     existing, found = options.existing, []
     if options.sidecar:

@@ -13,7 +13,7 @@ CHECKOUT = Path(__file__).parents[3] / "examples"
 def demo() -> None:
     """Caption the example photos with the model that ships: captions, tags, confidence."""
     from mrnn.captioning.captioner import Captioner
-    from mrnn.data.photo_paths import find_images
+    from mrnn.data.photos.paths import find_images
 
     folder = INSTALLED if INSTALLED.is_dir() else CHECKOUT
     tell(f"The photos in {folder}. Your own: mrnn caption PHOTO...")

@@ -105,8 +105,8 @@ def evaluate(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure a model: perplexity, BLEU, METEOR, ROUGE-L, CIDEr, inventions, R@K."""
+    from mrnn.captioning.caption_files.coco_results import coco_ids, write_coco_results
     from mrnn.captioning.captioner import Captioner
-    from mrnn.captioning.coco_results import coco_ids, write_coco_results
     from mrnn.data.dataset import Dataset
     from mrnn.data.features import load_features
     from mrnn.evaluation.evaluate import evaluate as evaluate_model

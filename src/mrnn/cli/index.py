@@ -134,7 +134,7 @@ def index(
 
 
 def _index_photos(photos: Sequence[str] | None, exclude: Sequence[str], updated: _Updated) -> None:
-    from mrnn.data.photo_paths import find_images
+    from mrnn.data.photos.paths import find_images
     from mrnn.retrieval.index_writer import index_photos
 
     named: list[str | Path] = named_paths(photos) if photos else list(_remembered(updated.before))
@@ -233,7 +233,7 @@ def _index_sentences(file: Path | None, updated: _Updated) -> None:
 
 def _remembered(before: "IndexConfig | None") -> Iterator[str]:
     """The roots of an index; of those that are away it is told."""
-    from mrnn.data.photo_names import name_from_text
+    from mrnn.data.photos.names import name_from_text
     from mrnn.retrieval.index_folder import is_root
 
     for root in map(name_from_text, before.roots if before else ()):

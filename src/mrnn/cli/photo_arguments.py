@@ -36,7 +36,7 @@ def found_photos(paths: Sequence[str], exclude: Sequence[str] | None) -> tuple[l
     Each of those is told in a line on stderr. Raises ImageError where one is all there is, and
     OptionsError for an empty list.
     """
-    from mrnn.data.photo_paths import find_images
+    from mrnn.data.photos.paths import find_images
 
     problems: list[str] = []
     found = find_images(named_paths(paths), exclude=exclude or (), on_problem=problems.append)
@@ -50,7 +50,7 @@ def found_photos(paths: Sequence[str], exclude: Sequence[str] | None) -> tuple[l
 
 def named_paths(paths: Sequence[str]) -> list[str | Path]:
     """The paths, with those that stdin lists in place of "-". Raises OptionsError if none are."""
-    from mrnn.data.photo_paths import listed_paths
+    from mrnn.data.photos.paths import listed_paths
 
     named: list[str | Path] = []
     for path in paths:

@@ -42,8 +42,8 @@ def watch(
 
     A photo that is being copied is waited for. Ctrl-C or SIGTERM stops.
     """
-    from mrnn.data.photo_arrivals import Arrivals
-    from mrnn.data.photo_folder import PhotoFolder
+    from mrnn.data.photos.arrivals import Arrivals
+    from mrnn.data.photos.folder import PhotoFolder
 
     watched = [PhotoFolder(folder, exclude or (), tell) for folder in folders]
     outputs, arrivals = Outputs(options, lambda result: show(result, options)), Arrivals()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mrnn.data.feature_store.shard import Column
 from mrnn.data.feature_store.store import FeatureStore
-from mrnn.data.photo_names import name_as_text
+from mrnn.data.photos.names import name_as_text
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.heads import Heads
 from mrnn.model.image_encoder import ImageEncoder

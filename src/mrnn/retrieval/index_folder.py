@@ -10,7 +10,7 @@ from mrnn.data.feature_store.manifest import OURS, Manifest, derive_again
 from mrnn.data.feature_store.shard import Derive
 from mrnn.data.feature_store.store import CONFIG, FeatureStore
 from mrnn.data.feature_store.writer import FeatureWriter, feature_writer
-from mrnn.data.photo_names import name_as_text, name_from_text
+from mrnn.data.photos.names import name_as_text, name_from_text
 from mrnn.errors import DataError
 from mrnn.retrieval.index_config import MEND, Engine, IndexConfig, read_index_config
 from mrnn.retrieval.lance_table import table_folder

@@ -13,8 +13,8 @@ import numpy as np
 from mrnn.data.extraction import PhotoUpdate
 from mrnn.data.feature_store.shard import STAMP, UNKNOWN, Rows
 from mrnn.data.feature_store.writer import ROWS, FeatureWriter
-from mrnn.data.photo_names import name_from_text
-from mrnn.data.photo_paths import excluded_by
+from mrnn.data.photos.names import name_from_text
+from mrnn.data.photos.paths import excluded_by
 from mrnn.errors import DataError, OptionsError
 from mrnn.retrieval.index import IndexChanges, RetrievalModel, open_index
 from mrnn.retrieval.index_config import IndexConfig

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mrnn.data.feature_store.keys import keys_of
-from mrnn.data.photo_names import name_as_text, name_from_text
+from mrnn.data.photos.names import name_as_text, name_from_text
 from mrnn.errors import DataError
 from mrnn.locks import share
 from mrnn.retrieval.index_config import MEND, IndexConfig, read_index_config

@@ -15,7 +15,7 @@ import numpy as np
 
 from mrnn.data.feature_store.keys import keys_of
 from mrnn.data.feature_store.shard import STAMP, Rows
-from mrnn.data.photo_names import name_as_text
+from mrnn.data.photos.names import name_as_text
 from mrnn.errors import DataError, MissingExtraError
 from mrnn.model.threads import thread_count
 from mrnn.retrieval.index_config import MEND, IndexConfig

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mrnn.data.feature_store.keys import keys_of
 from mrnn.data.feature_store.store import CONFIG
-from mrnn.data.photo_names import name_from_text
+from mrnn.data.photos.names import name_from_text
 from mrnn.errors import CheckpointError, DataError, OptionsError, counted
 from mrnn.model.checkpoint import DEFAULT_MODEL
 from mrnn.model.tags import Tagger

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mrnn.data.feature_store.store import FeatureStore
-from mrnn.data.photo_names import name_as_text, name_from_text
+from mrnn.data.photos.names import name_as_text, name_from_text
 from mrnn.data.shards.shard import needs_pyarrow
 from mrnn.errors import DataError, printable
 from mrnn.outputs import written_aside

@@ -3,7 +3,7 @@ import tarfile
 
 import pytest
 
-from mrnn.data.photo_paths import find_images
+from mrnn.data.photos.paths import find_images
 from mrnn.data.shards import making
 from mrnn.data.shards.making import make_shards
 from mrnn.data.shards.tar import read_tar

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mrnn.data.dataset import CaptionedImage
 from mrnn.data.name_matching import FilesBelow
-from mrnn.data.photo_paths import find_images, is_photo
+from mrnn.data.photos.paths import find_images, is_photo
 from mrnn.errors import DataError, ImageError, counted
 from mrnn.files import read_lines
 

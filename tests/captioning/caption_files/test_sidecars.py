@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from mrnn.captioning.sidecars import Existing, Sidecars, TextSidecar, XmpSidecar
-from mrnn.captioning.written_text import WrittenText
-from mrnn.captioning.xmp import described
+from mrnn.captioning.caption_files.sidecars import Existing, Sidecars, TextSidecar, XmpSidecar
+from mrnn.captioning.caption_files.written_text import WrittenText
+from mrnn.captioning.caption_files.xmp import described
 from mrnn.errors import DataError
 from tests.captioning.photo_results import result
 

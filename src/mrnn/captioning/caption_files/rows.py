@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mrnn.captioning.results import ImageCaptions
-from mrnn.data.photo_names import name_as_text, name_from_text
+from mrnn.data.photos.names import name_as_text, name_from_text
 from mrnn.errors import OptionsError
 
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
-from mrnn.captioning.written_text import Existing
+from mrnn.captioning.caption_files.written_text import Existing
 from mrnn.errors import DataError
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"

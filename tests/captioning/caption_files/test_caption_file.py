@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrnn.captioning.caption_csv import CSV_COLUMNS
-from mrnn.captioning.caption_file import CaptionFile
+from mrnn.captioning.caption_files.caption_file import CaptionFile
+from mrnn.captioning.caption_files.csv_rows import CSV_COLUMNS
+from mrnn.captioning.caption_files.written_text import WrittenText
 from mrnn.captioning.results import ImageCaptions
-from mrnn.captioning.written_text import WrittenText
 from mrnn.data.csv_cells import as_cell
-from mrnn.data.photo_names import name_as_text
+from mrnn.data.photos.names import name_as_text
 from mrnn.errors import OptionsError
 from tests.captioning.photo_results import result
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrnn.captioning import xmp
-from mrnn.captioning.written_text import Existing
-from mrnn.captioning.xmp import RDF, described, with_description
+from mrnn.captioning.caption_files import xmp
+from mrnn.captioning.caption_files.written_text import Existing
+from mrnn.captioning.caption_files.xmp import RDF, described, with_description
 from mrnn.errors import DataError
 
 FILE = Path("a.xmp")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mrnn.data.photo_folder import PhotoFolder
+from mrnn.data.photos.folder import PhotoFolder
 from mrnn.errors import OptionsError
 
 

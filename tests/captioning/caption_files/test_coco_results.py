@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mrnn.captioning.coco_results import coco_ids, write_coco_results
+from mrnn.captioning.caption_files.coco_results import coco_ids, write_coco_results
 from mrnn.errors import DataError
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mrnn.data.photo_paths import excluded_by, is_wanted, photos_below
+from mrnn.data.photos.paths import excluded_by, is_wanted, photos_below
 from mrnn.errors import OptionsError
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrnn.data.photo_names import KnownPhotos, name_as_text, name_from_text
+from mrnn.data.photos.names import KnownPhotos, name_as_text, name_from_text
 
 ODD = st.sampled_from(["\\", "u", "d", "c", "e", "9", "8", "0", "5", "\udce9", "\ud800", "a", "é"])
 

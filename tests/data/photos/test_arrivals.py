@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mrnn.data.photo_arrivals import PATIENCE, SETTLED, Arrivals
+from mrnn.data.photos.arrivals import PATIENCE, SETTLED, Arrivals
 
 
 @pytest.fixture

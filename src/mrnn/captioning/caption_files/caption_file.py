@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from mrnn.captioning.caption_csv import Csv
-from mrnn.captioning.caption_rows import Form, ImageFolder, JsonLines, Row, RowError
+from mrnn.captioning.caption_files.csv_rows import Csv
+from mrnn.captioning.caption_files.rows import Form, ImageFolder, JsonLines, Row, RowError
 from mrnn.captioning.results import ImageCaptions
-from mrnn.data.photo_names import KnownPhotos, name_from_text
+from mrnn.data.photos.names import KnownPhotos, name_from_text
 from mrnn.errors import OptionsError, naming
 from mrnn.outputs import write_whole
 

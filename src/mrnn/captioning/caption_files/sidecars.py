@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from mrnn.captioning.caption_files.written_text import Existing, WrittenText
+from mrnn.captioning.caption_files.xmp import described, with_description
 from mrnn.captioning.results import ImageCaptions
-from mrnn.captioning.written_text import Existing, WrittenText
-from mrnn.captioning.xmp import described, with_description
 from mrnn.errors import DataError
 from mrnn.outputs import write_whole
 

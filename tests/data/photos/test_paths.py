@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mrnn.data.images import load_image
-from mrnn.data.photo_paths import SYSTEM_FOLDERS, find_images, listed_paths
+from mrnn.data.photos.paths import SYSTEM_FOLDERS, find_images, listed_paths
 from mrnn.errors import ImageError, OptionsError
 
 

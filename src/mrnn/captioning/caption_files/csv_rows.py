@@ -6,10 +6,10 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mrnn.captioning.caption_rows import Row, RowError
+from mrnn.captioning.caption_files.rows import Row, RowError
 from mrnn.captioning.results import ImageCaptions
 from mrnn.data.csv_cells import as_cell, from_cell
-from mrnn.data.photo_names import name_from_text
+from mrnn.data.photos.names import name_from_text
 
 CSV_COLUMNS = (
     "image", "rank", "text", "log_probability", "tags", "familiarity", "confidence", "error",
@@ -29,7 +29,7 @@ NOT_CLOSED = "a quotation mark in it is not closed"
 
 
 class Csv:
-    """A row a caption, or one with the error: see `mrnn.captioning.caption_rows.Form`."""
+    """A row a caption, or one with the error: see `mrnn.captioning.caption_files.rows.Form`."""
 
     def __init__(self, n_best: int) -> None:
         self._n_best = n_best
