@@ -295,6 +295,39 @@ def test_finds_that_are_good_enough(mrnn, photos, model_with_heads, tmp_path):
             ["search", "nowhere", "dog", "--html", "none/page.html"],
             "mrnn: --html none/page.html: there is no folder none; make it first\n",
         ),
+        (["index", "a.jpg"], "mrnn: Give --out, the index folder\n"),
+        (
+            ["index", "--from", "vectors", "--sentences", "a.txt", "--out", "index"],
+            "mrnn: Give --sentences or --from to index, not both\n",
+        ),
+        (
+            ["index", "--from", "vectors", "--exclude", "a", "--out", "index"],
+            "mrnn: --exclude goes with photos; leave it out with sentences and --from\n",
+        ),
+        (
+            ["index", "--from", "vectors", "--out", "index"],
+            "mrnn: vectors does not exist; make such files with mrnn embed\n",
+        ),
+        (
+            ["index", "--sentences", __file__, "--engine", "lance", "--out", "index"],
+            "mrnn: --engine lance is for photos; leave it out with sentences\n",
+        ),
+        (
+            ["index", "a.jpg", "--out", "s3://bucket/index"],
+            "mrnn: --out s3:/bucket/index: an index is a folder of this machine; name one\n",
+        ),
+        *(
+            (
+                ["index", *wrong, "--export", "a.parquet"],
+                "mrnn: --export a.parquet takes an index and nothing else, as in: mrnn index "
+                "photos.index --export photos.parquet\n",
+            )
+            for wrong in ([], ["a", "b"], ["a", "--out", "b"], ["a", "--engine", "lance"])
+        ),
+        (
+            ["index", "nowhere", "--export", "a.parquet"],
+            "mrnn: nowhere is not an index; make one with mrnn index\n",
+        ),
         (["search", "nowhere", "dog"], "mrnn: nowhere is not an index; make one with mrnn index\n"),
     ],
 )
@@ -340,3 +373,48 @@ finally:
     )  # fmt: skip
     assert found.stderr == "\n"
     assert "red" in json.loads(found.stdout.splitlines()[0])["path"]
+
+
+@pytest.mark.usefixtures("engine")
+def test_bulk_vectors_are_indexed_and_an_index_exported(mrnn, album, model_with_heads, tmp_path):
+    index, file = tmp_path / "index", tmp_path / "vectors.parquet"
+    mrnn("shard", album, "--out", tmp_path / "shards", "--size", 3)
+    made = ("--model", model_with_heads, "--out")
+    mrnn("embed", tmp_path / "shards/*.tar", *made, tmp_path / "vectors")
+    code, out, err = mrnn("index", "--from", tmp_path / "vectors", *made, index)
+    assert (code, out, err) == (0, f"{index}: 4 photos\n", "")
+    code, out, err = mrnn("index", "--from", tmp_path / "vectors", "--out", index)
+    assert (code, out, err) == (0, f"{index}: 4 photos (0 new, 0 changed, 0 forgotten)\n", "")
+    found = [json.loads(each) for each in mrnn("search", index, "red", "--json")[1].splitlines()]
+    assert len(found) == 4  # none is away, as none has a file
+    assert mrnn("index", index, "--export", file) == (0, f"{file}: 4 photos\n", "")
+    code, out, err = mrnn("index", index, "--export", file)
+    assert (code, out) == (1, "")
+    assert err.endswith("give another name, or --overwrite\n")
+    assert mrnn("index", index, "--export", file, "--overwrite")[0] == 0
+    assert mrnn("index", "--from", file, *made, tmp_path / "again")[0] == 0
+    again = mrnn("search", tmp_path / "again", "red", "--json")[1].splitlines()
+    assert [json.loads(each) for each in again] == found
+
+
+def test_rows_without_vectors_are_told_and_the_rest_indexed(
+    mrnn, album, model_with_heads, tmp_path
+):
+    (album / "broken.jpg").write_bytes(b"no photo")
+    made = ("--model", model_with_heads, "--out")
+    mrnn("shard", album, "--out", tmp_path / "shards")
+    mrnn("embed", tmp_path / "shards/*.tar", *made, tmp_path / "vectors")
+    code, out, err = mrnn("index", "--from", tmp_path / "vectors", *made, tmp_path / "index")
+    assert (code, out) == (1, f"{tmp_path / 'index'}: 4 photos\n")
+    assert err.splitlines()[0].startswith("broken: not a photo")
+    assert err.endswith("1 of 5 rows have no vectors or come twice\n")
+
+
+def test_a_search_takes_an_effort(mrnn, photos, model_with_heads, tmp_path):
+    index = tmp_path / "index"
+    make = ("index", photos, "--out", index, "--model", model_with_heads, "--engine", "lance")
+    assert mrnn(*make)[0] == 0
+    assert mrnn("search", index, "red", "--effort", 100) == mrnn("search", index, "red")
+    code, out, err = mrnn("search", index, "red", "--effort", 0)
+    assert (code, out) == (1, "")
+    assert err == "mrnn: effort is 0; give a percentage above 0, up to 100\n"

@@ -49,6 +49,7 @@ def test_a_sentence_finds_what_the_command_finds(finder, folder, mrnn):
     assert answer.json()["notes"] == []
 
 
+@pytest.mark.usefixtures("engine")
 def test_patterns_scores_and_notes_are_those_of_the_command(finder, folder, mrnn):
     flags = ["--paths", "*-green.png", "--min-score", "-1000"]
     _, printed, told = mrnn("search", folder, "a zzz red wall", "--json", *flags)
@@ -72,6 +73,7 @@ def test_a_photo_finds_photos_like_it(finder, folder, colours, mrnn):
     assert formed.json() == sent.json()
 
 
+@pytest.mark.usefixtures("engine")
 def test_photos_of_the_index_by_their_ids(finder, colours):
     find = finder.get("/v1/search", params={"q": "a blue wall"}).json()["results"][0]
     photo = finder.get(f"/v1/photos/{find['id']}")
@@ -141,6 +143,7 @@ def test_sides_of_thumbnails_have_bounds(finder):
     assert answer.json()["detail"].startswith("side: expected a whole number from 16 to 2,048")
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_rebuilt_index_is_taken_without_a_restart(finder, folder, colours, confident_model):
     assert finder.get("/v1/model").json()["index"]["size"] == 9
     old = finder.get("/v1/search", params={"q": "a red wall"}).json()["results"][0]["id"]

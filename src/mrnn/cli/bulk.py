@@ -16,7 +16,14 @@ import typer
 from mrnn.bulk.formats import Format
 from mrnn.captioning.options import Asked
 from mrnn.cli.decoding_flags import told_options
-from mrnn.cli.terminal import RunDevice, consensus_source, found_device, progress, tell
+from mrnn.cli.terminal import (
+    RunDevice,
+    consensus_source,
+    found_device,
+    is_url,
+    progress,
+    tell,
+)
 from mrnn.errors import OptionsError, counted
 
 if TYPE_CHECKING:
@@ -212,7 +219,7 @@ def run(
     from mrnn.data.shards.shard import find_shards, needs_pyarrow, part_of
 
     part = flags.part_numbers
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", out.as_posix()):  # a URL, as Path writes it
+    if is_url(out):
         raise OptionsError(f"--out {out!s:.80}: results go to a folder of this machine; name one")
     if task.job.files is Format.parquet:
         needs_pyarrow()

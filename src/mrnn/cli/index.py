@@ -18,6 +18,7 @@ from mrnn.cli.terminal import (
     Overwrite,
     RunDevice,
     found_device,
+    is_url,
     progress,
     say,
     tell,
@@ -116,15 +117,17 @@ def index(
         return
     if out is None:
         raise OptionsError("Give --out, the index folder")
+    if is_url(out):
+        raise OptionsError(f"--out {out!s:.80}: an index is a folder of this machine; name one")
     if len(named) > 1:
         raise OptionsError(f"Give {' or '.join(named)} to index, not both")
     before = read_index_config(out) if (out / CONFIG).exists() else None
     if not (named or before):
         raise OptionsError("Give photos to index, a file to --sentences, or vectors to --from")
-    loaded = RetrievalModel.load(model_of(out, model), encoder_file, found_device(device))
-    updated = _Updated(out, before, loaded, engine, prune)
     if exclude and (sentences or vectors or (before and before.holds == "sentences")):
         raise OptionsError("--exclude goes with photos; leave it out with sentences and --from")
+    loaded = RetrievalModel.load(model_of(out, model), encoder_file, found_device(device))
+    updated = _Updated(out, before, loaded, engine, prune)
     if vectors:
         _index_vectors(vectors, updated)
     elif sentences or (before and before.holds == "sentences" and not photos):

@@ -198,6 +198,11 @@ def _escaped(match: re.Match[str]) -> str:
     return json.dumps(match[0])[1:-1]
 
 
+def is_url(out: Path) -> bool:
+    """Whether an output is a URL, as `Path` writes it."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", out.as_posix()) is not None
+
+
 def consensus_source(given: str | None) -> str | None:
     """The value of `--consensus`: nothing, "self", or a dataset folder."""
     return None if given == "none" else given
