@@ -58,7 +58,7 @@ class _OutputLoss(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             w, b = weight.to(dtype), bias.to(dtype)
             h = functional.pad(hidden.to(dtype), (0, 0, 0, -len(hidden) % ROWS_IN_STEP))
-            h_gradient, w_gradient = torch.empty_like(h), torch.zeros_like(w)
+            h_gradient, w_gradient = torch.empty_like(h), _gradient_like(w, len(h))
             loss, b_gradient = bias.new_zeros(()), torch.zeros_like(bias)
             buffer = h.new_empty(min(len(h), ROWS_AT_ONCE), len(w))
             for start in range(0, len(h), ROWS_AT_ONCE):
@@ -85,4 +85,14 @@ class _OutputLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, scale: Float[Tensor, ""]) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         gradients = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        return *(x.to(dtype, copy=True).mul_(scale) for x, dtype in gradients), None, None
+        return *(_scaled(x, scale, dtype) for x, dtype in gradients), None, None
+
+
+def _scaled(gradient: Tensor, scale: Float[Tensor, ""], dtype: torch.dtype) -> Tensor:
+    """A new tensor, made in one pass where there is nothing to convert."""
+    return gradient * scale if gradient.dtype == dtype else gradient.to(dtype).mul_(scale)
+
+
+def _gradient_like(weight: Float[Tensor, "V D"], rows: int) -> Float[Tensor, "V D"]:
+    """To be filled by the first block of rows; zeros where there is none."""
+    return torch.empty_like(weight) if rows else torch.zeros_like(weight)
