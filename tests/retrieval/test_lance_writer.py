@@ -126,6 +126,18 @@ def test_files_that_somebody_reads_stay(photos, loaded, tmp_path, monkeypatch):
     assert not files & {file for file in files_of(folder) if file.parent.name == "data"}
 
 
+def test_a_version_that_is_gone_is_not_called_damaged(photos, loaded, tmp_path, monkeypatch):
+    monkeypatch.setattr(lance_writer, "FRAGMENTS", 2)
+    monkeypatch.setattr(lance_writer, "KEPT", lance_writer.AT_ONCE)
+    folder = tmp_path / "i"
+    index(photos[:15], folder, loaded)
+    reader = PhotoIndex.load(folder)
+    index(photos, folder, loaded)
+    with pytest.raises(DataError, match=r"i has changed since it was opened; open it again$"):
+        reader.search("a red wall")
+    assert len(PhotoIndex.load(folder).search("a red wall", top=30)) == 30
+
+
 def test_a_large_index_gets_an_ann_index_and_keeps_it_up_to_date(
     photos, loaded, model_with_heads, tmp_path, monkeypatch
 ):

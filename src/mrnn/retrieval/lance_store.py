@@ -10,6 +10,7 @@ import math
 import os
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,8 +37,10 @@ from mrnn.shapes import Float32, Int, UInt64
 
 ROWS_AT_ONCE = 1024
 """Rows of a block."""
-PROBES, FILTERED_PROBES = 20, 60
-"""Partitions that a search looks at: of all photos, and of those with some paths."""
+EFFORT, FILTERED_EFFORT = 2.0, 6.0
+"""The percentage of partitions that a search looks at: for all photos, for some paths."""
+PROBES = 20
+"""Partitions to look at, at least; three times as many for some paths."""
 REFINE = 10
 """A search takes so many times the rows that it needs, and compares these exactly."""
 MOST_NAMES = 100_000
@@ -81,7 +84,7 @@ class LanceStore:
         return cls(folder, config, table)
 
     def __len__(self) -> int:
-        with reading(self.folder):
+        with self._reading():
             return int(self.table.count_rows())
 
     def name(self, row: int) -> str:
@@ -120,7 +123,7 @@ class LanceStore:
     def blocks(self, *columns: str, where: str | None = None) -> Iterator[Block]:
         """Rows with some of their columns, some at a time, in the order of the rows."""
         query = self.table.search().select(list(columns)).with_row_id(True)
-        with reading(self.folder):
+        with self._reading():
             for batch in (query.where(where) if where else query).to_batches(ROWS_AT_ONCE):
                 rows = np.asarray(batch["_rowid"]).astype(np.int64)
                 yield rows, {column: _values(batch[column], column) for column in columns}
@@ -135,7 +138,7 @@ class LanceStore:
             query = query.minimum_nprobes(probes).maximum_nprobes(0).refine_factor(REFINE)
         else:
             query = query.bypass_vector_index()
-        with reading(self.folder):
+        with self._reading():
             found = (query.where(where, prefilter=True) if where else query).to_arrow()
         rows = found["_rowid"].to_pylist()
         self._remember(rows, found["path"].to_pylist())
@@ -144,7 +147,7 @@ class LanceStore:
     def _taken(self, column: str, rows: Int[np.ndarray, " N"]) -> Any:  # noqa: ANN401
         """A column of these rows, in this order."""
         different, places = np.unique(rows, return_inverse=True)
-        with reading(self.folder):
+        with self._reading():
             query = self.table.take_row_ids(different.tolist()).select([column]).with_row_id()
             found = query.to_arrow()
             there = np.asarray(found["_rowid"]).astype(np.int64)
@@ -152,6 +155,19 @@ class LanceStore:
             if not np.array_equal(there[order], different):
                 raise ValueError("rows are missing")
             return found[column].take(order[places])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """As `reading`, but of a version that was removed it is told what mends that."""
+        try:
+            with reading(self.folder):
+                yield
+        except DataError:
+            if read_index_config(self.folder).version == self.config.version:
+                raise
+            raise DataError(
+                f"{self.folder} has changed since it was opened; open it again"
+            ) from None
 
     def _remember(self, rows: list[int], names: list[str]) -> None:
         if len(self._names) > MOST_NAMES:
@@ -194,7 +210,8 @@ class LanceSelection:
             return 0
         if self.effort is not None:
             return math.ceil(partitions * self.effort / 100)
-        return min(partitions, FILTERED_PROBES if self.pattern else PROBES)
+        effort, least = (FILTERED_EFFORT, 3 * PROBES) if self.pattern else (EFFORT, PROBES)
+        return min(partitions, max(least, math.ceil(partitions * effort / 100)))
 
     def blocks(self, *columns: str) -> Iterator[Block]:
         """All of them. Raises OptionsError if no path matches."""

@@ -7,6 +7,7 @@ written beyond that version is dropped by the next.
 Letters: N rows asked for, W rows at the start.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,12 +42,13 @@ FRAGMENTS = 64
 """So many files of rows are merged."""
 UNINDEXED = 10_000
 """So many rows outside the ANN index are added to it."""
-ANN_ROWS = 50_000
+ANN_ROWS = 20_000
 """An index of so many rows gets an ANN index; fewer are quickly compared one by one."""
 GROWN = 4
 """An index that has grown so many times gets a new ANN index."""
 ROWS_OF_PARTITION, DIMENSIONS_OF_PART = 1000, 8
-"""Rows of a partition, and numbers of a vector that are quantized together."""
+"""Rows of a partition, and numbers of a vector that are quantized together. From a million rows on
+there are as many partitions as each has rows, as the time to find them grows with their square."""
 ITERATIONS, SAMPLE = 10, 64
 """Of k-means, and rows of each partition that it sees."""
 KEPT = timedelta(hours=1)
@@ -209,7 +211,7 @@ class LanceTarget:
     def _make_ann_index(self, rows: int) -> None:
         from lancedb.index import BTree, IvfPq
 
-        partitions = max(1, round(rows / ROWS_OF_PARTITION))
+        partitions = max(1, round(min(rows / ROWS_OF_PARTITION, math.sqrt(rows))))
         size = self.config.columns["vectors"].size
         parts = size // DIMENSIONS_OF_PART if size % DIMENSIONS_OF_PART == 0 else size
         config = IvfPq(
@@ -217,7 +219,8 @@ class LanceTarget:
             max_iterations=ITERATIONS, sample_rate=SAMPLE,
         )  # fmt: skip
         self._table.create_index("vectors", config=config, replace=True)
-        self._table.create_index("key", config=BTree(), replace=True)
+        for column in ("key", "path"):  # a photo by its id, and photos of a folder
+            self._table.create_index(column, config=BTree(), replace=True)
         update = {"partitions": partitions, "partitioned": rows}
         self.config = self.config.model_copy(update=update)
 
