@@ -184,6 +184,17 @@ def test_captions_do_not_depend_on_the_number_of_threads(
     assert [bool(each.error) for each in found[0]].count(True) == 2
 
 
+@pytest.mark.parametrize("options", [None, DecodingOptions(beam_size=200, max_length=5)])
+def test_captions_of_features_do_not_either(captioner, photos, monkeypatch, options):
+    """One or some photos are searched for in a thread."""
+    features = np.stack([feature_of(captioner, photo) for photo in photos])
+    found = []
+    for threads in ("1", "2", "5"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        found.append(captioner.describe(features, options))
+    assert found[0] == found[1] == found[2]
+
+
 def test_a_stream_that_is_left_loads_no_further_photo(captioner, photos, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     loaded, load = [], photo_group.load_image

@@ -24,6 +24,20 @@ def test_a_graph(file, convolutional):
     assert (features == 1).all()
 
 
+@pytest.mark.parametrize(("given", "expected"), [({}, 1), ({"threads": 3}, 3)])
+def test_a_graph_takes_one_thread_or_as_many_as_are_asked_for(file, monkeypatch, given, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    opened, session_of = [], onnxruntime.InferenceSession
+
+    def note(name, options, **more):
+        opened.append(options.intra_op_num_threads)
+        return session_of(name, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", note)
+    open_session(file, "mend it", **given)
+    assert opened == [expected]
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_graph_on_every_device(file, device):
     pixels = np.random.default_rng(0).integers(0, 255, (1, 8, 8, 3)).astype(np.uint8)

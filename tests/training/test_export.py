@@ -101,6 +101,18 @@ def test_it_equals_the_network_in_pytorch(checkpoint, features, vocabulary):
         state = new_state
 
 
+def test_on_several_threads_it_gives_the_same_bits(checkpoint, features, vocabulary, monkeypatch):
+    """`fuse` takes all of them, `step` takes one; so many rows that they are divided."""
+    rows = np.arange(300) % PHOTOS
+    network, words = checkpoint.network, steps(vocabulary)[0][rows]
+    image, state = network.encode_image(features)[rows], network.initial_state(len(rows))
+    expected, _ = network.step(words, state, image)
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        found = network.fuse(network.encode_words(words, state)[0], image)
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_it_stays_near_pytorch_over_a_sentence(checkpoint, features, vocabulary):
     network, trained = checkpoint.network, TorchLanguageModel(torch_network(checkpoint))
     image, expected_image = network.encode_image(features), trained.encode_image(features)
