@@ -82,6 +82,14 @@ def test_efforts_that_cannot_be_made(folder, effort):
         PhotoIndex.load(folder).search("red", effort=effort)
 
 
+def test_a_folder_whose_name_is_not_utf8(photos, model_with_heads, tmp_path):
+    odd = tmp_path / os.fsdecode(b"\xff")
+    told = r"\\udcff: --engine lance needs a folder whose name is UTF-8; name one$"
+    with pytest.raises(DataError, match=told):
+        PhotoIndex.build(photos, odd, model_with_heads, engine="lance")
+    assert not odd.exists()
+
+
 def test_names_in_conditions():
     pattern = PathPattern.of("/it's/50%_\\*.jpg", are_paths=True)
     assert where_path(pattern) == r"path LIKE '/it''s/50\%\_\\%.jpg'"

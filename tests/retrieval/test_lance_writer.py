@@ -126,6 +126,35 @@ def test_files_that_somebody_reads_stay(photos, loaded, tmp_path, monkeypatch):
     assert not files & {file for file in files_of(folder) if file.parent.name == "data"}
 
 
+def test_a_batch_that_was_interrupted_is_not_written_twice(photos, loaded, tmp_path, monkeypatch):
+    """LanceDB goes on in a thread of its own, so it may be there or not."""
+    monkeypatch.setattr(feature_writer, "ROWS", 10)
+    folder, real = tmp_path / "i", lance_writer.batch_of
+    target = []
+
+    def interrupted(rows, config):
+        if str(photos[10]) in rows.names:
+            target[0]._table.add(real(rows, config))
+            raise KeyboardInterrupt
+        return real(rows, config)
+
+    write = lance_writer.LanceTarget.write
+    monkeypatch.setattr(
+        lance_writer.LanceTarget,
+        "write",
+        lambda self, rows: target.append(self) or write(self, rows),
+    )
+    monkeypatch.setattr(lance_writer, "batch_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        index(photos, folder, loaded)
+    assert names_of(folder) == [*map(str, photos[:10])]
+    with pytest.raises(DataError, match=r"i: a batch was interrupted; run mrnn index again$"):
+        target[0].commit(())
+    monkeypatch.setattr(lance_writer, "batch_of", real)
+    assert index(photos, folder, loaded) == IndexChanges(20, 0, 0)
+    assert names_of(folder) == [*map(str, photos)]
+
+
 def test_a_version_that_is_gone_is_not_called_damaged(photos, loaded, tmp_path, monkeypatch):
     monkeypatch.setattr(lance_writer, "FRAGMENTS", 2)
     monkeypatch.setattr(lance_writer, "KEPT", lance_writer.AT_ONCE)

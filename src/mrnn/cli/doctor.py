@@ -11,7 +11,17 @@ from mrnn.cli.terminal import ModelFolder, say
 
 PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "pillow", "pi-heif"),
-    *("safetensors", "pydantic", "torch", "onnx", "timm", "torchvision", "pycocoevalcap"),
+    *(
+        "safetensors",
+        "pydantic",
+        "pyarrow",
+        "lancedb",
+        "torch",
+        "onnx",
+        "timm",
+        "torchvision",
+        "pycocoevalcap",
+    ),
 )
 """Those whose versions matter when something goes wrong."""
 

@@ -22,6 +22,8 @@ from mrnn.retrieval.index_config import MEND, IndexConfig
 
 TABLE = "mrnn-rows"
 """The table's name; its folder has the suffix .lance."""
+INDEX_CACHE, METADATA_CACHE = 2**28, 2**26
+"""Bytes that a process keeps of an index, at most; the system's cache of files keeps more."""
 PANICS = ("PanicException", "RustPanic")
 """The classes of a panic in LanceDB's Rust code, which no module has."""
 _SYSTEM = re.compile(r"([A-Z][A-Za-z ]+?) \(os error \d+\)")
@@ -43,6 +45,8 @@ def needs_lancedb() -> None:
 def connect(folder: Path) -> Any:  # noqa: ANN401
     """LanceDB on an index folder. It takes as many threads as everything else."""
     needs_lancedb()
+    if not is_utf8(folder):
+        raise DataError(f"{folder}: --engine lance needs a folder whose name is UTF-8; name one")
     for name, value in (
         ("LANCE_CPU_THREADS", str(thread_count())),
         ("LANCEDB_LOG", "off"),  # errors are told in one line, by ours
@@ -50,7 +54,15 @@ def connect(folder: Path) -> Any:  # noqa: ANN401
         os.environ.setdefault(name, value)
     import lancedb
 
-    return lancedb.connect(folder)
+    caches = lancedb.Session(
+        index_cache_size_bytes=INDEX_CACHE, metadata_cache_size_bytes=METADATA_CACHE
+    )
+    return lancedb.connect(folder, session=caches)
+
+
+def is_utf8(folder: Path) -> bool:
+    """Whether LanceDB can name a folder."""
+    return str(folder.absolute()) == name_as_text(str(folder.absolute()))
 
 
 def schema_of(config: IndexConfig) -> Any:  # noqa: ANN401

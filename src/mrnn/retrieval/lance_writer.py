@@ -22,9 +22,10 @@ from mrnn.data.feature_store.keys import KeyTable, keys_of
 from mrnn.data.feature_store.shard import STAMP, Derive, Rows
 from mrnn.data.feature_store.store import CONFIG
 from mrnn.data.feature_store.writer import FeatureWriter, row_writer
+from mrnn.errors import DataError
 from mrnn.locks import alone
 from mrnn.outputs import write_whole
-from mrnn.retrieval.index_config import IndexConfig
+from mrnn.retrieval.index_config import MEND, IndexConfig
 from mrnn.retrieval.lance_store import ROWS_AT_ONCE, LanceStore
 from mrnn.retrieval.lance_table import (
     TABLE,
@@ -114,6 +115,8 @@ class LanceTarget:
         self._table: Any = None
         self._removed: set[int] = set()
         self._rewritten = False
+        self._is_unsure = False
+        """Whether a change was interrupted, so that it may be made or not."""
 
     def take_over(self, old: IndexConfig, derive: Derive | None) -> None:
         """Go on from the version that counts; what was written beyond it is dropped.
@@ -135,7 +138,7 @@ class LanceTarget:
 
     def write(self, rows: Rows) -> None:
         """A version with these rows; it does not count yet."""
-        with writing(self.folder):
+        with self._changing():
             if self._table is None:
                 database, schema = connect(self.folder), schema_of(self.config)
                 self._table = database.create_table(TABLE, schema=schema)
@@ -153,7 +156,7 @@ class LanceTarget:
             for batch in query.to_batches(ROWS_AT_ONCE):
                 yield _derived(batch, derive, schema)
 
-        with writing(self.folder):
+        with self._changing():
             reader = pa.RecordBatchReader.from_batches(schema, batches())
             self._table.add(reader, mode="overwrite")
         self._rewritten = True
@@ -164,7 +167,7 @@ class LanceTarget:
         if self._table is None:
             return
         new = sorted({*removed} - self._removed)
-        with writing(self.folder):
+        with self._changing():  # also if there are none: then it counts that all went well
             for start in range(0, len(new), REMOVED_AT_ONCE):
                 part = self.rows.addresses[new[start : start + REMOVED_AT_ONCE]].tolist()
                 self._table.delete(f"_rowid IN ({', '.join(map(str, part))})")
@@ -180,7 +183,7 @@ class LanceTarget:
         """Merge files, keep the ANN index up to date, and remove old versions."""
         if self._table is None:
             return
-        with writing(self.folder):
+        with self._changing():
             rows = self._table.count_rows()
             if scattered := self._is_scattered(rows):
                 self._table.optimize(cleanup_older_than=FOREVER)
@@ -195,7 +198,7 @@ class LanceTarget:
         All versions since the one that counted last hold the same rows, so the last may count.
         """
         self._write_config(0)
-        with writing(self.folder), alone(table_folder(self.folder)) as is_alone:
+        with self._changing(), alone(table_folder(self.folder)) as is_alone:
             older = AT_ONCE if is_alone else KEPT
             self._table.optimize(cleanup_older_than=older, delete_unverified=True)
         self._pin()
@@ -227,6 +230,16 @@ class LanceTarget:
     def _pin(self) -> None:
         """Make the present version of the table count."""
         self._write_config(self._table.version)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """A change of the table; after one that was interrupted there is no other."""
+        if self._is_unsure:
+            raise DataError(f"{self.folder}: a batch was interrupted; {MEND}")
+        self._is_unsure = True
+        with writing(self.folder):
+            yield
+        self._is_unsure = False
 
     def _write_config(self, version: int) -> None:
         config = self.config.model_copy(update={"version": version})
