@@ -1,12 +1,15 @@
 """The static page: what the export writes, and what it refuses."""
 
 import hashlib
+import itertools
 import json
 import re
 import threading
 
 import pytest
 
+from mrnn.captioning.captioner import Captioner
+from mrnn.data.images import load_image
 from mrnn.errors import CheckpointError, OptionsError
 from mrnn.server import static_site
 from mrnn.server.onnxruntime_web import CHECKSUMS
@@ -33,11 +36,12 @@ def test_the_folder_holds_page_runtime_and_model(site, confident_model):
     assert facts["model"]["version"] == "1.2.3"
     assert facts["model"]["index"] is None
     assert [encoder["size"] for encoder in facts["encoders"]] == [8]
-    for file in facts["files"]:
+    files = [*facts["files"], *itertools.chain(*facts["runtimes"].values())]
+    for file in files:
         content = (site / file["path"]).read_bytes()
         assert len(content) == file["bytes"]
         assert hashlib.sha256(content).hexdigest() == file["sha256"]
-    fetched = {file["path"] for file in facts["files"]}
+    fetched = {file["path"] for file in files}
     held, _ = service_worker(site)
     every = {f.relative_to(site).as_posix() for f in site.rglob("*") if f.is_file()}
     assert fetched | {*held["files"]} == {*every, "./"} - {"service_worker.js"}
@@ -46,6 +50,23 @@ def test_the_folder_holds_page_runtime_and_model(site, confident_model):
         confident_model / "model.safetensors"
     ).read_bytes()
     assert "Microsoft" in (site / "ort/LICENSE").read_text()
+
+
+def test_a_browser_fetches_one_runtime(site):
+    facts = json.loads((site / "site.json").read_text())
+    wasm, webgpu = ({file["path"] for file in facts["runtimes"][k]} for k in ("wasm", "webgpu"))
+    assert not wasm & webgpu
+    assert not (wasm | webgpu) & {file["path"] for file in facts["files"]}
+    assert not [name for name in service_worker(site)[0]["files"] if name.endswith(".mjs")]
+
+
+def test_the_probe_has_the_features_that_python_computes(site, confident_model):
+    features = json.loads((site / "probe.json").read_text())
+    captioner = Captioner.load(confident_model)
+    photo = load_image(site / "probe.jpg", least_side=captioner.encoder.identity.size)
+    expected = captioner.encoder.encode(captioner.encoder.preprocess(photo))
+    assert features == pytest.approx(expected.tolist(), rel=1e-5)
+    assert any(features)
 
 
 def test_modules_import_only_what_is_there(site):

@@ -23,9 +23,9 @@ NATS = 0.001
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The site of the model that ships; onnxruntime-web comes from npm."""
-    folder = tmp_path_factory.mktemp("static")
+def runtime(tmp_path_factory):
+    """onnxruntime-web, from npm."""
+    folder = tmp_path_factory.mktemp("npm")
     if not shutil.which("npm"):
         pytest.skip("there is no npm")
     pack = ["npm", "pack", "--silent", f"onnxruntime-web@{VERSION}"]
@@ -36,7 +36,14 @@ def site(tmp_path_factory):
     if done.returncode:
         pytest.skip("npm's registry cannot be reached")
     (package,) = folder.glob("*.tgz")
-    runtime = read_runtime(package, print)
+    yield read_runtime(package, print)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def site(runtime, tmp_path_factory):
+    """The site of the model that ships."""
+    folder = tmp_path_factory.mktemp("static")
     export_site(DEFAULT_MODEL, folder / "site", runtime, __version__, None)
     yield folder / "site"
     shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""ONNX Runtime for browsers: three files of npm's package onnxruntime-web, of one known version."""
+"""ONNX Runtime for browsers: files of npm's package onnxruntime-web, of one known version."""
 
 import hashlib
 import io
@@ -11,12 +11,31 @@ from mrnn.errors import DataError, OptionsError, naming
 
 VERSION = "1.30.0"
 PACKAGE = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
-LOADER, THREADS = "ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs"
-WASM = "ort-wasm-simd-threaded.wasm"
+RUNTIMES = {
+    "wasm": ("ort-wasm-simd-threaded.wasm", "ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs"),
+    "webgpu": (
+        "ort-wasm-simd-threaded.jsep.wasm", "ort.min.mjs", "ort-wasm-simd-threaded.jsep.mjs",
+    ),
+}  # fmt: skip
+"""What a browser fetches, by what runs image encoders: code, its loader, and that of threads.
+
+Of the builds with WebGPU this one alone has all operators of the model for the processor too.
+"""
 CHECKSUMS = {
-    LOADER: "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",
-    THREADS: "e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b",
-    WASM: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+    "ort.wasm.min.mjs": "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",
+    "ort-wasm-simd-threaded.wasm": (
+        "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2"
+    ),
+    "ort-wasm-simd-threaded.mjs": (
+        "e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b"
+    ),
+    "ort-wasm-simd-threaded.jsep.wasm": (
+        "3ad23231b5bd6d9dda55a7f84606315e0bf35b6750c28ee993c987c54cacab0f"
+    ),
+    "ort.min.mjs": "0ca19c223d563f244908feb26712f40333980b07576328c8b4a04d132bbf34ad",
+    "ort-wasm-simd-threaded.jsep.mjs": (
+        "709853412fd1ffc34247af1e73569227b5b79629c5ca3f59cc39cf7e500e4947"
+    ),
 }
 """SHA-256 of each file."""
 LARGEST = 2**26

@@ -4,10 +4,12 @@ index.html, *.js ...    the page of `mrnn serve`, and in browser/ what captions 
 ort/                    ONNX Runtime for browsers
 model/                  the model and its image encoder, as in a bundle
 site.json               what the page says of the model, and the checksums of its files
+probe.jpg, probe.json   a photo and its features, which tell whether a GPU computes them too
 service_worker.js       keeps all of it for use without a network
 """
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Mapping
@@ -16,20 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from mrnn.captioning.captioner import Captioner
+from mrnn.data.images import load_image
 from mrnn.errors import CheckpointError
 from mrnn.model.checkpoint import CONFIG, ENCODERS
 from mrnn.model.config import CheckpointConfig, DecodingOptions
-from mrnn.model.image_encoder import OnnxEncoder, encoder_file_name
+from mrnn.model.image_encoder import ImageEncoder, OnnxEncoder, encoder_file_name
 from mrnn.model.model_files import MODEL_CARD, copy_model, networks_of
 from mrnn.outputs import check_new_folder, new_folder
 from mrnn.server.model_facts import model_facts
-from mrnn.server.onnxruntime_web import CHECKSUMS, WASM
+from mrnn.server.onnxruntime_web import CHECKSUMS, RUNTIMES
 
 PAGE, BROWSER = Path(__file__).with_name("page"), Path(__file__).with_name("browser")
 """The page of the server, and the modules that take the place of its API."""
 OF_THE_SERVER = ("docs.html", "docs.js", "login.html")
 """Files of the page that are about the API."""
 INDEX, SITE, SERVICE_WORKER = "index.html", "site.json", "service_worker.js"
+PROBE, PROBE_FEATURES = "probe.jpg", "probe.json"
 MODEL, RUNTIME = "model", "ort"
 POLICY = "; ".join(
     (
@@ -71,6 +75,7 @@ def export_site(
         _write_runtime(folder / RUNTIME, runtime)
         (folder / MODEL).mkdir()
         copy_model(checkpoint, encoder, folder / MODEL)
+        _write_probe(folder, encoder)
         facts = model_facts(captioner, version) | {"index": None}
         _write_site(folder, facts, networks_of(encoder))
         sizes = {part: _megabytes(folder / part) for part in ("", MODEL)}
@@ -117,6 +122,14 @@ def _write_runtime(folder: Path, runtime: Mapping[str, bytes]) -> None:
     shutil.copyfile(BROWSER / RUNTIME / "LICENSE", folder / "LICENSE")
 
 
+def _write_probe(folder: Path, encoder: ImageEncoder) -> None:
+    """The features of the probe, as this computer's processor computes them."""
+    photo = load_image(folder / PROBE, least_side=encoder.identity.size)
+    features = encoder.encode(encoder.preprocess(photo))
+    content = json.dumps([float(f"{value:.6g}") for value in features])
+    (folder / PROBE_FEATURES).write_text(f"{content}\n", encoding="utf-8")
+
+
 def _write_site(folder: Path, facts: dict[str, Any], parts: list[OnnxEncoder]) -> None:
     """site.json and the service worker, which know all other files."""
     names = sorted(
@@ -125,12 +138,19 @@ def _write_site(folder: Path, facts: dict[str, Any], parts: list[OnnxEncoder]) -
     heavy = [
         name for name in names if name.startswith(f"{MODEL}/") and not name.endswith(MODEL_CARD)
     ]
-    fetched = [f"{RUNTIME}/{WASM}", *sorted(heavy, key=lambda name: ENCODERS in name)]
+    heavy.sort(key=lambda name: ENCODERS in name)  # the network opens first
+    runtimes = {
+        kind: [f"{RUNTIME}/{name}" for name in runtime] for kind, runtime in RUNTIMES.items()
+    }
+    fetched = {*heavy, *itertools.chain(*runtimes.values())}
     page = [name for name in names if name not in {*fetched, SERVICE_WORKER}]
     site = {
         "model": facts,
         "encoders": [_encoder(part) for part in parts],
-        "files": [_file(folder, name) for name in fetched],
+        "files": [_file(folder, name) for name in heavy],
+        "runtimes": {
+            kind: [_file(folder, name) for name in runtime] for kind, runtime in runtimes.items()
+        },
     }
     (folder / SITE).write_text(f"{json.dumps(site)}\n", encoding="utf-8")
     page = ["./", *page, SITE]

@@ -1,5 +1,6 @@
 // What captions photos: the model itself, in this browser. Same exports as the backend of `mrnn serve`.
 import { byId, el } from "./dom.js";
+import { gpuName } from "./gpu.js";
 import { Problem } from "./problem.js";
 
 export { Problem };
@@ -17,6 +18,8 @@ const CONTROLLED_AFTER = 5000; // milliseconds, at most, until the service worke
 let site = null;
 let worker = null;
 let loaded = null;
+let onGpu = false;
+let gpuLost = false;
 let jobs = 0;
 
 /** Where photos go, in a sentence. */
@@ -42,7 +45,18 @@ export async function model() {
 export async function caption(file, { name, options = {}, signal }) {
   await Promise.race([loaded, stopped(signal)]);
   const numbers = Object.entries(options).map(([option, value]) => [option, Number(value)]);
-  return Promise.race([run({ job: "caption", file, name, options: Object.fromEntries(numbers) }), stopped(signal)]);
+  const job = { job: "caption", file, name, options: Object.fromEntries(numbers) };
+  const work = async () => {
+    try {
+      if (!gpuLost) return await run(job);
+    } catch (error) {
+      if (!error.failed || !onGpu) throw error;
+    }
+    loaded = openModel(false); // GPUs are lost, as when a laptop sleeps
+    await loaded;
+    return run(job);
+  };
+  return Promise.race([work(), stopped(signal)]);
 }
 
 /** There is none of a photo that the browser cannot show. */
@@ -85,8 +99,10 @@ function load() {
       ? `Fetching the model, once: ${megabytes(done)} of ${megabytes(total)} MB` : "Opening the model";
   };
   loaded = start(show);
-  loaded.then(({ threads }) => {
+  loaded.then(({ threads, refused }) => {
     document.documentElement.dataset.loaded = String(threads);
+    const where = onGpu ? "The GPU helps." : refused ? `The GPU is not used: ${refused}.` : "";
+    byId("privacy").textContent = `${privacy()} ${where}`;
     notice.remove();
   }, (error) => {
     const again = el("button", { type: "button", onclick: () => { notice.remove(); load(); } }, "Try again");
@@ -96,11 +112,48 @@ function load() {
   });
 }
 
+/** On the GPU where there is one that computes what the model expects; else, and once refused, without. */
 async function start(show) {
   await control();
+  const gpu = await gpuName(new URLSearchParams(location.search).get("gpu"));
+  if (!gpu) return openModel(false, show);
+  const key = `mrnn-gpu ${location.pathname}`;
+  const name = `${gpu} ${site.runtimes.webgpu[0].sha256} ${site.model.fingerprint}`;
+  const [before, why] = kept(key)?.split("\n") ?? [];
+  if (before === name) return { ...await openModel(false, show), refused: why };
+  const found = await openModel(true, show);
+  if (!found.refused) return found;
+  keep(key, `${name}\n${found.refused}`);
+  return { ...await openModel(false, show), refused: found.refused };
+}
+
+/** Another thread with the model, in place of the one before. */
+async function openModel(gpu, show) {
   worker?.terminate();
   worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-  return run({ job: "load", site, controlled: Boolean(navigator.serviceWorker?.controller) }, show);
+  gpuLost = false;
+  worker.addEventListener("message", ({ data }) => { gpuLost ||= data.lost ?? false; });
+  const controlled = Boolean(navigator.serviceWorker?.controller);
+  const found = await run({ job: "load", site, controlled, gpu }, show);
+  onGpu = gpu && !found.refused;
+  return found;
+}
+
+/** What was kept for the next visit, if the browser lets the page. */
+function kept(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function keep(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // Then the GPU is tried again.
+  }
 }
 
 /** Waits for the service worker, so that the model's thread too is there without a network. */
@@ -128,9 +181,10 @@ function run(job, onProgress) {
       settle(value);
     };
     const listen = ({ data }) => {
+      if (data.lost) end(reject, Object.assign(new Problem("The GPU is lost; add the photo again"), { failed: true }));
       if (data.id !== id) return;
       if (data.progress) onProgress?.(data.progress);
-      else if (data.problem) end(reject, new Problem(data.problem));
+      else if (data.problem) end(reject, Object.assign(new Problem(data.problem), { failed: data.failed }));
       else end(resolve, data.result);
     };
     const fail = () => end(reject, new Problem("The page cannot reach its files; look at the connection"));

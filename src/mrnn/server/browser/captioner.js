@@ -23,8 +23,11 @@ export class Captioner {
   #tagger;
   #familiarity;
 
-  /** `files` are promises of array buffers by their names below model/, `site` the content of site.json. */
-  static async open(ort, site, files) {
+  /**
+   * `files` are promises of array buffers by their names below model/, `site` the content of site.json,
+   * `providers` what may run the image encoders.
+   */
+  static async open(ort, site, files, providers) {
     const made = new Captioner();
     const text = async (name) => new TextDecoder().decode(await files[name]);
     made.#ort = ort;
@@ -35,7 +38,7 @@ export class Captioner {
     made.#familiarity = readTensors(await files["model.safetensors"]).tensors;
     made.#encoders = [];
     for (const { file } of site.encoders) {
-      const options = { executionProviders: ["wasm"], graphOptimizationLevel: "all", enableCpuMemArena: false, extra: NO_SPINNING };
+      const options = { executionProviders: providers, graphOptimizationLevel: "all", enableCpuMemArena: false, logSeverityLevel: 3, extra: NO_SPINNING };
       made.#encoders.push(await ort.InferenceSession.create(await files[file], options));
     }
     made.#heads = files["heads.safetensors"] ? new Heads(await files["heads.safetensors"]) : null;
@@ -47,8 +50,7 @@ export class Captioner {
 
   /** The captions of a photo. Throws a Problem for a file that the browser cannot read. */
   async caption(file, { name, options = {} }) {
-    const photo = await readPhoto(file, this.#config.encoder.size, name);
-    const feature = await this.encode(photo);
+    const feature = await this.encode(file, name);
     if (!feature.every(Number.isFinite)) throw new Problem(`${name}: its feature is not finite; load the page again`);
     const ofPhoto = this.#heads?.ofPhoto(feature);
     const found = await this.#describe(feature, ofPhoto, options);
@@ -59,8 +61,9 @@ export class Captioner {
     return { image: name, captions, tags, familiarity: this.#familiar(feature), confidence, error: null };
   }
 
-  /** The feature of RGB pixels: those of all encoders, one after the other. */
-  async encode(photo) {
+  /** The feature of a photo: those of all encoders, one after the other. */
+  async encode(file, name) {
+    const photo = await readPhoto(file, this.#config.encoder.size, name);
     const squares = new Map();
     const features = new Float32Array(this.#config.encoder.feature_size);
     let place = 0;

@@ -29,7 +29,9 @@ async function answer(request) {
     return await caches.match(request) ?? fetch(request);
   }
   const cache = await caches.open(CACHE);
-  const response = await cache.match(request, { ignoreSearch: true }) ?? await fetch(request);
+  const response = await cache.match(request, { ignoreSearch: true })
+    ?? await caches.match(request) // loaders of ONNX Runtime, beside the model
+    ?? await fetch(request);
   if (response.status !== 200) return response;
   const headers = new Headers(response.headers);
   headers.delete("Content-Encoding"); // the body is decoded already
