@@ -69,6 +69,15 @@ def test_other_computers_need_the_token():
 
 
 @pytest.mark.slow
+def test_larger_photos_are_taken_if_the_command_says_so():
+    with served("--max-upload", "1") as (_, url):
+        answer = httpx.post(f"{url}v1/caption", content=bytes(2**20 + 1))
+        assert answer.status_code == 413
+        assert answer.json()["detail"] == "photo: too large (1.1 MB); send 1 MB at most"
+        assert httpx.get(f"{url}v1/model").json()["limits"]["photo"] == 2**20
+
+
+@pytest.mark.slow
 def test_heads_that_never_come_are_given_up(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import mrnn.server.run as run\nrun.HEAD_SECONDS = 0.5\n"
@@ -90,6 +99,7 @@ def test_heads_that_never_come_are_given_up(tmp_path):
     [
         (["--host", "nowhere.invalid"], "--host 'nowhere.invalid': no address of this computer"),
         (["--host", "192.0.2.1"], "--host '192.0.2.1': cannot listen there ("),
+        (["--device", "cuda"], "--device cuda: this onnxruntime has "),
         (["--token", "short"], "--token: give 8 printable ASCII characters or more"),
         (["--token", "é" * 10], "--token: give 8 printable ASCII characters or more"),
     ],

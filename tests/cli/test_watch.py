@@ -177,6 +177,13 @@ def test_folders_that_go_away(mrnn, model, watched, monkeypatch):
     )
 
 
+def test_a_device_that_is_not_there(mrnn, model, watched, monkeypatch):
+    monkeypatch.setattr("mrnn.model.devices.available_devices", lambda: ["cpu"])
+    code, out, told = mrnn("watch", watched, "--model", model, "--device", "cuda")
+    assert (code, out) == (1, "")
+    assert told.startswith("mrnn: --device cuda: this onnxruntime has cpu; ")
+
+
 def test_what_the_system_cannot_watch(mrnn, model, watched, monkeypatch):
     def fail(*_, **__):
         raise OSError(28, "OS file watch limit reached")

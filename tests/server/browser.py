@@ -3,6 +3,7 @@
 import os
 import shutil
 from contextlib import contextmanager
+from importlib.resources import files
 
 import pytest
 
@@ -31,3 +32,13 @@ def browser(*flags):
             yield opened
         finally:
             opened.close()
+
+
+def serious(page, where):
+    """What axe finds on a page that is open: [where, rule, help, elements]."""
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
+    return [
+        (where, found["id"], found["help"], [node["html"][:120] for node in found["nodes"][:3]])
+        for found in page.evaluate("axe.run()")["violations"]
+        if found["impact"] in ("serious", "critical", "moderate")
+    ]

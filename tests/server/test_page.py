@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import zipfile
-from importlib.resources import files
 
 import pytest
 
@@ -13,7 +12,7 @@ from mrnn.captioning.captioner import Captioner
 from mrnn.retrieval.search import PhotoIndex
 from mrnn.server.access import Access
 from mrnn.server.service import Service
-from tests.server.browser import browser
+from tests.server.browser import browser, serious
 from tests.server.conftest import running
 from tests.server.test_captions import png
 
@@ -334,15 +333,10 @@ def test_the_card_of_the_model_is_rendered_as_text(page):
 def test_axe_finds_nothing_serious(chromium, server, theme):
     context = chromium.new_context(color_scheme=theme, bypass_csp=True)
     page = context.new_page()
-    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     found = []
 
-    def look(what):
-        page.evaluate(axe)
-        for problem in page.evaluate("axe.run()")["violations"]:
-            if problem["impact"] in ("serious", "critical", "moderate"):
-                nodes = [node["html"][:120] for node in problem["nodes"][:3]]
-                found.append((what, problem["id"], problem["help"], nodes))
+    def look(where):
+        found.extend(serious(page, where))
 
     open_page(page, server.url)
     look("empty")

@@ -3,6 +3,7 @@ import time
 
 import pytest
 
+from mrnn.server.limits import MEBIBYTE, Limits
 from tests.server.conftest import running, wait_for
 from tests.server.test_captions import png
 
@@ -38,7 +39,7 @@ def test_a_body_that_is_too_large_is_refused(limited_service):
     with running(limited_service(body=100_000, photo=50_000)) as server, server.client() as client:
         told = client.post("/v1/caption", content=b"x" * 200_000)
         assert (told.status_code, told.headers["connection"]) == (413, "close")
-        line = "the request: too large (0.2 MB); send 0 MB at most"
+        line = "the request: too large (0.2 MB); send 0.1 MB at most"
         assert told.json()["detail"] == line
         untold = client.post("/v1/caption", content=iter([b"x" * 60_000] * 4))
         assert untold.status_code == 413
@@ -49,6 +50,18 @@ def test_a_body_that_is_too_large_is_refused(limited_service):
         assert form.json()["detail"].startswith("big.png: too large (0.1 MB)")
         assert server.service.spool.taken == 0
         assert client.post("/v1/caption", content=png()).status_code == 200
+
+
+def test_a_byte_too_many_reads_as_more_than_what_is_taken(limited_service):
+    with running(limited_service(body=MEBIBYTE)) as server, server.client() as client:
+        answer = client.post("/v1/caption", content=b"x" * (MEBIBYTE + 1))
+        assert answer.json()["detail"] == "the request: too large (1.1 MB); send 1 MB at most"
+
+
+def test_larger_photos_may_be_allowed():
+    limits = Limits().with_photos_of(300)
+    assert limits.photo == 300 * MEBIBYTE < limits.body < limits.spool
+    assert Limits().with_photos_of(50) == Limits()
 
 
 def test_too_many_photos_or_fields(limited_service):

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrnn import __version__
-from mrnn.cli.terminal import EncoderFile, ModelFolder, say, tell
+from mrnn.cli.terminal import (
+    EncoderFile,
+    ModelDevice,
+    ModelFolder,
+    RunDevice,
+    found_device,
+    say,
+    tell,
+)
 from mrnn.errors import MissingExtraError, OptionsError
 
 if TYPE_CHECKING:
@@ -37,7 +45,11 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME", help="A name of this server, as behind a proxy; repeatable"),
     ] = None,
+    max_upload: Annotated[
+        int, typer.Option(metavar="MB", min=1, max=1024, help="The largest photo that is taken")
+    ] = 50,
     encoder_file: EncoderFile = None,
+    device: ModelDevice = RunDevice.cpu,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser")] = False,
 ) -> None:
     """Caption and find photos on a page in the browser, and by an HTTP API.
@@ -50,16 +62,18 @@ def serve(
     if token is not None and not (token.isascii() and token.isprintable() and len(token) >= 8):
         raise OptionsError("--token: give 8 printable ASCII characters or more")
     with listen(host, port) as listener, ThreadPoolExecutor(1) as loader:
-        loading = loader.submit(_load, model, encoder_file)
+        loading = loader.submit(_load, model, encoder_file, device)
         # Half a second of imports, while the model is loaded.
         from mrnn.server.access import Access, is_loopback
         from mrnn.server.app import make_app
+        from mrnn.server.limits import Limits
         from mrnn.server.run import allow_open_files, make_server
         from mrnn.server.service import Service
 
         if token is None and not is_loopback(host):
             token = secrets.token_urlsafe(24)
-        service = Service(loading.result(), __version__, index=index)
+        limits = Limits().with_photos_of(max_upload)
+        service = Service(loading.result(), __version__, limits, index=index)
         service.worker.start()
         url = url_of(listener) + (f"?token={token}" if token else "")
 
@@ -76,11 +90,12 @@ def serve(
     tell("Stopped")
 
 
-def _load(model: Path | None, encoder_file: Path | None) -> "Captioner":
+def _load(model: Path | None, encoder_file: Path | None, device: RunDevice) -> "Captioner":
     from mrnn.captioning.captioner import Captioner
     from mrnn.model.checkpoint import DEFAULT_MODEL
 
-    return Captioner.load(model or DEFAULT_MODEL, encoder_file=encoder_file)
+    run_at = found_device(device)
+    return Captioner.load(model or DEFAULT_MODEL, encoder_file=encoder_file, device=run_at)
 
 
 def _needs_server() -> None:

@@ -15,7 +15,15 @@ from mrnn.cli.caption import ready_captioner
 from mrnn.cli.caption_outputs import OutputOptions, Outputs, show, takes_output_flags
 from mrnn.cli.decoding_flags import takes_decoding_flags
 from mrnn.cli.photo_arguments import Exclude
-from mrnn.cli.terminal import ConsensusSource, EncoderFile, ModelFolder, progress, tell
+from mrnn.cli.terminal import (
+    ConsensusSource,
+    EncoderFile,
+    ModelDevice,
+    ModelFolder,
+    RunDevice,
+    progress,
+    tell,
+)
 from mrnn.errors import OptionsError
 
 TICK = 500
@@ -34,6 +42,7 @@ def watch(
     model: ModelFolder = None,
     consensus: ConsensusSource = None,
     encoder_file: EncoderFile = None,
+    device: ModelDevice = RunDevice.cpu,
     *,
     options: OutputOptions,
     asked: Asked,
@@ -49,7 +58,7 @@ def watch(
     outputs, arrivals = Outputs(options, lambda result: show(result, options)), Arrivals()
     with outputs.alone([]), _told_to_stop() as stop:
         captioner, decoding, reranking = ready_captioner(
-            model, consensus, encoder_file, asked, options
+            model, consensus, encoder_file, asked, options, device
         )
         outputs.open(decoding.n_best, [folder / "any" for folder in folders])
 

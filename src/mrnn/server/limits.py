@@ -1,6 +1,6 @@
 """How much a client may ask for, and how long it may take."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MEBIBYTE = 2**20
 
@@ -29,3 +29,8 @@ class Limits:
     """Of a form, beside its photos."""
     searches: int = 64
     """Searches that run or wait."""
+
+    def with_photos_of(self, megabytes: int) -> "Limits":
+        """For photos as large as that; a request may be no smaller."""
+        photo = megabytes * MEBIBYTE
+        return replace(self, photo=photo, body=max(self.body, photo + MEBIBYTE))

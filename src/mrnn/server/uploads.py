@@ -5,6 +5,7 @@ no one else can open. The name that a client gives is a label, and never a path.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -183,7 +184,9 @@ def _check_size(photo: NamedImage, limit: int) -> None:
 
 
 def _too_large(what: str, size: int, limit: int) -> Problem:
+    most = f"{limit / MEBIBYTE:,.1f}".removesuffix(".0")
     return Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"{what:.150}: too large ({size / MEBIBYTE:,.1f} MB); send {limit // MEBIBYTE} MB at most",
+        f"{what:.150}: too large ({math.ceil(size * 10 / MEBIBYTE) / 10:,.1f} MB); send {most} MB "
+        "at most",
     )
