@@ -43,7 +43,8 @@ def indexed(confident_model, colour_tags, colours, tmp_path):
     PhotoIndex.build(photos, tmp_path / "walls.index", confident_model)
     (confident_model / "MODEL_CARD.md").write_text(
         "# Walls\n\nOf **colours** by `m-RNN`.\n\n| a | b |\n|---|---|\n| 1 | <b>2</b> |\n\n"
-        "- one [link](https://example.org)\n- [no](javascript:alert(1))\n\n```sh\nmrnn\n```\n",
+        "| c |\n|---|\n| 3 |\n\n- one [link](https://example.org)\n- [no](javascript:alert(1))"
+        "\n\n```sh\nmrnn\n```\n",
         encoding="utf-8",
     )
     return Service(Captioner.load(confident_model), "1", index=tmp_path / "walls.index")

@@ -126,8 +126,7 @@ def test_the_runtime_is_kept_as_it_came(context, server):
     load(page, server)
     found = page.evaluate(
         """async () => {
-            const files = (await (await fetch("site.json")).json()).files;
-            const { path, sha256 } = files.find(({ path }) => path.endsWith(".wasm"));
+            const [{ path, sha256 }] = (await (await fetch("site.json")).json()).runtimes.wasm;
             const answer = await fetch(`${path}?${sha256.slice(0, 16)}`);
             const kept = await caches.match(answer.url);
             return [kept?.url === answer.url, answer.headers.get("Content-Type")];

@@ -11,6 +11,8 @@ export function markdown(text) {
     if (!lines[0].trim()) lines.shift();
     else found.push(block(lines));
   }
+  const tables = found.filter((element) => element.role === "region");
+  tables.forEach((element, place) => element.setAttribute("aria-label", `Table ${place + 1} of ${tables.length}`));
   return found;
 }
 
@@ -60,7 +62,7 @@ function table(rows) {
   const [head, ...body] = rows.filter((row) => !/^[\s|:-]+$/.test(row)).map(cells);
   const line = (tag, row) => el("tr", {}, row.map((text) => el(tag, {}, inline(text))));
   const whole = el("table", {}, el("thead", {}, line("th", head)), el("tbody", {}, body.map((row) => line("td", row))));
-  return el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Table" }, whole);
+  return el("div", { className: "scroll", tabIndex: 0, role: "region" }, whole);
 }
 
 function inline(text) {
