@@ -1,8 +1,8 @@
 """What captioning in the browser alone costs: sizes, time to open, first and further captions.
 
-Run: PYTHONPATH=. .venv/bin/python benchmarks/browser.py SITE [--one-thread]
-SITE is what `mrnn export --web` wrote. Processor seconds are those of all of the browser, so they
-hold on a busy machine too; a browser that opens also compiles beside what it waits for.
+Run: PYTHONPATH=. .venv/bin/python benchmarks/browser.py SITE [--one-processor]
+SITE is what `mrnn export --web` wrote. Each visit has a browser of its own, with the profile of the
+one before. Processor seconds are those of all of the browser, so they hold on a busy machine too.
 """
 
 import argparse
@@ -12,13 +12,18 @@ import tempfile
 import time
 from pathlib import Path
 
+from playwright.sync_api import sync_playwright
+
+from mrnn.server.onnxruntime_web import RUNTIMES
 from tests.example_photos import write_photos
-from tests.server.browser import browser
+from tests.server.browser import CHROMIUM
 from tests.server.static import caption, serving
 
 LOADED = "html[data-loaded]"
 WAIT = 600_000
 """Milliseconds."""
+SETTLED = 3.0
+"""Seconds after which a browser has kept what it compiled."""
 
 
 def processor_seconds() -> float:
@@ -54,8 +59,13 @@ class Watch:
 
 def sizes(site: Path) -> None:
     """On disk, and as a host with gzip sends them."""
-    for what, folder in (("model", "model/**/*"), ("runtime", "ort/*"), ("page", "*")):
-        contents = [file.read_bytes() for file in site.glob(folder) if file.is_file()]
+    parts = {
+        "model": site.glob("model/**/*"),
+        "page": site.glob("*"),
+        **{kind: [site / "ort" / name for name in names] for kind, names in RUNTIMES.items()},
+    }
+    for what, files in parts.items():
+        contents = [file.read_bytes() for file in files if file.is_file()]
         packed = sum(len(gzip.compress(content)) for content in contents)
         print(f"{what}: {sum(map(len, contents)) / 1e6:.1f} MB, {packed / 1e6:.1f} by gzip")
 
@@ -64,17 +74,21 @@ def main() -> None:
     """All of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("site", type=Path)
-    parser.add_argument(
-        "--one-thread", action="store_true", help="as on a page that is not isolated"
-    )
+    parser.add_argument("--one-processor", action="store_true", help="for all of the browser")
     asked = parser.parse_args()
+    if asked.one_processor:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     sizes(asked.site)
-    with tempfile.TemporaryDirectory() as folder, serving(asked.site) as server:
-        photos = write_photos(Path(folder))
-        with browser() as chromium:
-            workers = "block" if asked.one_thread else "allow"  # they isolate the page
-            context = chromium.new_context(service_workers=workers)
-            for visit in ("first visit", "warm start"):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(asked.site) as server,
+        sync_playwright() as playwright,
+    ):
+        photos = write_photos(Path(folder) / "photos")
+        for visit in ("first visit", "second", "third"):
+            with playwright.chromium.launch_persistent_context(
+                f"{folder}/profile", executable_path=CHROMIUM, args=["--no-sandbox"]
+            ) as context:
                 page = context.new_page()
                 watch = Watch()
                 page.goto(server.url)
@@ -85,6 +99,7 @@ def main() -> None:
                     photo = Watch()
                     caption(page, file)
                     print(f"  {name}: {photo}" + ("" if place else f"; since the address: {watch}"))
+                time.sleep(SETTLED)
 
 
 if __name__ == "__main__":
