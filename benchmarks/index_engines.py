@@ -6,7 +6,8 @@ Vectors have the size of the shipped model's and lie in clusters of clusters. Pa
 which have nothing to do with the clusters. A row has no feature of 8,320 bytes, which no search for
 candidates reads: add that to the disk. Building and searching run in processes of their own, on as
 many threads as OMP_NUM_THREADS says. A search is for the nearest 50, with their names, vectors and
-scores, as `mrnn search` asks for them before it computes likelihoods.
+scores, as `mrnn search` asks for them before it computes likelihoods. All queries are asked twice:
+new ones read from the disk, or from the system's cache, what known ones find in memory.
 
 Letters: N rows of a block, Q queries, D joint embedding.
 """
@@ -128,7 +129,7 @@ def search(folder: Path, file: Path, effort: float | None) -> dict[str, float]:
     for name, given in (("all", None), ("year", FILTER)):
         times, busy, recalls = [], [], []
         pattern = PathPattern.of(given, are_paths=True) if given else None
-        for query, nearest in zip(queries, truth[name], strict=True):
+        for query, nearest in list(zip(queries, truth[name], strict=True)) * 2:
             before = time.perf_counter(), time.process_time()
             if isinstance(index, LanceStore):
                 selection = index.select(pattern, effort)
@@ -144,8 +145,9 @@ def search(folder: Path, file: Path, effort: float | None) -> dict[str, float]:
             recalls.append(len(names & {path_of(row) for row in nearest.tolist()}) / len(nearest))
         report[f"{name}_recall"] = float(np.mean(recalls))
         report[f"{name}_worst"] = float(np.min(recalls))
-        report[f"{name}_ms"] = 1000 * float(np.median(times))
-        report[f"{name}_cpu_ms"] = 1000 * float(np.median(busy))
+        for kind, part in (("new", slice(QUERIES)), ("known", slice(QUERIES, None))):
+            report[f"{name}_{kind}_ms"] = 1000 * float(np.median(times[part]))
+            report[f"{name}_{kind}_cpu_ms"] = 1000 * float(np.median(busy[part]))
     return report | {"peak_mb": peak(), "own_mb": anonymous() - baseline}
 
 

@@ -37,11 +37,14 @@ from mrnn.shapes import Float32, Int, UInt64
 
 ROWS_AT_ONCE = 1024
 """Rows of a block."""
-EFFORT, FILTERED_EFFORT = 2.0, 6.0
+EFFORT, FILTERED_EFFORT = 2.0, 4.0
 """The percentage of partitions that a search looks at: for all photos, for some paths."""
 PROBES = 20
-"""Partitions to look at, at least; three times as many for some paths."""
-REFINE = 10
+"""Partitions to look at, at least; twice as many for some paths."""
+DISTANCE = "l2"
+"""Of an ANN index. Vectors have length 1, so it orders as the product does; but LanceDB quantizes
+what is left to the centre of a partition, and for products whole vectors, which is coarser."""
+REFINE = 20
 """A search takes so many times the rows that it needs, and compares these exactly."""
 MOST_NAMES = 100_000
 """Names that are remembered."""
@@ -132,8 +135,13 @@ class LanceStore:
         self, vector: Float32[np.ndarray, " D"], count: int, where: str | None, probes: int
     ) -> list[tuple[int, str]]:
         """Rows nearest to a vector, nearest first, with names; `probes` 0 is exact."""
-        query = self.table.search(vector, vector_column_name="vectors").distance_type("dot")
-        query = query.select(["path", "_distance"]).with_row_id(True).limit(count)
+        query = self.table.search(vector, vector_column_name="vectors")
+        query = (
+            query.distance_type(DISTANCE if probes else "dot")
+            .select(["path", "_distance"])
+            .with_row_id(True)
+            .limit(count)
+        )
         if probes:  # more than these where they hold too few rows
             query = query.minimum_nprobes(probes).maximum_nprobes(0).refine_factor(REFINE)
         else:
@@ -210,7 +218,7 @@ class LanceSelection:
             return 0
         if self.effort is not None:
             return math.ceil(partitions * self.effort / 100)
-        effort, least = (FILTERED_EFFORT, 3 * PROBES) if self.pattern else (EFFORT, PROBES)
+        effort, least = (FILTERED_EFFORT, 2 * PROBES) if self.pattern else (EFFORT, PROBES)
         return min(partitions, max(least, math.ceil(partitions * effort / 100)))
 
     def blocks(self, *columns: str) -> Iterator[Block]:

@@ -26,7 +26,7 @@ from mrnn.errors import DataError
 from mrnn.locks import alone
 from mrnn.outputs import write_whole
 from mrnn.retrieval.index_config import MEND, IndexConfig
-from mrnn.retrieval.lance_store import ROWS_AT_ONCE, LanceStore
+from mrnn.retrieval.lance_store import DISTANCE, ROWS_AT_ONCE, LanceStore
 from mrnn.retrieval.lance_table import (
     TABLE,
     batch_of,
@@ -218,7 +218,7 @@ class LanceTarget:
         size = self.config.columns["vectors"].size
         parts = size // DIMENSIONS_OF_PART if size % DIMENSIONS_OF_PART == 0 else size
         config = IvfPq(
-            distance_type="dot", num_partitions=partitions, num_sub_vectors=parts,
+            distance_type=DISTANCE, num_partitions=partitions, num_sub_vectors=parts,
             max_iterations=ITERATIONS, sample_rate=SAMPLE,
         )  # fmt: skip
         self._table.create_index("vectors", config=config, replace=True)
