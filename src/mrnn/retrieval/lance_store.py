@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -41,7 +41,7 @@ EFFORT, FILTERED_EFFORT = 2.0, 4.0
 """The percentage of partitions that a search looks at: for all photos, for some paths."""
 PROBES = 20
 """Partitions to look at, at least; twice as many for some paths."""
-DISTANCE = "l2"
+DISTANCE: Literal["l2"] = "l2"
 """Of an ANN index. Vectors have length 1, so it orders as the product does; but LanceDB quantizes
 what is left to the centre of a partition, and for products whole vectors, which is coarser."""
 REFINE = 20
