@@ -27,12 +27,12 @@ import numpy as np
 
 from mrnn.data.feature_store.shard import STAMP, UNKNOWN, Column, Rows
 from mrnn.model.checkpoint import DEFAULT_MODEL
-from mrnn.retrieval.index import RetrievalModel, open_index
-from mrnn.retrieval.index_config import IndexConfig
-from mrnn.retrieval.index_folder import EVERYTHING_STAYS, index_writer
-from mrnn.retrieval.lance_store import LanceStore
-from mrnn.retrieval.path_pattern import PathPattern
-from mrnn.retrieval.selection import ShardSelection
+from mrnn.retrieval.index.config import IndexConfig
+from mrnn.retrieval.index.folder import EVERYTHING_STAYS, index_writer
+from mrnn.retrieval.index.index import RetrievalModel, open_index
+from mrnn.retrieval.index.lance_store import LanceStore
+from mrnn.retrieval.index.path_pattern import PathPattern
+from mrnn.retrieval.index.selection import ShardSelection
 
 BLOCK, QUERIES, NEAREST, YEARS = 4096, 60, 50, 10
 WIDTHS = (16, 16, 32)

@@ -27,7 +27,7 @@ from mrnn.model.heads import Heads, RetrievalWeights
 from mrnn.model.image_encoder import SHIPPED, load_encoder
 from mrnn.model.joint_embedding import JointEmbedding
 from mrnn.model.quantization import dequantize, quantize, rounded
-from mrnn.retrieval import index_folder
+from mrnn.retrieval.index import folder as index_folder
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.cider_predictor import fit_cider_predictor
 from mrnn.training.network import network_of

@@ -4,8 +4,8 @@ import pytest
 from mrnn.bulk.tasks import EmbeddingTask
 from mrnn.data.shards.photo import ShardPhoto
 from mrnn.model.checkpoint import Checkpoint
-from mrnn.retrieval.index import RetrievalModel, open_index
-from mrnn.retrieval.index_writer import index_photos
+from mrnn.retrieval.index.index import RetrievalModel, open_index
+from mrnn.retrieval.index.writer import index_photos
 
 
 @pytest.fixture

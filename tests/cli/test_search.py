@@ -364,7 +364,7 @@ from mrnn.cli import main
 try:
     main()
 finally:
-    bad = {"torch", "scipy", "onnx", "mrnn.retrieval.index_writer", "mrnn.captioning.captioner"}
+    bad = {"torch", "scipy", "onnx", "mrnn.retrieval.index.writer", "mrnn.captioning.captioner"}
     print(*sorted(bad & sys.modules.keys()), file=sys.stderr)
 """
     found = subprocess.run(

@@ -8,7 +8,7 @@ import pytest
 
 from mrnn.data.features import extract_features, load_features
 from mrnn.data.imported_features import read_array
-from mrnn.retrieval.index import open_index
+from mrnn.retrieval.index.index import open_index
 from mrnn.retrieval.search import PhotoIndex
 from mrnn.retrieval.search_page import search_page
 from tests.faults.sandbox import check_mutations, check_odd_files

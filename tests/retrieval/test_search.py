@@ -9,7 +9,7 @@ from PIL import Image
 from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
 from mrnn.model.checkpoint import Checkpoint
-from mrnn.retrieval.index import IndexChanges, RetrievalModel, open_index
+from mrnn.retrieval.index.index import IndexChanges, RetrievalModel, open_index
 from mrnn.retrieval.likelihood import log_likelihoods
 from mrnn.retrieval.search import PhotoIndex
 from tests.conftest import COLOURS, trained_model

@@ -27,9 +27,9 @@ from mrnn.errors import DataError, OptionsError
 from mrnn.outputs import check_output
 
 if TYPE_CHECKING:
-    from mrnn.retrieval.index import IndexChanges, RetrievalModel
-    from mrnn.retrieval.index_config import IndexConfig
-    from mrnn.retrieval.index_folder import Scope
+    from mrnn.retrieval.index.config import IndexConfig
+    from mrnn.retrieval.index.folder import Scope
+    from mrnn.retrieval.index.index import IndexChanges, RetrievalModel
 
 
 Engine = Literal["numpy", "lance"]
@@ -46,7 +46,7 @@ class _Updated:
     prune: bool
 
     def scope(self, roots: Sequence[str] = (), **options: Any) -> "Scope":  # noqa: ANN401
-        from mrnn.retrieval.index_folder import Scope
+        from mrnn.retrieval.index.folder import Scope
 
         return Scope(roots, prune=self.prune, engine=self.engine, **options)
 
@@ -101,8 +101,8 @@ def index(
     All processors work; with OMP_NUM_THREADS=1 before the command, one does.
     """
     from mrnn.data.feature_store.store import CONFIG
-    from mrnn.retrieval.index import RetrievalModel
-    from mrnn.retrieval.index_config import read_index_config
+    from mrnn.retrieval.index.config import read_index_config
+    from mrnn.retrieval.index.index import RetrievalModel
     from mrnn.retrieval.search import model_of
 
     given = {"photos": photos, "--sentences": sentences, "--from": vectors}
@@ -138,7 +138,7 @@ def index(
 
 def _index_photos(photos: Sequence[str] | None, exclude: Sequence[str], updated: _Updated) -> None:
     from mrnn.data.photos.paths import find_images
-    from mrnn.retrieval.index_writer import index_photos
+    from mrnn.retrieval.index.writer import index_photos
 
     named: list[str | Path] = named_paths(photos) if photos else list(_remembered(updated.before))
     scope = updated.scope(list(_roots(photos or ())), exclude=exclude, everything=not photos)
@@ -170,8 +170,8 @@ def _index_photos(photos: Sequence[str] | None, exclude: Sequence[str], updated:
 
 
 def _index_vectors(source: Path, updated: _Updated) -> None:
-    from mrnn.retrieval.index_vectors import index_vectors
-    from mrnn.retrieval.vector_files import VectorFiles
+    from mrnn.retrieval.index.vector_files import VectorFiles
+    from mrnn.retrieval.index.vectors import index_vectors
 
     files, failed = VectorFiles.find(source, updated.model), 0
 
@@ -190,10 +190,10 @@ def _index_vectors(source: Path, updated: _Updated) -> None:
 
 def _export(folder: Path, file: Path, *, overwrite: bool) -> None:
     from mrnn.data.shards.shard import needs_pyarrow
-    from mrnn.retrieval.index import open_index
+    from mrnn.retrieval.index.index import open_index
 
     needs_pyarrow()
-    from mrnn.retrieval.vector_files import export_vectors
+    from mrnn.retrieval.index.vector_files import export_vectors
 
     opened = open_index(folder)
     check_output("--export", file, overwrite=overwrite)
@@ -204,7 +204,7 @@ def _export(folder: Path, file: Path, *, overwrite: bool) -> None:
 
 def _index_sentences(file: Path | None, updated: _Updated) -> None:
     from mrnn.files import read_lines
-    from mrnn.retrieval.index_writer import index_sentences
+    from mrnn.retrieval.index.writer import index_sentences
 
     given = [os.path.abspath(file)] if file else []
     files = dict.fromkeys([*_remembered(updated.before), *given])
@@ -237,7 +237,7 @@ def _index_sentences(file: Path | None, updated: _Updated) -> None:
 def _remembered(before: "IndexConfig | None") -> Iterator[str]:
     """The roots of an index; of those that are away it is told."""
     from mrnn.data.photos.names import name_from_text
-    from mrnn.retrieval.index_folder import is_root
+    from mrnn.retrieval.index.folder import is_root
 
     for root in map(name_from_text, before.roots if before else ()):
         if is_root(root):
@@ -256,7 +256,7 @@ def _roots(photos: Iterable[str]) -> Iterator[str]:
 
 
 def _report(out: Path, kind: str, changes: "IndexChanges") -> None:
-    from mrnn.retrieval.index import open_index
+    from mrnn.retrieval.index.index import open_index
 
     rows = len(open_index(out))
     told = f"{out}: {rows:,} {kind}"

@@ -24,7 +24,7 @@ from mrnn.errors import OptionsError
 from mrnn.outputs import check_output, is_page, write_whole
 
 if TYPE_CHECKING:
-    from mrnn.retrieval.index import RetrievalModel
+    from mrnn.retrieval.index.index import RetrievalModel
 
 
 def search(

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrnn.model.tags import Tagger
-from mrnn.retrieval.index import Index, RetrievalModel
+from mrnn.retrieval.index.index import Index, RetrievalModel
+from mrnn.retrieval.index.selection import Selection
 from mrnn.retrieval.likelihood import log_likelihoods
 from mrnn.retrieval.nearest import largest
 from mrnn.retrieval.query import PreparedQuery
-from mrnn.retrieval.selection import Selection
 from mrnn.shapes import Float32, Float64, Int
 
 CANDIDATES = 50

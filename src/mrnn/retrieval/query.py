@@ -13,7 +13,7 @@ from mrnn.data.images import ImageSource, load_image
 from mrnn.errors import OptionsError, printable
 from mrnn.model.image_encoder import encode_finite
 from mrnn.model.tags import Tagger
-from mrnn.retrieval.index import RetrievalModel
+from mrnn.retrieval.index.index import RetrievalModel
 from mrnn.shapes import Float32
 from mrnn.tokenizer import tokenize
 

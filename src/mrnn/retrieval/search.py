@@ -19,13 +19,13 @@ from mrnn.data.photos.names import name_from_text
 from mrnn.errors import CheckpointError, DataError, OptionsError, counted
 from mrnn.model.checkpoint import DEFAULT_MODEL
 from mrnn.model.tags import Tagger
-from mrnn.retrieval.index import Index, IndexChanges, RetrievalModel, open_index
-from mrnn.retrieval.index_config import MEND, Engine, Kind, read_index_config
+from mrnn.retrieval.index.config import MEND, Engine, Kind, read_index_config
+from mrnn.retrieval.index.index import Index, IndexChanges, RetrievalModel, open_index
+from mrnn.retrieval.index.lance_store import LanceStore
+from mrnn.retrieval.index.path_pattern import PathPattern
+from mrnn.retrieval.index.selection import Selection, ShardSelection
 from mrnn.retrieval.index_ranking import IndexRanking
-from mrnn.retrieval.lance_store import LanceStore
-from mrnn.retrieval.path_pattern import PathPattern
 from mrnn.retrieval.query import PreparedQuery, Query, prepare_query
-from mrnn.retrieval.selection import Selection, ShardSelection
 
 
 class SearchResult(BaseModel):
@@ -75,8 +75,8 @@ class PhotoIndex:
         there is no photo, or the folder holds something else or cannot be written; CheckpointError
         for the model.
         """
-        from mrnn.retrieval.index_folder import Scope
-        from mrnn.retrieval.index_writer import index_photos  # what searches needs none
+        from mrnn.retrieval.index.folder import Scope
+        from mrnn.retrieval.index.writer import index_photos  # what searches needs none
 
         if isinstance(photos, str | os.PathLike):
             raise TypeError("photos: expected a list of them, not one; give [photo]")
@@ -103,8 +103,8 @@ class PhotoIndex:
         Other sentences stay, but not with `prune`. `on_problem` gets a line for each sentence
         without a known word; it is left out. The rest is as for `build`.
         """
-        from mrnn.retrieval.index_folder import Scope
-        from mrnn.retrieval.index_writer import index_sentences
+        from mrnn.retrieval.index.folder import Scope
+        from mrnn.retrieval.index.writer import index_sentences
 
         loaded = RetrievalModel.load(model_of(folder, model), encoder_file, device)
         scope = Scope(prune=prune)

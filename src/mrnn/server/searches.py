@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from mrnn.captioning.captioner import Captioner
 from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import MRNNError
-from mrnn.retrieval.index import RetrievalModel
+from mrnn.retrieval.index.index import RetrievalModel
 from mrnn.retrieval.query import Query
 from mrnn.retrieval.search import PhotoIndex, SearchResult, note_of_away, photo_id
 from mrnn.server.limits import Limits

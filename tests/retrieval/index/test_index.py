@@ -5,8 +5,8 @@ import pytest
 
 from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import CheckpointError, DataError
-from mrnn.retrieval.index import RetrievalModel, open_index
-from mrnn.retrieval.index_config import IndexConfig, read_index_config
+from mrnn.retrieval.index.config import IndexConfig, read_index_config
+from mrnn.retrieval.index.index import RetrievalModel, open_index
 from mrnn.retrieval.search import PhotoIndex
 
 

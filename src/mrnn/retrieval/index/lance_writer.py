@@ -25,9 +25,9 @@ from mrnn.data.feature_store.writer import FeatureWriter, row_writer
 from mrnn.errors import DataError
 from mrnn.locks import alone
 from mrnn.outputs import write_whole
-from mrnn.retrieval.index_config import MEND, IndexConfig
-from mrnn.retrieval.lance_store import DISTANCE, ROWS_AT_ONCE, LanceStore
-from mrnn.retrieval.lance_table import (
+from mrnn.retrieval.index.config import MEND, IndexConfig
+from mrnn.retrieval.index.lance_store import DISTANCE, ROWS_AT_ONCE, LanceStore
+from mrnn.retrieval.index.lance_table import (
     TABLE,
     batch_of,
     connect,

@@ -16,9 +16,8 @@ from mrnn.data.feature_store.writer import ROWS, FeatureWriter
 from mrnn.data.photos.names import name_from_text
 from mrnn.data.photos.paths import excluded_by
 from mrnn.errors import DataError, OptionsError
-from mrnn.retrieval.index import IndexChanges, RetrievalModel, open_index
-from mrnn.retrieval.index_config import IndexConfig
-from mrnn.retrieval.index_folder import (
+from mrnn.retrieval.index.config import IndexConfig
+from mrnn.retrieval.index.folder import (
     EVERYTHING_STAYS,
     Scope,
     engine_of,
@@ -26,7 +25,8 @@ from mrnn.retrieval.index_folder import (
     present,
     reusable,
 )
-from mrnn.retrieval.index_names import IndexNames
+from mrnn.retrieval.index.index import IndexChanges, RetrievalModel, open_index
+from mrnn.retrieval.index.names import IndexNames
 from mrnn.retrieval.ranking import near_marginals
 from mrnn.shapes import Bool
 from mrnn.tokenizer import Vocabulary

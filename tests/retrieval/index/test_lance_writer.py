@@ -13,13 +13,13 @@ from mrnn.data.feature_store import writer as feature_writer
 from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import DataError
 from mrnn.model.image_encoder import OnnxEncoder
-from mrnn.retrieval import lance_writer
-from mrnn.retrieval.index import IndexChanges, RetrievalModel, open_index
-from mrnn.retrieval.index_folder import Scope
-from mrnn.retrieval.index_writer import index_photos
-from mrnn.retrieval.lance_table import TABLE, connect, table_folder
+from mrnn.retrieval.index import lance_writer
+from mrnn.retrieval.index.folder import Scope
+from mrnn.retrieval.index.index import IndexChanges, RetrievalModel, open_index
+from mrnn.retrieval.index.lance_table import TABLE, connect, table_folder
+from mrnn.retrieval.index.writer import index_photos
 from mrnn.retrieval.search import PhotoIndex
-from tests.retrieval.test_index_writer import with_other_heads
+from tests.retrieval.index.test_writer import with_other_heads
 
 
 @pytest.fixture
@@ -220,10 +220,10 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from mrnn.data.feature_store import writer
 from mrnn.model import image_encoder
-from mrnn.retrieval import lance_writer
-from mrnn.retrieval.index import RetrievalModel
-from mrnn.retrieval.index_folder import Scope
-from mrnn.retrieval.index_writer import index_photos
+from mrnn.retrieval.index import lance_writer
+from mrnn.retrieval.index.index import RetrievalModel
+from mrnn.retrieval.index.folder import Scope
+from mrnn.retrieval.index.writer import index_photos
 
 image_encoder.SHIPPED = Path(sys.argv[2])
 writer.ROWS, lance_writer.FRAGMENTS = 2, 4

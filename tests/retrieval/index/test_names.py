@@ -4,9 +4,9 @@ import unicodedata
 
 import pytest
 
-from mrnn.retrieval.index import RetrievalModel, open_index
-from mrnn.retrieval.index_names import IndexNames
-from mrnn.retrieval.index_writer import index_photos
+from mrnn.retrieval.index.index import RetrievalModel, open_index
+from mrnn.retrieval.index.names import IndexNames
+from mrnn.retrieval.index.writer import index_photos
 
 
 @pytest.fixture

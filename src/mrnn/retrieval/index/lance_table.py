@@ -18,7 +18,7 @@ from mrnn.data.feature_store.shard import STAMP, Rows
 from mrnn.data.photos.names import name_as_text
 from mrnn.errors import DataError, MissingExtraError
 from mrnn.model.threads import thread_count
-from mrnn.retrieval.index_config import MEND, IndexConfig
+from mrnn.retrieval.index.config import MEND, IndexConfig
 
 TABLE = "mrnn-rows"
 """The table's name; its folder has the suffix .lance."""

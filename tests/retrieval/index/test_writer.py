@@ -15,10 +15,11 @@ from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import DataError
 from mrnn.model.heads import Heads
 from mrnn.model.image_encoder import OnnxEncoder
-from mrnn.retrieval import index_folder, index_writer
-from mrnn.retrieval.index import IndexChanges, RetrievalModel, open_index
-from mrnn.retrieval.index_folder import Scope
-from mrnn.retrieval.index_writer import index_photos, index_sentences
+from mrnn.retrieval.index import folder as index_folder
+from mrnn.retrieval.index import writer as index_writer
+from mrnn.retrieval.index.folder import Scope
+from mrnn.retrieval.index.index import IndexChanges, RetrievalModel, open_index
+from mrnn.retrieval.index.writer import index_photos, index_sentences
 from mrnn.retrieval.ranking import near_marginals
 from tests.conftest import COLOURS
 

@@ -9,13 +9,13 @@ import pytest
 from mrnn.data.feature_store.keys import keys_of
 from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import DataError, MissingExtraError, OptionsError
-from mrnn.retrieval import lance_table
-from mrnn.retrieval.index import RetrievalModel, open_index
-from mrnn.retrieval.index_folder import Scope
-from mrnn.retrieval.index_writer import index_photos
-from mrnn.retrieval.lance_store import where_path
-from mrnn.retrieval.lance_table import TABLE, connect, problem_of, table_folder
-from mrnn.retrieval.path_pattern import PathPattern
+from mrnn.retrieval.index import lance_table
+from mrnn.retrieval.index.folder import Scope
+from mrnn.retrieval.index.index import RetrievalModel, open_index
+from mrnn.retrieval.index.lance_store import where_path
+from mrnn.retrieval.index.lance_table import TABLE, connect, problem_of, table_folder
+from mrnn.retrieval.index.path_pattern import PathPattern
+from mrnn.retrieval.index.writer import index_photos
 from mrnn.retrieval.search import PhotoIndex
 
 

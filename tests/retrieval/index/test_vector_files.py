@@ -6,11 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrnn.errors import DataError, MissingExtraError
-from mrnn.retrieval.index import RetrievalModel, open_index
-from mrnn.retrieval.index_folder import Scope
-from mrnn.retrieval.index_vectors import index_vectors
+from mrnn.retrieval.index.folder import Scope
+from mrnn.retrieval.index.index import RetrievalModel, open_index
+from mrnn.retrieval.index.vector_files import VectorFiles, export_vectors
+from mrnn.retrieval.index.vectors import index_vectors
 from mrnn.retrieval.search import PhotoIndex
-from mrnn.retrieval.vector_files import VectorFiles, export_vectors
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ A row of photos has its `features` (float16) and its `vectors` (float32); one of
 `vectors`, log P(sentence) in `marginals` and the hubness correction in `hubness` (float32). A photo
 is named by its absolute path, or by its key in bulk vectors, and a sentence by its text. The rows
 are in a feature store (engine "numpy"), or in a table of LanceDB. What makes one is in
-index_writer.py.
+writer.py.
 
 Letters: D joint embedding.
 """
@@ -20,8 +20,8 @@ from mrnn.data.photos.names import name_as_text
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.heads import Heads
 from mrnn.model.image_encoder import ImageEncoder
-from mrnn.retrieval.index_config import MEND, Engine, IndexConfig, Kind, read_index_config
-from mrnn.retrieval.lance_store import LanceStore
+from mrnn.retrieval.index.config import MEND, Engine, IndexConfig, Kind, read_index_config
+from mrnn.retrieval.index.lance_store import LanceStore
 from mrnn.tokenizer import tokenize
 
 Index = FeatureStore[IndexConfig] | LanceStore

@@ -18,9 +18,9 @@ from mrnn.data.photos.names import name_as_text, name_from_text
 from mrnn.data.shards.shard import needs_pyarrow
 from mrnn.errors import DataError, printable
 from mrnn.outputs import written_aside
-from mrnn.retrieval.index import Index, RetrievalModel
-from mrnn.retrieval.lance_table import lists_of, matrix_of
-from mrnn.retrieval.selection import Selection, ShardSelection
+from mrnn.retrieval.index.index import Index, RetrievalModel
+from mrnn.retrieval.index.lance_table import lists_of, matrix_of
+from mrnn.retrieval.index.selection import Selection, ShardSelection
 from mrnn.shapes import Float16, Float32
 
 ROWS = 4096

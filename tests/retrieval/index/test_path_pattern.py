@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mrnn.retrieval.path_pattern import PathPattern
+from mrnn.retrieval.index.path_pattern import PathPattern
 
 
 @pytest.mark.parametrize(

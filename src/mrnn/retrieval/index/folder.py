@@ -12,9 +12,9 @@ from mrnn.data.feature_store.store import CONFIG, FeatureStore
 from mrnn.data.feature_store.writer import FeatureWriter, feature_writer
 from mrnn.data.photos.names import name_as_text, name_from_text
 from mrnn.errors import DataError
-from mrnn.retrieval.index_config import MEND, Engine, IndexConfig, read_index_config
-from mrnn.retrieval.lance_table import table_folder
-from mrnn.retrieval.lance_writer import lance_writer
+from mrnn.retrieval.index.config import MEND, Engine, IndexConfig, read_index_config
+from mrnn.retrieval.index.lance_table import table_folder
+from mrnn.retrieval.index.lance_writer import lance_writer
 
 
 @dataclass(frozen=True)

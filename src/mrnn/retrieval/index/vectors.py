@@ -11,9 +11,9 @@ import numpy as np
 from mrnn.data.feature_store.shard import STAMP, UNKNOWN, Rows
 from mrnn.data.feature_store.writer import FeatureWriter
 from mrnn.errors import DataError
-from mrnn.retrieval.index import IndexChanges, RetrievalModel
-from mrnn.retrieval.index_folder import EVERYTHING_STAYS, Scope, engine_of, index_writer
-from mrnn.retrieval.vector_files import NAMES, VectorFiles, Vectors, told_twice
+from mrnn.retrieval.index.folder import EVERYTHING_STAYS, Scope, engine_of, index_writer
+from mrnn.retrieval.index.index import IndexChanges, RetrievalModel
+from mrnn.retrieval.index.vector_files import NAMES, VectorFiles, Vectors, told_twice
 from mrnn.shapes import Bool, Int
 
 

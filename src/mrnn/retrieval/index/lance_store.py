@@ -22,8 +22,8 @@ from mrnn.data.feature_store.keys import keys_of
 from mrnn.data.photos.names import name_as_text, name_from_text
 from mrnn.errors import DataError
 from mrnn.locks import share
-from mrnn.retrieval.index_config import MEND, IndexConfig, read_index_config
-from mrnn.retrieval.lance_table import (
+from mrnn.retrieval.index.config import MEND, IndexConfig, read_index_config
+from mrnn.retrieval.index.lance_table import (
     TABLE,
     connect,
     matrix_of,
@@ -31,8 +31,8 @@ from mrnn.retrieval.lance_table import (
     reading,
     table_folder,
 )
-from mrnn.retrieval.path_pattern import PathPattern
-from mrnn.retrieval.selection import Block, Nearest, no_match
+from mrnn.retrieval.index.path_pattern import PathPattern
+from mrnn.retrieval.index.selection import Block, Nearest, no_match
 from mrnn.shapes import Float32, Int, UInt64
 
 ROWS_AT_ONCE = 1024

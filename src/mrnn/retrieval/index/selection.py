@@ -12,9 +12,9 @@ import numpy as np
 
 from mrnn.data.feature_store.store import FeatureStore, damaged
 from mrnn.errors import OptionsError
-from mrnn.retrieval.index_config import MEND, IndexConfig
+from mrnn.retrieval.index.config import MEND, IndexConfig
+from mrnn.retrieval.index.path_pattern import PathPattern
 from mrnn.retrieval.nearest import largest
-from mrnn.retrieval.path_pattern import PathPattern
 from mrnn.shapes import Float32, Int
 
 Nearest = Callable[[int], Int[np.ndarray, " C"]]
