@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--engines", nargs="+", default=["numpy", "lance"])
     parser.add_argument("--effort", type=float, help="percentage of the vectors to look at")
-    parser.add_argument("--work", type=Path, default=Path("benchmark-indexes"))
+    parser.add_argument("--work", type=Path, default=Path("runs/index-engines"))
     parser.add_argument("--keep", action="store_true", help="keep the indexes, and reuse them")
     parser.add_argument("--step", choices=["build", "exact", "search"], help=argparse.SUPPRESS)
     given = parser.parse_args()
