@@ -1,3 +1,4 @@
+import asyncio
 import errno
 import socket
 
@@ -14,6 +15,27 @@ def test_it_listens_where_it_is_told():
         assert url_of(other).startswith("http://")
     with listen("0.0.0.0", 0) as everywhere:
         assert url_of(everywhere).startswith("http://127.0.0.1:")
+
+
+def test_small_answers_are_sent_at_once():
+    """Else the body of each waits until the client has acknowledged its head: 40 ms."""
+
+    async def sends_at_once(listener):
+        found = asyncio.get_running_loop().create_future()
+
+        async def on_client(_, writer):
+            accepted = writer.get_extra_info("socket")
+            found.set_result(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(on_client, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname()[:2])
+            answer = await found
+            writer.close()
+            return bool(answer)
+
+    with listen("127.0.0.1", 0) as listener:
+        assert asyncio.run(sends_at_once(listener))
 
 
 def test_addresses_of_ip_6():

@@ -9,12 +9,13 @@ from mrnn.errors import OptionsError
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises OptionsError for an address that cannot be had."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(
+        family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, UnicodeError):
         raise OptionsError(f"--host {host!r:.80}: no address of this computer") from None
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small answers at once only where a socket names its protocol
+    listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
