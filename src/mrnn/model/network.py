@@ -171,6 +171,10 @@ class Network:
         """Log-probabilities (nats) of the next word; exact. Takes all threads."""
         return self._fuse(language, image, threads_here())
 
+    def open_for_likelihoods(self) -> None:
+        """Open now what `fuse` takes, so that later changes of the files do not matter."""
+        self._graph(OUTPUT, threads_here())
+
     def _fuse(
         self, language: Float32[np.ndarray, "B M"], image: Float32[np.ndarray, "B M2"], threads: int
     ) -> Float32[np.ndarray, "B V"]:
