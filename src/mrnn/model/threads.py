@@ -46,7 +46,7 @@ def in_threads(
 
     There are `thread_count()` threads; one item alone is done in the caller's, and so are all where
     the caller's is such a thread itself. Items are taken in the caller's thread. At the end, early
-    or not, `stopped` is set, and calls that run are waited for.
+    or not, `stopped` is set for calls that run in other threads, and they are waited for.
     """
     threads = threads_here()
     if threads == 1:

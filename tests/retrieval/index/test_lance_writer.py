@@ -15,21 +15,11 @@ from mrnn.errors import DataError
 from mrnn.model.image_encoder import OnnxEncoder
 from mrnn.retrieval.index import lance_writer
 from mrnn.retrieval.index.folder import Scope
-from mrnn.retrieval.index.index import IndexChanges, RetrievalModel, open_index
+from mrnn.retrieval.index.index import IndexChanges, open_index
 from mrnn.retrieval.index.lance_table import TABLE, connect, table_folder
 from mrnn.retrieval.index.writer import index_photos
 from mrnn.retrieval.search import PhotoIndex
 from tests.retrieval.index.test_writer import with_other_heads
-
-
-@pytest.fixture
-def photos(colours):
-    return [image.path for image in colours.images]
-
-
-@pytest.fixture
-def loaded(model_with_heads):
-    return RetrievalModel.load(model_with_heads)
 
 
 def index(photos, folder, model, **scope):

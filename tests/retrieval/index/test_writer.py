@@ -25,16 +25,6 @@ from tests.conftest import COLOURS
 
 
 @pytest.fixture
-def photos(colours):
-    return [image.path for image in colours.images]
-
-
-@pytest.fixture
-def loaded(model_with_heads):
-    return RetrievalModel.load(model_with_heads)
-
-
-@pytest.fixture
 def encoded(monkeypatch):
     """How many photos have been encoded."""
     calls, real = [], OnnxEncoder.encode
