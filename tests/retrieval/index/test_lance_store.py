@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,9 @@ import pytest
 from mrnn.data.feature_store.keys import keys_of
 from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import DataError, MissingExtraError, OptionsError
-from mrnn.retrieval.index import lance_table
+from mrnn.retrieval.index import lance_condition, lance_store, lance_table
 from mrnn.retrieval.index.folder import Scope
 from mrnn.retrieval.index.index import RetrievalModel, open_index
-from mrnn.retrieval.index.lance_store import where_path
 from mrnn.retrieval.index.lance_table import TABLE, connect, problem_of, table_folder
 from mrnn.retrieval.index.path_pattern import PathPattern
 from mrnn.retrieval.index.writer import index_photos
@@ -74,6 +74,38 @@ def test_no_path_matches_a_search_by_tags(colour_tags, folder):
         PhotoIndex.load(folder).search("crimson", paths="nowhere/*")
 
 
+@pytest.mark.parametrize("paths", ["*/dev-*", "*/photos/*", "*ev-00*", "*", "*[0-4]-red.png"])
+def test_photos_of_several_folders(photos, model_with_heads, tmp_path, monkeypatch, paths):
+    """Also where a condition with all their folders were too long."""
+    every = [*photos]
+    for name in ("dev-00", "it's", "caf\u00e9", os.fsdecode(b"\xff_%"), "photos/photos"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        every += [Path(shutil.copy(photo, folder)) for photo in photos[:3]]
+    expected = PhotoIndex.build(every, tmp_path / "n", model_with_heads)
+    wanted = {find.path for find in expected.search("a red wall", top=99, paths=paths)}
+    found = PhotoIndex.build(every, tmp_path / "l", model_with_heads, engine="lance")
+    assert {find.path for find in found.search("a red wall", top=99, paths=paths)} == wanted
+    monkeypatch.setattr(lance_condition, "MOST_TERMS", 0)
+    found = PhotoIndex.load(tmp_path / "l")
+    assert {find.path for find in found.search("a red wall", top=99, paths=paths)} == wanted
+
+
+def test_conditions_are_remembered_not_too_many(folder, photos, monkeypatch):
+    asked = []
+
+    def condition(pattern, _):
+        asked.append(pattern.given)
+        return "path LIKE '%'"
+
+    monkeypatch.setattr(lance_store, "MOST_CONDITIONS", 2)
+    monkeypatch.setattr(lance_store, "condition_of", condition)
+    store = open_index(folder)
+    for given in "aabbabca":
+        store.select(PathPattern.of(f"*{given}", are_paths=True), None)
+    assert asked == ["*a", "*b", "*c", "*a"]
+
+
 @pytest.mark.parametrize("effort", [0.0, -1.0, 101.0, float("nan")])
 def test_efforts_that_cannot_be_made(folder, effort):
     with pytest.raises(
@@ -88,11 +120,6 @@ def test_a_folder_whose_name_is_not_utf8(photos, model_with_heads, tmp_path):
     with pytest.raises(DataError, match=told):
         PhotoIndex.build(photos, odd, model_with_heads, engine="lance")
     assert not odd.exists()
-
-
-def test_names_in_conditions():
-    pattern = PathPattern.of("/it's/50%_\\*.jpg", are_paths=True)
-    assert where_path(pattern) == r"path LIKE '/it''s/50\%\_\\%.jpg'"
 
 
 def test_without_lancedb_it_says_what_to_install(folder, monkeypatch, photos, model_with_heads):

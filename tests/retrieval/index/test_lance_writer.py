@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from mrnn.data.feature_store import writer as feature_writer
 from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import DataError
 from mrnn.model.image_encoder import OnnxEncoder
-from mrnn.retrieval.index import lance_writer
+from mrnn.retrieval.index import lance_store, lance_writer
 from mrnn.retrieval.index.folder import Scope
 from mrnn.retrieval.index.index import IndexChanges, open_index
 from mrnn.retrieval.index.lance_table import TABLE, connect, table_folder
@@ -189,6 +190,50 @@ def test_a_large_index_gets_an_ann_index_and_keeps_it_up_to_date(
         assert len(near & {each.path for each in exact}) >= 57
 
 
+@pytest.fixture
+def partitioned(photos, loaded, tmp_path, monkeypatch):
+    """An index of four partitions that was merged since; its photos are of four colours."""
+    many = []
+    for number in range(300):
+        colour = sorted({photo.name[-8:] for photo in photos})[number % 3]
+        like = next(photo for photo in photos if photo.name.endswith(colour))
+        folder = photos[0].parent / f"{number % 3}"
+        folder.mkdir(exist_ok=True)
+        many.append(Path(shutil.copy(like, folder / f"many-{number:03}.png")))
+    monkeypatch.setattr(lance_writer, "ANN_ROWS", 256)
+    monkeypatch.setattr(lance_writer, "ROWS_OF_PARTITION", 64)
+    monkeypatch.setattr(lance_writer, "UNINDEXED", 5)
+    monkeypatch.setattr(lance_writer, "SAMPLE", 256)
+    for end in (270, 280, 300):
+        index(many[:end], tmp_path / "i", loaded)
+    return tmp_path / "i"
+
+
+def searched(folder, least, most):
+    table = open_index(folder).table
+    query = table.search(np.eye(3, dtype=np.float32)[0], vector_column_name="vectors").limit(300)
+    plan = query.minimum_nprobes(least).maximum_nprobes(most).analyze_plan()
+    return int(re.findall(r"partitions_searched=(\d+)", plan)[0])
+
+
+def test_partitions_keep_their_size(partitioned):
+    """So a search looks at a part of the rows also after files were merged."""
+    parts = open_index(partitioned).table.index_stats("vectors_idx").num_indices
+    assert searched(partitioned, 1, 1) == parts
+    assert searched(partitioned, 1, 0) >= 3 * parts
+
+
+def test_photos_in_partitions_far_away_are_found(partitioned, monkeypatch):
+    monkeypatch.setattr(lance_store, "PROBES", 0)
+    monkeypatch.setattr(lance_store, "PLENTY", 0)
+    every = PhotoIndex.load(partitioned)
+    for folder in "012":
+        paths = f"*/{folder}/*"
+        found = every.search("a red wall", top=50, paths=paths)
+        assert {Path(find.path).parent.name for find in found} == {folder}
+        assert len(found) == 50
+
+
 def test_a_reader_sees_the_rows_before_or_after(photos, loaded, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_writer, "ROWS", 10)
     seen, real = [], OnnxEncoder.encode
@@ -210,7 +255,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from mrnn.data.feature_store import writer
 from mrnn.model import image_encoder
-from mrnn.retrieval.index import lance_writer
+from mrnn.retrieval.index import lance_store, lance_writer
 from mrnn.retrieval.index.index import RetrievalModel
 from mrnn.retrieval.index.folder import Scope
 from mrnn.retrieval.index.writer import index_photos
@@ -309,4 +354,7 @@ def test_killed_while_old_versions_are_removed(photos, loaded, tmp_path, monkeyp
 def test_the_table_has_the_features_of_photos(photos, loaded, tmp_path):
     index(photos, tmp_path / "i", loaded)
     table = connect(tmp_path / "i").open_table(TABLE)
-    assert table.schema.names == ["path", "key", "other_key", "stamps", "features", "vectors"]
+    names = ["path", "folder", "key", "other_key", "stamps", "features", "vectors"]
+    assert table.schema.names == names
+    folder = f"{photos[0].parent}/"
+    assert set(table.to_arrow()["folder"].to_pylist()) == {folder}

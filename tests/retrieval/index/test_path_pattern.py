@@ -1,8 +1,10 @@
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mrnn.retrieval.index.path_pattern import PathPattern
+from mrnn.retrieval.index.path_pattern import PathPattern, folder_of
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,35 @@ def test_a_path_without_a_star_begins_in_the_working_folder(tmp_path, monkeypatc
 )
 def test_the_text_between(given, literals):
     assert PathPattern.of(given, are_paths=True).literals == literals
+
+
+@pytest.mark.parametrize(
+    ("pattern", "every", "none", "some"),
+    [
+        ("*/2024/*", "/photos/2024/a/", "/photos/2023/", None),
+        ("*/2024/*.jpg", None, "/photos/2023/", "/photos/2024/"),
+        ("*.jpg", None, None, "/photos/"),
+        ("/photos/20[12]?/*", "/photos/2024/", "/photos/", None),
+        ("/photos/img*", "/photos/img-a/", "/other/img/", "/photos/"),
+        ("*", "", None, None),
+        ("*[/]x", None, None, "/a/"),
+        ("a/[!", None, "/a/", "a/"),
+    ],
+)
+def test_folders_decide(pattern, every, none, some):
+    made = PathPattern.of(pattern, are_paths=False)
+    for folder, decided in ((every, True), (none, False), (some, None)):
+        assert folder is None or made.matches_in(folder) is decided
+
+
+TEXT = st.lists(st.sampled_from("ab/?*[]!"), max_size=8).map("".join)
+
+
+@given(whole=TEXT, name=TEXT)
+def test_what_a_folder_decides_is_true_of_its_names(whole, name):
+    pattern = PathPattern.of(whole, are_paths=False)
+    assert pattern.matches_in(folder_of(name)) in (None, pattern.matches(name))
+
+
+def test_the_folder_of_a_name():
+    assert [*map(folder_of, ["/a/b.jpg", "/a", "a", "a/b/", ""])] == ["/a/", "/", "", "a/b/", ""]

@@ -35,7 +35,7 @@ class IndexConfig(StoreConfig):
     version: int = Field(default=0, ge=0)
     """The version of the table that counts; 0 for the last, while old ones are removed."""
     partitions: int = Field(default=0, ge=0)
-    """Of the table's ANN index; 0 without one."""
+    """Of the table's ANN index, about; 0 without one."""
     partitioned: int = Field(default=0, ge=0)
     """Rows of which the partitions were made."""
 

@@ -12,17 +12,18 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from mrnn.data.feature_store.keys import keys_of
-from mrnn.data.photos.names import name_as_text, name_from_text
+from mrnn.data.photos.names import name_from_text
 from mrnn.errors import DataError
 from mrnn.locks import share
 from mrnn.retrieval.index.config import MEND, IndexConfig, read_index_config
+from mrnn.retrieval.index.lance_condition import condition_of
 from mrnn.retrieval.index.lance_table import (
     TABLE,
     connect,
@@ -35,19 +36,21 @@ from mrnn.retrieval.index.path_pattern import PathPattern
 from mrnn.retrieval.index.selection import Block, Nearest, no_match
 from mrnn.shapes import Float32, Int, UInt64
 
-ROWS_AT_ONCE = 1024
+ROWS_AT_ONCE, FOLDERS_AT_ONCE = 1024, 65_536
 """Rows of a block."""
 EFFORT, FILTERED_EFFORT = 2.0, 4.0
 """The percentage of partitions that a search looks at: for all photos, for some paths."""
 PROBES = 20
 """Partitions to look at, at least; twice as many for some paths."""
+PLENTY = 8
+"""Of few photos with such paths, the partitions to look at hold so many times those asked for."""
 DISTANCE: Literal["l2"] = "l2"
 """Of an ANN index. Vectors have length 1, so it orders as the product does; but LanceDB quantizes
 what is left to the centre of a partition, and for products whole vectors, which is coarser."""
 REFINE = 20
 """A search takes so many times the rows that it needs, and compares these exactly."""
-MOST_NAMES = 100_000
-"""Names that are remembered."""
+MOST_NAMES, MOST_CONDITIONS = 100_000, 100
+"""Names, and conditions of patterns, that are remembered."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class LanceStore:
     table: Any
     """Of LanceDB, at the version of the config."""
     _names: dict[int, str] = field(default_factory=dict, compare=False)
+    _conditions: dict[PathPattern, tuple[str | None, int]] = field(
+        default_factory=dict, compare=False
+    )
 
     @classmethod
     def open(cls, folder: Path) -> "LanceStore":
@@ -82,13 +88,22 @@ class LanceStore:
             if config.version:
                 table.checkout(config.version)
             columns = set(table.schema.names)
-        if missing := {"path", "key", "other_key", "stamps", *config.columns} - columns:
+        if missing := {"path", "folder", "key", "other_key", "stamps", *config.columns} - columns:
             raise DataError(f"{folder} has no column {min(missing)}; remove it, then {MEND}")
         return cls(folder, config, table)
 
     def __len__(self) -> int:
         with self._reading():
             return int(self.table.count_rows())
+
+    @cached_property
+    def folders(self) -> list[str]:
+        """Of all names, as text, sorted: read once, in some 40 ms for a million rows."""
+        found = set[str]()
+        with self._reading():
+            for batch in self.table.search().select(["folder"]).to_batches(FOLDERS_AT_ONCE):
+                found.update(batch["folder"].unique().to_pylist())
+        return sorted(found)
 
     def name(self, row: int) -> str:
         """What a row is of."""
@@ -120,8 +135,22 @@ class LanceStore:
         return np.array([found.get(tuple(key), -1) for key in keys.tolist()], dtype=np.int64)
 
     def select(self, pattern: PathPattern | None, effort: float | None) -> "LanceSelection":
-        """The rows that a search may find."""
-        return LanceSelection(self, pattern, effort)
+        """The rows that a search may find. Raises OptionsError if no path can match."""
+        if pattern is None:
+            return LanceSelection(self, None, None, len(self), effort)
+        if pattern not in self._conditions:
+            if len(self._conditions) == MOST_CONDITIONS:
+                self._conditions.clear()
+            self._conditions[pattern] = self._meeting(condition_of(pattern, self.folders))
+        where, rows = self._conditions[pattern]
+        if not rows:
+            raise no_match(pattern)
+        return LanceSelection(self, pattern, where, rows, effort)
+
+    def _meeting(self, condition: str | None) -> tuple[str | None, int]:
+        """A condition, and how many rows meet it."""
+        with self._reading():
+            return condition, int(self.table.count_rows(condition)) if condition else 0
 
     def blocks(self, *columns: str, where: str | None = None) -> Iterator[Block]:
         """Rows with some of their columns, some at a time, in the order of the rows."""
@@ -132,18 +161,27 @@ class LanceStore:
                 yield rows, {column: _values(batch[column], column) for column in columns}
 
     def nearest(
-        self, vector: Float32[np.ndarray, " D"], count: int, where: str | None, probes: int
+        self,
+        vector: Float32[np.ndarray, " D"],
+        count: int,
+        where: str | None,
+        probes: tuple[int, int],
     ) -> list[tuple[int, str]]:
-        """Rows nearest to a vector, nearest first, with names; `probes` 0 is exact."""
+        """Rows nearest to a vector, nearest first, with names.
+
+        `probes` are the least and the most partitions to look at. A least of 0 is exact, and a most
+        of 0 as many as hold so many rows.
+        """
+        least, most = probes
         query = self.table.search(vector, vector_column_name="vectors")
         query = (
-            query.distance_type(DISTANCE if probes else "dot")
+            query.distance_type(DISTANCE if least else "dot")
             .select(["path", "_distance"])
             .with_row_id(True)
             .limit(count)
         )
-        if probes:  # more than these where they hold too few rows
-            query = query.minimum_nprobes(probes).maximum_nprobes(0).refine_factor(REFINE)
+        if least:
+            query = query.minimum_nprobes(least).maximum_nprobes(most).refine_factor(REFINE)
         else:
             query = query.bypass_vector_index()
         with self._reading():
@@ -189,6 +227,10 @@ class LanceSelection:
 
     store: LanceStore
     pattern: PathPattern | None
+    where: str | None
+    """A condition that all rows meet which match the pattern, and perhaps others."""
+    meeting: int
+    """How many rows meet it."""
     effort: float | None
     """The percentage of partitions to look at; 100 is exact."""
 
@@ -199,9 +241,11 @@ class LanceSelection:
 
     def _best(self, vector: Float32[np.ndarray, " D"], count: int) -> Int[np.ndarray, " C"]:
         asked, matches = count, self.pattern.matches if self.pattern else None
-        where = where_path(self.pattern) if self.pattern else None
+        probes = self._probes(count)
         while True:
-            found = self.store.nearest(vector, asked, where, self._probes)
+            found = self.store.nearest(vector, asked, self.where, (probes, probes))
+            if probes and len(found) < min(asked, self.meeting):
+                found = self.store.nearest(vector, asked, self.where, (probes, 0))
             rows = [row for row, name in found if not matches or matches(name)]
             if len(rows) >= count or len(found) < asked:
                 break
@@ -210,42 +254,27 @@ class LanceSelection:
             raise no_match(self.pattern)
         return np.array(rows[:count], dtype=np.int64)
 
-    @property
-    def _probes(self) -> int:
-        """Partitions to look at; 0 for all vectors themselves."""
+    def _probes(self, count: int) -> int:
+        """Partitions to look at for so many rows; 0 for all vectors themselves."""
         partitions = self.store.config.partitions
         if not partitions or (self.effort is not None and self.effort >= 100):
             return 0
         if self.effort is not None:
             return math.ceil(partitions * self.effort / 100)
         effort, least = (FILTERED_EFFORT, 2 * PROBES) if self.pattern else (EFFORT, PROBES)
-        return min(partitions, max(least, math.ceil(partitions * effort / 100)))
+        share = max(effort / 100, PLENTY * count / max(1, self.meeting))
+        return max(least, math.ceil(partitions * min(1, share)))
 
     def blocks(self, *columns: str) -> Iterator[Block]:
         """All of them. Raises OptionsError if no path matches."""
         pattern, empty = self.pattern, True
-        where = where_path(pattern) if pattern else None
-        for rows, values in self.store.blocks("path", *columns, where=where):
+        for rows, values in self.store.blocks("path", *columns, where=self.where):
             matching = [not pattern or pattern.matches(name) for name in values["path"]]
             chosen = np.flatnonzero(matching)
             empty = empty and not len(chosen)
             yield rows[chosen], {column: values[column][chosen] for column in columns}
         if pattern and empty:
             raise no_match(pattern)
-
-
-def where_path(pattern: PathPattern) -> str:
-    """A condition in SQL that all names have which match, and perhaps others."""
-    literals = [name_as_like(literal) for literal in pattern.literals]
-    return f"path LIKE '{'%'.join(literals)}'"
-
-
-def name_as_like(literal: str) -> str:
-    """Text of a name as it is in a pattern of LIKE."""
-    text = name_as_text(literal)
-    for special in ("\\", "%", "_"):
-        text = text.replace(special, f"\\{special}")
-    return text.replace("'", "''")
 
 
 def _values(column: Any, name: str) -> Any:  # noqa: ANN401

@@ -19,6 +19,7 @@ from mrnn.data.photos.names import name_as_text
 from mrnn.errors import DataError, MissingExtraError
 from mrnn.model.threads import thread_count
 from mrnn.retrieval.index.config import MEND, IndexConfig
+from mrnn.retrieval.index.path_pattern import folder_of
 
 TABLE = "mrnn-rows"
 """The table's name; its folder has the suffix .lance."""
@@ -76,7 +77,8 @@ def schema_of(config: IndexConfig) -> Any:  # noqa: ANN401
     ]
     stamps = pa.field("stamps", pa.list_(pa.int64(), STAMP))
     keys = [pa.field(name, pa.int64()) for name in ("key", "other_key")]
-    return pa.schema([pa.field("path", pa.string()), *keys, stamps, *columns])
+    names = [pa.field(name, pa.string()) for name in ("path", "folder")]
+    return pa.schema([*names, *keys, stamps, *columns])
 
 
 def batch_of(rows: Rows, config: IndexConfig) -> Any:  # noqa: ANN401
@@ -84,8 +86,10 @@ def batch_of(rows: Rows, config: IndexConfig) -> Any:  # noqa: ANN401
     import pyarrow as pa
 
     keys = keys_of(rows.names).view(np.int64)
+    paths = [name_as_text(name) for name in rows.names]
     arrays = {
-        "path": pa.array(map(name_as_text, rows.names), pa.string()),
+        "path": pa.array(paths, pa.string()),
+        "folder": pa.array(map(folder_of, paths), pa.string()),
         "key": pa.array(keys[:, 0]),
         "other_key": pa.array(keys[:, 1]),
         "stamps": lists_of(rows.stamps),

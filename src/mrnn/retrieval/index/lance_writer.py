@@ -217,12 +217,12 @@ class LanceTarget:
         partitions = max(1, round(min(rows / ROWS_OF_PARTITION, math.sqrt(rows))))
         size = self.config.columns["vectors"].size
         parts = size // DIMENSIONS_OF_PART if size % DIMENSIONS_OF_PART == 0 else size
-        config = IvfPq(
-            distance_type=DISTANCE, num_partitions=partitions, num_sub_vectors=parts,
-            max_iterations=ITERATIONS, sample_rate=SAMPLE,
+        config = IvfPq(  # LanceDB keeps to a size of partitions later on, but to no number of them
+            distance_type=DISTANCE, target_partition_size=round(rows / partitions),
+            num_sub_vectors=parts, max_iterations=ITERATIONS, sample_rate=SAMPLE,
         )  # fmt: skip
         self._table.create_index("vectors", config=config, replace=True)
-        for column in ("key", "path"):  # a photo by its id, and photos of a folder
+        for column in ("key", "path", "folder"):  # a photo by its id, and photos by a pattern
             self._table.create_index(column, config=BTree(), replace=True)
         update = {"partitions": partitions, "partitioned": rows}
         self.config = self.config.model_copy(update=update)
