@@ -304,6 +304,23 @@ def test_sigterm_is_a_clear_end(started):
 
 
 @pytest.mark.slow
+def test_torchrun_with_the_recipe_that_ships(colours, tmp_path):
+    """Two processes train `flickr8k` by its name, heads included, to the weights of one."""
+    data, found = str(colours.folder), []
+    subprocess.run([sys.executable, "-m", "mrnn", "extract", data], check=True, capture_output=True)
+    few = ["--set", "training.held_out=0", "--set", "training.epochs=1"]
+    for count in (1, 2):
+        start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        given = ["-m", "mrnn", "train", "flickr8k", "--data", data, "--out", f"{tmp_path}/{count}"]
+        command = [sys.executable, *start, *given, *few]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / f"{count}" / "heads.safetensors").exists()
+        found.append(weights(tmp_path / f"{count}"))
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
 def test_torchrun(dataset, recipe_file, tmp_path):
     given = ["-m", "mrnn", "train", str(recipe_file), "--data", str(dataset.folder), "--out"]
     found = []

@@ -50,8 +50,7 @@ def train(
 ) -> None:
     """Train a model by a recipe, its heads included; the best epoch on dev is kept.
 
-    Several processes train one model: torchrun --nproc-per-node 2 -m mrnn train ... --set
-    training.shares=4
+    Several processes train one model: torchrun --nproc-per-node 2 -m mrnn train flickr8k ...
     """
     needs_torch()
     from mrnn.training.processes import join_processes
