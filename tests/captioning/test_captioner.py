@@ -1,4 +1,5 @@
 import io
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -15,8 +16,10 @@ from mrnn.captioning.results import ImageCaptions
 from mrnn.data.images import NamedImage
 from mrnn.errors import CheckpointError, DataError, ImageError, OptionsError
 from mrnn.model import devices, image_encoder, network
+from mrnn.model.checkpoint import Checkpoint
 from mrnn.model.config import DecodingOptions, RerankingOptions
-from mrnn.model.network import Int8Search
+from mrnn.model.encoder_classes import CLASSIFIERS, TAGS
+from mrnn.model.network import Int8Search, graph_digests
 from mrnn.model.threads import AHEAD
 from mrnn.retrieval.search import PhotoIndex
 from tests.conftest import COLOURS, trained_model
@@ -24,6 +27,7 @@ from tests.model.test_devices import DEVICES
 from tests.torch_network import torch_network, word_log_likelihoods
 
 WEIGHTS = ("similarity_weight", "predicted_cider_weight")
+SEARCH = DecodingOptions(beam_size=12, n_best=12, max_length=4)
 
 
 @pytest.fixture
@@ -91,6 +95,45 @@ def test_a_device_that_is_not_there(model, monkeypatch):
             OptionsError, match=r"^--device directml: this onnxruntime has cpu; for"
         ):
             load(model, device="directml")
+
+
+# Its folder
+
+
+def change_folder(folder, change):
+    """What may happen to the files of a model, and to the tags of its encoder."""
+    if change == "trained again":
+        checkpoint = Checkpoint.load(folder)
+        encoder = checkpoint.load_encoder()
+        shutil.rmtree(folder)
+        other = trained_model(checkpoint.vocabulary, encoder)
+        for weight in other.network.parameters():
+            weight.data.neg_()
+        other.save(folder)
+        assert graph_digests(folder, checkpoint.config.model) == checkpoint.config.graphs
+    elif change == "written over":
+        for file in folder.iterdir():
+            file.write_bytes(b"")
+    else:
+        shutil.rmtree(folder)
+        for name in (TAGS, CLASSIFIERS):
+            (image_encoder.SHIPPED / name).unlink()
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+@pytest.mark.parametrize("change", ["trained again", "written over", "gone"])
+def test_what_happens_to_the_folder_of_a_loaded_model_does_not_matter(
+    confident_model, colour_tags, photos, monkeypatch, threads, change
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    weights = RerankingOptions(similarity_weight=0.5, predicted_cider_weight=0.5)
+    expected = Captioner.load(confident_model).caption(photos[:9], SEARCH, weights)
+    captioner = Captioner.load(confident_model)
+    change_folder(confident_model, change)
+    found = captioner.caption(photos[:9], SEARCH, weights)
+    assert found == expected
+    assert all(each.confidence is not None for each in found)
+    assert any(each.tags for each in found)
 
 
 # What goes in
@@ -387,9 +430,6 @@ def test_a_model_of_imported_features_captions_no_photos(vocabulary, colour_enco
 
 
 # Reranking
-
-
-SEARCH = DecodingOptions(beam_size=12, n_best=12, max_length=4)
 
 
 @pytest.mark.parametrize("weights", [(0.5, 0.0), (5.0, 0.0), (0.0, 0.2), (0.0, 2.0), (1.0, 0.5)])

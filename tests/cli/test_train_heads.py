@@ -2,7 +2,10 @@
 
 import re
 
+import pytest
+
 from mrnn.cli import terminal
+from mrnn.errors import CheckpointError
 from mrnn.locks import locked_folder
 from mrnn.model.checkpoint import Checkpoint
 
@@ -29,6 +32,19 @@ def test_heads_are_trained_beside_the_network(mrnn, model, dataset):
     assert (model / "heads.safetensors").read_bytes() == heads
     assert mrnn(*arguments, "--seed", "1")[0] == 0
     assert (model / "heads.safetensors").read_bytes() != heads
+
+
+@pytest.mark.parametrize("content", [b"", None])
+def test_heads_that_are_damaged_or_of_another_model_are_replaced(
+    mrnn, model, dataset, heads, content
+):
+    heads.save(model, "another")
+    if content is not None:
+        (model / "heads.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"heads\.safetensors (is damaged|was made for an)"):
+        Checkpoint.load(model)
+    assert mrnn("train-heads", model, "--data", dataset, "--steps", "5")[0] == 0
+    assert Checkpoint.load(model).heads is not None
 
 
 def test_held_out_photos_give_confidence(mrnn, model, dataset):

@@ -21,7 +21,7 @@ class TorchNetwork(Network):
     """The network as training defines it, with the weights of the checkpoint's file."""
 
     def __init__(self, checkpoint):
-        super().__init__(checkpoint.folder, checkpoint.config.model)
+        super().__init__(checkpoint.folder, checkpoint.config.model, weights=b"")
         model = TorchLanguageModel(torch_network(checkpoint))
         self.encode_image, self.step, self.search_step = model.encode_image, model.step, model.step
 

@@ -57,6 +57,12 @@ def change_config(folder, **values):
     (folder / CONFIG).write_text(json.dumps(config))
 
 
+def write_over(folder):
+    """The same files with another content."""
+    for file in folder.iterdir():
+        file.write_bytes(bytes(file.stat().st_size))
+
+
 def change_tensors(model, change):
     tensors = load_file(model / WEIGHTS)
     change(tensors)
@@ -197,20 +203,29 @@ def test_graphs_stay_valid_for_other_weights_of_the_same_sizes(model):
     assert np.abs(scores - other).max() > 0.1
 
 
-def test_heads_are_read_when_they_are_asked_for(model_with_heads):
-    checkpoint = Checkpoint.load(model_with_heads)
-    assert checkpoint.heads is checkpoint.heads
+def test_damaged_heads_are_refused_but_not_where_others_are_trained(model_with_heads):
     (model_with_heads / "heads.safetensors").write_bytes(b"")
-    damaged = Checkpoint.load(model_with_heads)
     with pytest.raises(CheckpointError, match=r"heads\.safetensors is damaged .*train-heads"):
-        _ = damaged.heads
+        Checkpoint.load(model_with_heads)
+    assert Checkpoint.load(model_with_heads, heads=False).heads is None
 
 
-def test_heads_may_come_from_elsewhere(checkpoint, heads):
-    other = checkpoint.with_heads(heads)
-    assert other.heads is heads
-    assert other.fingerprint == checkpoint.fingerprint
-    assert checkpoint.heads is None
+@pytest.mark.parametrize("change", [shutil.rmtree, write_over])
+def test_a_network_needs_its_files_no_more_once_it_is_loaded(model, monkeypatch, change):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    feature = np.random.default_rng(0).random((1, 7), dtype=np.float32)
+
+    def numbers(network):
+        words, image = np.array([3]), network.encode_image(feature)
+        language, state = network.encode_words(words, network.initial_state(1))
+        every = [language, network.fuse(language, image)]
+        every += network.step(words, state, image) + network.search_step(words, state, image)
+        return [each.tolist() for each in every]
+
+    expected = numbers(Checkpoint.load(model).network)
+    network = Checkpoint.load(model).network
+    change(model)
+    assert numbers(network) == expected
 
 
 def test_a_disk_that_fills_up_leaves_the_old_weights(model, checkpoint, monkeypatch):

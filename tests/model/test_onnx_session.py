@@ -2,6 +2,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from mrnn.errors import CheckpointError, OptionsError
 from mrnn.model.onnx_session import open_session
@@ -71,6 +72,30 @@ def test_files_that_are_no_graphs(tmp_path):
     ) as raised:
         open_session(tmp_path / "text.onnx", "copy it again")
     assert "\n" not in str(raised.value)
+
+
+def test_contents_take_the_place_of_files(tmp_path):
+    """Of a graph that adds weights in another file."""
+    weights = np.arange(40, dtype=np.float32)
+    forms = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [40]) for name in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])], "adds", forms[:1], forms[1:],
+        [numpy_helper.from_array(weights, "w")],
+    )  # fmt: skip
+    opset = helper.make_opsetid("", 17)
+    onnx.save(
+        helper.make_model(graph, ir_version=8, opset_imports=[opset]), tmp_path / "adds.onnx",
+        save_as_external_data=True, location="weights", size_threshold=0,
+    )  # fmt: skip
+    assert (tmp_path / "weights").stat().st_size == weights.nbytes
+    contents = {name: (tmp_path / name).read_bytes() for name in ("adds.onnx", "weights")}
+    for name in contents:
+        (tmp_path / name).unlink()
+    session = open_session(tmp_path / "adds.onnx", "mend it", contents=contents)
+    assert session.run({"x": weights})[0].tolist() == (2 * weights).tolist()
+    contents["weights"] = contents["weights"][:-4]
+    with pytest.raises(CheckpointError, match=r"adds\.onnx is no graph that can .*; mend it$"):
+        open_session(tmp_path / "adds.onnx", "mend it", contents=contents)
 
 
 def test_inputs_that_a_graph_does_not_take(file):

@@ -101,7 +101,7 @@ class FakeNetwork(Network):
     """In numpy, whose memory can be traced; its weights are random."""
 
     def __init__(self, config):
-        super().__init__(Path(), config)
+        super().__init__(Path(), config, weights=b"")
         random = np.random.default_rng(0)
         sizes = config.multimodal_size, config.vocabulary_size
         self.output = random.normal(size=sizes).astype(np.float32)

@@ -173,6 +173,18 @@ def test_an_index_is_renewed_while_it_is_searched(index, photos, model_with_head
     assert loaded.search("blue") == renewed.search("blue")
 
 
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_a_search_outlives_the_folder_of_its_model(
+    index, photos, model_with_heads, tmp_path, monkeypatch, threads
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    queries = ["a red wall", photos[1]]
+    expected = index.search(queries)
+    loaded = PhotoIndex.load(tmp_path / "index")
+    shutil.rmtree(model_with_heads)
+    assert loaded.search(queries) == expected
+
+
 def test_a_model_that_was_moved_has_to_be_named(index, model_with_heads, tmp_path):
     model_with_heads.rename(tmp_path / "moved")
     where = rf"say by --model where {model_with_heads} is now, or run mrnn index again$"

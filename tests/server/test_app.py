@@ -2,17 +2,24 @@ import json
 
 import pytest
 
+from mrnn.captioning.captioner import Captioner
 from mrnn.model.checkpoint import Checkpoint
 from mrnn.server.app import PAGE
+from mrnn.server.service import Service
+from tests.server.conftest import running
 
 
 def test_health(client):
     assert client.get("/healthz").json() == {"status": "ok"}
 
 
-def test_the_model(client, confident_model):
+def test_the_model(confident_model, colour_tags):
+    """As it was when the server started."""
     (confident_model / "MODEL_CARD.md").write_text("# Walls", encoding="utf-8")
-    found = client.get("/v1/model").json()
+    service = Service(Captioner.load(confident_model), "1.2.3")
+    (confident_model / "MODEL_CARD.md").write_text("# Another", encoding="utf-8")
+    with running(service) as server, server.client() as client:
+        found = client.get("/v1/model").json()
     checkpoint = Checkpoint.load(confident_model)
     assert found["name"] == "tiny"
     assert found["vocabulary_size"] == len(checkpoint.vocabulary)

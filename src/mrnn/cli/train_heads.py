@@ -33,11 +33,11 @@ def train_heads(
     from mrnn.training.heads import save_heads
     from mrnn.training.recipe import HeadOptions, JointEmbeddingOptions
 
-    Checkpoint.load(run)  # refuses what is no model, before it is locked
+    Checkpoint.load(run, heads=False)  # refuses what is no model, before it is locked
     asked = {"seed": seed} | ({"steps": steps} if steps else {})
     options = HeadOptions(joint_embedding=JointEmbeddingOptions.model_validate(asked))
     with locked_folder(run):
-        held_out = Checkpoint.load(run).config.held_out
+        held_out = Checkpoint.load(run, heads=False).config.held_out
         with heads_progress(HeadsStarted(options.joint_embedding, held_out), device) as advance:
             heads = save_heads(run, Dataset.load(data), options, advance, device)
     show_heads(run, heads)

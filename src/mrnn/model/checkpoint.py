@@ -10,8 +10,7 @@ heads.safetensors   joint embedding and CIDEr predictor, of a model that has hea
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +52,7 @@ DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "flickr8k"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model."""
+    """A trained model. What happens to its folder once it is loaded does not matter."""
 
     folder: Path
     config: CheckpointConfig
@@ -64,62 +63,53 @@ class Checkpoint:
     """16 hexadecimal digits of a hash of weights, vocabulary and encoder identity."""
     device: str = "cpu"
     """Where network and encoder run; see `mrnn.model.devices`."""
+    heads: Heads | None = None
+    """Joint embedding, CIDEr predictor and the rest; None for a model without."""
+    tagger: Tagger | None = None
+    """Gives photos tags by the classes of the encoder; None if it has none."""
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> "Checkpoint":
+    def load(cls, folder: Path, device: str = "cpu", *, heads: bool = True) -> "Checkpoint":
         """Raises CheckpointError for files that are missing, damaged or of another model.
 
-        Raises OptionsError for a device that is not there.
+        Raises OptionsError for a device that is not there. To train heads, load the model without
+        those that it has: they may be damaged, or of another model.
         """
         config = _read_config(folder)
         check_manifest(folder)
         vocabulary = Vocabulary.load(folder / VOCABULARY)
-        if len(vocabulary) != config.model.vocabulary_size:
-            raise CheckpointError(
-                f"{folder / VOCABULARY} holds {len(vocabulary)} words and special tokens, but "
-                f"{folder / CONFIG} says {config.model.vocabulary_size}; {MEND}"
-            )
-        if config.model.image_size != config.encoder.feature_size:
-            raise CheckpointError(
-                f"{folder / CONFIG}: the model takes features of {config.model.image_size} values, "
-                f"but its encoder makes {config.encoder.feature_size}; {MEND}"
-            )
-        network = Network(folder, config.model, device)
+        _check_sizes(folder, config, vocabulary)
         try:
             check_forms(read_header(folder / WEIGHTS).forms, tensor_forms(config.model))
-            network.check(config.graphs)
-            tensors, content = _read_tensors(folder / WEIGHTS)
-            familiarity = _familiarity_of(tensors, config)
+            content = _read(folder / WEIGHTS)
+            familiarity = _familiarity_of(_tensors_of(content), config)
         except ValueError as error:
             raise CheckpointError(f"{folder / WEIGHTS}{error}; {MEND}") from None
+        network = Network(folder, config.model, content, device)
+        network.read_graphs(config.graphs)
         fingerprint = _fingerprint(config.encoder, vocabulary, content)
-        return cls(folder, config, network, vocabulary, familiarity, fingerprint, device)
+        has_heads = heads and (folder / HEADS).exists()
+        return cls(
+            folder, config, network, vocabulary, familiarity, fingerprint, device,
+            Heads.load(folder, config.model, fingerprint) if has_heads else None,
+            Tagger.for_encoder(config.encoder, _encoder_folder(folder)),
+        )  # fmt: skip
 
     @property
     def encoder(self) -> EncoderIdentity:
         """The identity of the encoder whose features the network takes."""
         return self.config.encoder
 
-    @cached_property
-    def tagger(self) -> Tagger | None:
-        """Gives photos tags by the classes of the encoder; None if it has none.
-
-        The files of classes are those of the bundle, or of the package. Raises CheckpointError.
-        """
-        folder = self.folder / ENCODERS
-        return Tagger.for_encoder(self.encoder, folder if folder.is_dir() else None)
-
     def load_encoder(self, file: Path | None = None) -> OnnxEncoder | JoinedEncoder:
         """The image encoder: from `file`, from the folder of a bundle, or one that ships.
 
         Raises CheckpointError for another encoder, and if there is none.
         """
-        folder = self.folder / ENCODERS
         encoder = load_encoder(
             self.encoder.name,
             str(self.encoder.resize_mode),
             file,
-            folder if folder.is_dir() else None,
+            _encoder_folder(self.folder),
             self.device,
         )
         if difference := self.encoder.difference(encoder.identity):
@@ -128,19 +118,6 @@ class Checkpoint:
                 "the file of that one by --encoder-file FILE"
             )
         return encoder
-
-    @cached_property
-    def heads(self) -> Heads | None:
-        """Joint embedding, CIDEr predictor and the rest; None for a model without."""
-        if not (self.folder / HEADS).exists():
-            return None
-        return Heads.load(self.folder, self.config.model, self.fingerprint)
-
-    def with_heads(self, heads: Heads) -> "Checkpoint":
-        """The same model with heads that are not in its folder."""
-        other = replace(self)
-        other.__dict__["heads"] = heads  # where a cached property keeps what it found
-        return other
 
 
 def save_weights(file: Path, weights: Mapping[str, np.ndarray], familiarity: Familiarity) -> None:
@@ -168,6 +145,12 @@ def tensor_forms(config: ModelConfig) -> dict[str, TensorForm]:
     return forms
 
 
+def _encoder_folder(run: Path) -> Path | None:
+    """Where a bundle has the files of its encoder; None for those of the package."""
+    folder = run / ENCODERS
+    return folder if folder.is_dir() else None
+
+
 def _read_config(folder: Path) -> CheckpointConfig:
     file = folder / CONFIG
     if folder.is_dir() and not file.exists():
@@ -181,15 +164,40 @@ def _read_config(folder: Path) -> CheckpointConfig:
         raise CheckpointError(error) from None
 
 
-def _read_tensors(file: Path) -> tuple[dict[str, np.ndarray], bytes]:
-    """All tensors, and the bytes of the file. Raises ValueError."""
+def _check_sizes(folder: Path, config: CheckpointConfig, vocabulary: Vocabulary) -> None:
+    """Raises CheckpointError."""
+    if len(vocabulary) != config.model.vocabulary_size:
+        raise CheckpointError(
+            f"{folder / VOCABULARY} holds {len(vocabulary)} words and special tokens, but "
+            f"{folder / CONFIG} says {config.model.vocabulary_size}; {MEND}"
+        )
+    if config.model.image_size != config.encoder.feature_size:
+        raise CheckpointError(
+            f"{folder / CONFIG}: the model takes features of {config.model.image_size} values, "
+            f"but its encoder makes {config.encoder.feature_size}; {MEND}"
+        )
+
+
+def _read(file: Path) -> bytes:
+    """Raises ValueError."""
     try:
-        content = file.read_bytes()
+        return file.read_bytes()
+    except (OSError, MemoryError) as error:
+        raise ValueError(_unreadable(error)) from None
+
+
+def _tensors_of(content: bytes) -> dict[str, np.ndarray]:
+    """All tensors. Raises ValueError."""
+    try:
         tensors = load(content)
-    except (OSError, MemoryError, SafetensorError) as error:
-        raise ValueError(f" cannot be read: {' '.join(str(error).split())[:100]}") from None
+    except (MemoryError, SafetensorError) as error:
+        raise ValueError(_unreadable(error)) from None
     check_values(tensors)
-    return tensors, content
+    return tensors
+
+
+def _unreadable(error: Exception) -> str:
+    return f" cannot be read: {' '.join(str(error).split())[:100]}"
 
 
 def _familiarity_of(tensors: dict[str, np.ndarray], config: CheckpointConfig) -> Familiarity:

@@ -19,7 +19,7 @@ from mrnn.errors import CheckpointError, DataError
 from mrnn.files import read_plain
 from mrnn.model.config import ModelConfig
 from mrnn.model.onnx_session import Session, open_session
-from mrnn.model.tensor_file import read_layout
+from mrnn.model.tensor_file import layout_of
 from mrnn.model.threads import threads_here
 from mrnn.shapes import Float, Float32, Int
 
@@ -113,32 +113,49 @@ def graphs_of(config: ModelConfig) -> list[str]:
 
 
 def graph_digests(folder: Path, config: ModelConfig) -> dict[str, str]:
-    """The first 16 hexadecimal digits of the SHA-256 of each graph. Raises DataError."""
-    contents = {name: read_plain(folder / name, LARGEST_GRAPH) for name in graphs_of(config)}
-    return {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items()}
+    """The digest of each graph. Raises DataError."""
+    return {name: _digest(content) for name, content in _read_graphs(folder, config).items()}
+
+
+def _read_graphs(folder: Path, config: ModelConfig) -> dict[str, bytes]:
+    """Raises DataError."""
+    return {name: read_plain(folder / name, LARGEST_GRAPH) for name in graphs_of(config)}
+
+
+def _digest(graph: bytes) -> str:
+    """The first 16 hexadecimal digits of the SHA-256."""
+    return hashlib.sha256(graph).hexdigest()[:16]
 
 
 class Network:
-    """A trained network. Its graphs are opened when they are first used."""
+    """A trained network. What happens to its files once they are read does not matter.
 
-    def __init__(self, folder: Path, config: ModelConfig, device: str = "cpu") -> None:
+    Its graphs are opened when they are first used, of what was read.
+    """
+
+    def __init__(
+        self, folder: Path, config: ModelConfig, weights: bytes, device: str = "cpu"
+    ) -> None:
+        """`weights` are the content of model.safetensors."""
         self.config = config
         self._folder, self._device = folder, device
+        self._contents = {WEIGHTS: weights}
         self._sessions: dict[tuple[str, int], Session] = {}
 
-    def check(self, digests: Mapping[str, str]) -> None:
+    def read_graphs(self, digests: Mapping[str, str]) -> None:
         """Raises CheckpointError for a graph that is missing or changed, or of other weights.
 
         `digests` are those that `graph_digests` gave when the graphs were written.
         """
         try:
-            found = graph_digests(self._folder, self.config)
+            found = _read_graphs(self._folder, self.config)
         except DataError as error:
             raise CheckpointError(f"{error}; {MEND}") from None
-        for name, digest in found.items():
-            if digests.get(name) != digest:
+        for name, content in found.items():
+            if digests.get(name) != _digest(content):
                 problem = "is not the graph that config.json beside it names"
                 raise CheckpointError(f"{self._folder / name} {problem}; {MEND}")
+        self._contents |= found
         for name in found:
             if name != SEARCH:  # for which there is time when it is first used
                 self._graph(name)
@@ -170,10 +187,6 @@ class Network:
     ) -> Float32[np.ndarray, "B V"]:
         """Log-probabilities (nats) of the next word; exact. Takes all threads."""
         return self._fuse(language, image, threads_here())
-
-    def open_for_likelihoods(self) -> None:
-        """Open now what `fuse` takes, so that later changes of the files do not matter."""
-        self._graph(OUTPUT, threads_here())
 
     def _fuse(
         self, language: Float32[np.ndarray, "B M"], image: Float32[np.ndarray, "B M2"], threads: int
@@ -229,11 +242,7 @@ class Network:
 
     @cached_property
     def _layout(self) -> str:
-        file = self._folder / WEIGHTS
-        try:
-            return read_layout(file)[1]
-        except ValueError as error:
-            raise CheckpointError(f"{file}{error}; {MEND}") from None
+        return layout_of(self._contents[WEIGHTS])[1]
 
     def _graph(self, name: str, threads: int = 1) -> Session:
         """Opened when it is first used so. Raises CheckpointError."""
@@ -241,7 +250,10 @@ class Network:
             threads = 1
         if (name, threads) not in self._sessions:
             file = self._folder / name
-            session = open_session(file, MEND, device=self._device, threads=threads)
+            contents = {each: self._contents[each] for each in (name, WEIGHTS)}
+            session = open_session(
+                file, MEND, device=self._device, threads=threads, contents=contents
+            )
             if session.metadata.get(LAYOUT) != self._layout:
                 raise CheckpointError(f"{file} does not fit the weights beside it; {MEND}")
             if session.metadata.get(MODEL) != describe(self.config):

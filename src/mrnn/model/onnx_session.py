@@ -45,34 +45,37 @@ class Session:
 
 
 def open_session(
-    file: Path, mend: str, *, convolutional: bool = False, device: str = "cpu", threads: int = 1
+    file: Path,
+    mend: str,
+    *,
+    convolutional: bool = False,
+    device: str = "cpu",
+    threads: int = 1,
+    contents: Mapping[str, bytes] | None = None,
 ) -> Session:
     """Raises CheckpointError, which ends with `mend`, for a file that is missing or no graph.
 
     Raises OptionsError for a device, see `mrnn.model.devices`, that is not there or does not start.
-
-    A convolutional graph gets the layout of weights that makes convolutions fast, which others
-    would only wait for; and its runs are long, so that it need not keep their large buffers.
+    With `contents`, of the file and of those that it refers to by name, nothing is read.
     """
-    if not file.is_file():
+    if contents is None and not file.is_file():
         what = "is no file, but a folder or a device" if file.exists() else "is missing"
         raise CheckpointError(f"{file} {what}; {mend}")
     device = find_device(device)
     providers = providers_of(device)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    # Threads that wait for work by spinning take the processor from the graph that runs next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_cpu_mem_arena = not convolutional
-    options.enable_mem_pattern = False  # one is kept for each number of rows that ever came
-    if not convolutional:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options = _options(threads, convolutional=convolutional)
+    graph: str | bytes = str(file)
+    if contents is not None:
+        graph = contents[file.name]
+        others = {name: content for name, content in contents.items() if name != file.name}
+        options.add_external_initializers_from_files_in_memory(
+            list(others), list(others.values()), list(map(len, others.values()))
+        )
     try:
         with warnings.catch_warnings():  # of a device that does not start; told below
             warnings.simplefilter("ignore")
             session = onnxruntime.InferenceSession(
-                str(file), options, providers=providers, enable_fallback=0
+                graph, options, providers=providers, enable_fallback=0
             )
     except Exception as error:  # onnxruntime's errors have no common class
         raise CheckpointError(
@@ -84,6 +87,24 @@ def open_session(
             "driver and libraries, or give --device cpu"
         )
     return Session(session, file, mend)
+
+
+def _options(threads: int, *, convolutional: bool) -> onnxruntime.SessionOptions:
+    """How a graph is run.
+
+    A convolutional graph gets the layout of weights that makes convolutions fast, which others
+    would only wait for; and its runs are long, so that it need not keep their large buffers.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    # Threads that wait for work by spinning take the processor from the graph that runs next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_cpu_mem_arena = not convolutional
+    options.enable_mem_pattern = False  # one is kept for each number of rows that ever came
+    if not convolutional:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    return options
 
 
 def _reason(error: Exception) -> str:

@@ -128,13 +128,19 @@ def read_layout(file: Path) -> tuple[dict[str, TensorLayout], str]:
     """Where the tensors of a file are, and a digest of it. Raises ValueError."""
     read_header(file)  # of which nothing below needs to doubt
     with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(size))
+        start = stream.read(8)
+        return layout_of(start + stream.read(int.from_bytes(start, "little")))
+
+
+def layout_of(content: bytes) -> tuple[dict[str, TensorLayout], str]:
+    """As `read_layout`, by the beginning of the content of a file that is known to be whole."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
     header.pop("__metadata__", None)
     tensors = {
         name: TensorLayout(form["dtype"], tuple(form["shape"]), 8 + size + start, end - start)
         for name, form in header.items()
         for start, end in [form["data_offsets"]]
     }
-    content = json.dumps([size, sorted(header.items())], sort_keys=True)
-    return tensors, hashlib.sha256(content.encode()).hexdigest()[:16]
+    layout = json.dumps([size, sorted(header.items())], sort_keys=True)
+    return tensors, hashlib.sha256(layout.encode()).hexdigest()[:16]

@@ -48,7 +48,6 @@ class PhotoIndex:
         self, index: Index, model: RetrievalModel, changes: IndexChanges | None = None
     ) -> None:
         self._index, self._model = index, model
-        model.checkpoint.network.open_for_likelihoods()
         self.changes = changes
         """What `build` or `build_sentences` changed; None for an index that was loaded."""
 

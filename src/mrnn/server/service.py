@@ -37,6 +37,7 @@ class Service:
         self.searches = Searches(index, self.captioner, self.limits) if index else None
         with_consensus = Captioner(self.captioner.checkpoint, self.captioner.encoder, Consensus())
         self._captioners = {False: self.captioner, True: with_consensus}
+        self._facts = model_facts(self.captioner, self.version)
         self.metrics = Metrics(self.version)
         self.spool = Spool(self.limits)
         self.worker = CaptionWorker(
@@ -99,7 +100,7 @@ class Service:
 
     async def model(self) -> dict[str, Any]:
         """What GET /v1/model says."""
-        return model_facts(self.captioner, self.version) | {
+        return self._facts | {
             "limits": {
                 "body": self.limits.body,
                 "photo": self.limits.photo,

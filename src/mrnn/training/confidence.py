@@ -7,6 +7,7 @@ no weight can overfit.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def fit_confidence(
     Document frequencies are of these photos and of some that the model was trained on. Raises
     DataError for a photo without captions.
     """
-    captioner = Captioner(checkpoint.with_heads(heads))
+    captioner = Captioner(replace(checkpoint, heads=heads))
     captions = []
     for start in range(0, len(held_out), PHOTOS_AT_ONCE):
         for found in captioner.describe(features[start : start + PHOTOS_AT_ONCE]):

@@ -121,7 +121,7 @@ def save_heads(
     device: str = "cpu",
 ) -> Heads:
     """Train the heads of a model's folder, which nothing else may write, and save them there."""
-    checkpoint = Checkpoint.load(run)
+    checkpoint = Checkpoint.load(run, heads=False)
     heads = train_heads(checkpoint, dataset, options, on_step, device)
     heads.save(run, checkpoint.fingerprint)
     return heads
