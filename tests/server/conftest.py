@@ -1,5 +1,7 @@
-"""A server on loopback with the tiny model, and a client of it."""
+"""A server on loopback with the tiny model, and a client of it; and what opens pages."""
 
+import shutil
+import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -13,8 +15,11 @@ from mrnn.server.access import Access
 from mrnn.server.app import make_app
 from mrnn.server.limits import Limits
 from mrnn.server.listener import listen, url_of
+from mrnn.server.onnxruntime_web import VERSION, read_runtime
 from mrnn.server.run import make_server
 from mrnn.server.service import Service
+from tests.server.browser import browser
+from tests.server.static import serving
 
 
 @dataclass
@@ -72,6 +77,45 @@ def client(server):
 def limited_service(confident_model):
     """Makes a service with limits."""
     return lambda **limits: Service(Captioner.load(confident_model), "1", Limits(**limits))
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory):
+    """onnxruntime-web, from npm."""
+    folder = tmp_path_factory.mktemp("npm")
+    if not shutil.which("npm"):
+        pytest.skip("there is no npm")
+    pack = ["npm", "pack", "--silent", f"onnxruntime-web@{VERSION}"]
+    try:
+        done = subprocess.run(pack, cwd=folder, capture_output=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm's registry does not answer")
+    if done.returncode:
+        pytest.skip("npm's registry cannot be reached")
+    (package,) = folder.glob("*.tgz")
+    yield read_runtime(package, print)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def static_server(site):
+    """Of the site that a module makes."""
+    with serving(site) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def chromium(request):
+    """With the `FLAGS` of the module."""
+    with browser(*getattr(request.module, "FLAGS", ())) as opened:
+        yield opened
+
+
+@pytest.fixture
+def context(chromium):
+    opened = chromium.new_context()
+    yield opened
+    opened.close()
 
 
 def wait_for(condition, seconds=30):

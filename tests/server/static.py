@@ -7,6 +7,8 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 HYPOTHESES = 5
+LOADED = 300_000
+"""Milliseconds, at most, until the model is there."""
 CAPTION = """async ([name, content, count]) => {
     const { caption } = await import("./backend.js");
     const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));

@@ -12,7 +12,7 @@ from mrnn.captioning.captioner import Captioner
 from mrnn.retrieval.search import PhotoIndex
 from mrnn.server.access import Access
 from mrnn.server.service import Service
-from tests.server.browser import browser, serious
+from tests.server.browser import serious
 from tests.server.conftest import running
 from tests.server.test_captions import png
 
@@ -29,12 +29,6 @@ DROP = """async ([target, files]) => {
         document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer }));
     else document.body.dispatchEvent(event);
 }"""
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,41 +3,19 @@
 import json
 import re
 import shutil
-import subprocess
 
 import pytest
 
 from mrnn import Captioner, __version__
 from mrnn.model.checkpoint import DEFAULT_MODEL
-from mrnn.server.onnxruntime_web import VERSION, read_runtime
 from mrnn.server.static_site import export_site
 from tests.example_photos import write_photos
-from tests.server.browser import browser, serious
-from tests.server.static import HYPOTHESES, caption, serving
+from tests.server.browser import serious
+from tests.server.static import HYPOTHESES, LOADED, caption
 
 pytestmark = pytest.mark.slow
-LOADED = 300_000
-"""Milliseconds, at most, until the model is there."""
 NATS = 0.001
 """By which log-probabilities may differ: no two processors round alike."""
-
-
-@pytest.fixture(scope="module")
-def runtime(tmp_path_factory):
-    """onnxruntime-web, from npm."""
-    folder = tmp_path_factory.mktemp("npm")
-    if not shutil.which("npm"):
-        pytest.skip("there is no npm")
-    pack = ["npm", "pack", "--silent", f"onnxruntime-web@{VERSION}"]
-    try:
-        done = subprocess.run(pack, cwd=folder, capture_output=True, timeout=300)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm's registry does not answer")
-    if done.returncode:
-        pytest.skip("npm's registry cannot be reached")
-    (package,) = folder.glob("*.tgz")
-    yield read_runtime(package, print)
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +25,6 @@ def site(runtime, tmp_path_factory):
     export_site(DEFAULT_MODEL, folder / "site", runtime, __version__, None)
     yield folder / "site"
     shutil.rmtree(folder)
-
-
-@pytest.fixture
-def server(site):
-    with serving(site) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as opened:
-        yield opened
-
-
-@pytest.fixture
-def context(chromium):
-    opened = chromium.new_context()
-    yield opened
-    opened.close()
 
 
 def open_page(page, server):
@@ -78,7 +37,7 @@ def load(page, server):
     page.wait_for_selector("html[data-loaded]", state="attached", timeout=LOADED)
 
 
-def test_captions_are_those_of_python_also_without_a_network(context, server, tmp_path):
+def test_captions_are_those_of_python_also_without_a_network(context, static_server, tmp_path):
     page, problems, asked = context.new_page(), [], set()
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda line: problems.append(line.text))
@@ -86,20 +45,20 @@ def test_captions_are_those_of_python_also_without_a_network(context, server, tm
     photos = write_photos(tmp_path / "photos")
     captioner = Captioner.load()
     decoding = captioner.checkpoint.config.decoding.model_copy(update={"n_best": HYPOTHESES})
-    load(page, server)
+    load(page, static_server)
     expected = {}
     for name, file in photos.items():
         expected[name] = json.loads(captioner.caption(file, decoding).model_dump_json())
         expected[name]["image"] = file.name
         found = caption(page, file)
         agree(found, expected[name])
-    server.shutdown()
-    server.server_close()  # nobody answers any more
-    load(page, server)
+    static_server.shutdown()
+    static_server.server_close()  # nobody answers any more
+    load(page, static_server)
     assert page.evaluate("crossOriginIsolated")
     agree(caption(page, photos["upright"]), expected["upright"])
     assert [line for line in problems if line != "No available adapters."] == []  # of WebGPU
-    assert {url for url in asked if not url.startswith((server.url, "blob:"))} == set()
+    assert {url for url in asked if not url.startswith((static_server.url, "blob:"))} == set()
 
 
 def agree(found, expected):
@@ -120,10 +79,10 @@ def agree(found, expected):
             assert word["log_probability"] == pytest.approx(same["log_probability"], abs=NATS)
 
 
-def test_the_runtime_is_kept_as_it_came(context, server):
+def test_the_runtime_is_kept_as_it_came(context, static_server):
     """Browsers keep compiled code only with responses that no script made."""
     page = context.new_page()
-    load(page, server)
+    load(page, static_server)
     found = page.evaluate(
         """async () => {
             const [{ path, sha256 }] = (await (await fetch("site.json")).json()).runtimes.wasm;
@@ -133,29 +92,29 @@ def test_the_runtime_is_kept_as_it_came(context, server):
         }"""
     )
     assert found == [True, "application/wasm"]
-    assert sum("threaded.wasm" in path for path in server.asked) == 1
+    assert sum("threaded.wasm" in path for path in static_server.asked) == 1
 
 
-def test_a_download_that_was_cut_goes_on(context, server):
+def test_a_download_that_was_cut_goes_on(context, static_server):
     page = context.new_page()
-    server.cut = "ssd-mobilenet-v2.onnx"
-    open_page(page, server)
+    static_server.cut = "ssd-mobilenet-v2.onnx"
+    open_page(page, static_server)
     alert = page.locator("#loading[role=alert]")
     alert.wait_for(timeout=LOADED)
     line = "The download of the model was cut; what has come is kept. Try again"
     assert alert.inner_text() == line
-    server.cut, server.asked[:] = "", []
+    static_server.cut, static_server.asked[:] = "", []
     alert.get_by_role("button", name="Try again").click()
     page.wait_for_selector("html[data-loaded]", state="attached", timeout=LOADED)
-    assert not [path for path in server.asked if "lite0" in path]  # it had come
+    assert not [path for path in static_server.asked if "lite0" in path]  # it had come
 
 
-def test_a_file_that_is_not_of_the_page(context, server, site):
+def test_a_file_that_is_not_of_the_page(context, static_server, site):
     page, file = context.new_page(), site / "model" / "vocabulary.txt"
     content = file.read_bytes()
     file.write_bytes(content.replace(b"dog", b"cat", 1))
     try:
-        open_page(page, server)
+        open_page(page, static_server)
         page.locator("#loading[role=alert]").wait_for(timeout=LOADED)
         told = page.locator("#loading").inner_text()
     finally:
@@ -163,18 +122,18 @@ def test_a_file_that_is_not_of_the_page(context, server, site):
     assert told.startswith("model/vocabulary.txt is not the file of this page; load the page again")
 
 
-def test_a_browser_without_webassembly(context, server):
+def test_a_browser_without_webassembly(context, static_server):
     page = context.new_page()
     page.add_init_script("delete globalThis.WebAssembly")
-    open_page(page, server)
+    open_page(page, static_server)
     assert re.match(
         "This page needs a browser with WebAssembly", page.get_by_role("alert").inner_text()
     )
 
 
-def test_what_is_no_photo(context, server, tmp_path):
+def test_what_is_no_photo(context, static_server, tmp_path):
     page = context.new_page()
-    load(page, server)
+    load(page, static_server)
     page.locator("#files").set_input_files(
         [{"name": "bad.png", "mimeType": "image/png", "buffer": b"no image"}]
     )
@@ -188,15 +147,15 @@ def test_what_is_no_photo(context, server, tmp_path):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(chromium, server, tmp_path, theme):
+def test_axe_finds_nothing_serious(chromium, static_server, tmp_path, theme):
     context = chromium.new_context(color_scheme=theme, bypass_csp=True)
     page, found = context.new_page(), []
-    server.cut = "ssd-mobilenet-v2.onnx"
-    open_page(page, server)
+    static_server.cut = "ssd-mobilenet-v2.onnx"
+    open_page(page, static_server)
     found += serious(page, "loading")
     page.locator("#loading[role=alert]").wait_for(timeout=LOADED)
     found += serious(page, "a download that was cut")
-    server.cut = ""
+    static_server.cut = ""
     page.get_by_role("button", name="Try again").click()
     page.wait_for_selector("html[data-loaded]", state="attached", timeout=LOADED)
     bad = {"name": "bad.png", "mimeType": "image/png", "buffer": b"no image"}
@@ -208,16 +167,16 @@ def test_axe_finds_nothing_serious(chromium, server, tmp_path, theme):
     page.locator("#options > summary").click()
     page.locator("#save > summary").click()
     found += serious(page, "cards")
-    page.goto(f"{server.url}#model")
+    page.goto(f"{static_server.url}#model")
     page.locator(".prose").wait_for()
     found += serious(page, "model")
     context.close()
     assert found == []
 
 
-def test_nothing_can_be_sent_elsewhere(context, server):
+def test_nothing_can_be_sent_elsewhere(context, static_server):
     page = context.new_page()
-    load(page, server)
+    load(page, static_server)
     tried = """async () => {
         try { await fetch("https://example.org/", { method: "POST", body: "x" }); return "sent"; }
         catch { return "refused"; }

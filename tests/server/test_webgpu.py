@@ -8,12 +8,11 @@ from mrnn import Captioner
 from mrnn.server.onnxruntime_web import RUNTIMES
 from mrnn.server.static_site import export_site
 from tests.example_photos import write_photos
-from tests.server.browser import WITH_GPU, browser
-from tests.server.static import caption, serving
-from tests.server.test_static_site_in_browser import LOADED, runtime
+from tests.server.browser import WITH_GPU
+from tests.server.static import LOADED, caption, serving
 
-__all__ = ["runtime"]
 pytestmark = pytest.mark.slow
+FLAGS = WITH_GPU
 CODE = {kind: files[0] for kind, files in RUNTIMES.items()}
 
 
@@ -21,25 +20,6 @@ CODE = {kind: files[0] for kind, files in RUNTIMES.items()}
 def site(runtime, confident_model, colour_tags, tmp_path):
     export_site(confident_model, tmp_path / "site", runtime, "1", None)
     return tmp_path / "site"
-
-
-@pytest.fixture
-def server(site):
-    with serving(site) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser(*WITH_GPU) as opened:
-        yield opened
-
-
-@pytest.fixture
-def context(chromium):
-    opened = chromium.new_context()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -62,9 +42,9 @@ def load(page, server, query=""):
 
 
 @pytest.fixture
-def gpu(context, server):
+def gpu(context, static_server):
     other = context.new_page()
-    other.goto(f"{server.url}icon.svg")
+    other.goto(f"{static_server.url}icon.svg")
     found = other.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())")
     other.close()
     if not found:
@@ -80,14 +60,14 @@ def same(found, photo, confident_model):
     assert best["log_probability"] == pytest.approx(wanted["log_probability"], abs=0.001)
 
 
-def test_software_is_no_gpu(page, server, gpu):
-    told, code = load(page, server)
+def test_software_is_no_gpu(page, static_server, gpu):
+    told, code = load(page, static_server)
     assert "GPU" not in told
     assert code == ["wasm"]
 
 
-def test_a_gpu_that_agrees_captions_as_python(page, server, gpu, confident_model, tmp_path):
-    told, code = load(page, server, "?gpu=any")
+def test_a_gpu_that_agrees_captions_as_python(page, static_server, gpu, confident_model, tmp_path):
+    told, code = load(page, static_server, "?gpu=any")
     assert told.endswith("The GPU helps.")
     assert code == ["webgpu"]
     photo = write_photos(tmp_path / "photos")["upright"]
@@ -95,16 +75,16 @@ def test_a_gpu_that_agrees_captions_as_python(page, server, gpu, confident_model
 
 
 def test_a_gpu_that_does_not_agree_is_not_used(
-    context, page, site, server, gpu, confident_model, tmp_path
+    context, page, site, static_server, gpu, confident_model, tmp_path
 ):
     features = json.loads((site / "probe.json").read_text())
     (site / "probe.json").write_text(json.dumps([1.002 * value for value in features]))
-    told, code = load(page, server, "?gpu=any")
+    told, code = load(page, static_server, "?gpu=any")
     assert told.endswith("The GPU is not used: its features are 0.20 % off.")
     assert code == ["wasm", "webgpu"]
     photo = write_photos(tmp_path / "photos")["upright"]
     same(caption(page, photo), photo, confident_model)
-    again, code = load(context.new_page(), server, "?gpu=any")  # which remembers it
+    again, code = load(context.new_page(), static_server, "?gpu=any")  # which remembers it
     assert (again, code) == (told, [])
 
 
@@ -127,8 +107,8 @@ LOSE = """async () => {
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_gpu_that_is_lost(page, server, gpu, confident_model, tmp_path, busy):
-    load(page, server, "?gpu=any")
+def test_a_gpu_that_is_lost(page, static_server, gpu, confident_model, tmp_path, busy):
+    load(page, static_server, "?gpu=any")
     (worker,) = page.workers
     photo = write_photos(tmp_path / "photos")["upright"]
     if busy:  # the photo comes before the page knows
