@@ -4,8 +4,9 @@ import torch
 from pydantic import ValidationError
 
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
-from mrnn.training.devices import find_device
+from mrnn.training.devices import CPU, find_device
 from mrnn.training.joint_embedding import train_joint_embedding
+from mrnn.training.power_normalization import standardize
 from mrnn.training.recipe import JointEmbeddingOptions
 from tests.training.test_devices import DEVICES
 
@@ -24,13 +25,18 @@ def walls():
     return vocabulary, features, EncodedCaptions.of(captions, vocabulary), kinds
 
 
+def train(features, captions, vocabulary_size, options):
+    return train_joint_embedding(standardize(features, CPU), captions, vocabulary_size, options)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_what_belongs_together_comes_to_lie_together(walls, device):
     vocabulary, features, captions, kinds = walls
     steps = []
     embedding = train_joint_embedding(
-        features, captions, len(vocabulary), OPTIONS, lambda: steps.append(1), find_device(device)
-    )
+        standardize(features, find_device(device)), captions, len(vocabulary), OPTIONS,
+        lambda: steps.append(1),
+    )  # fmt: skip
     assert len(steps) == OPTIONS.parts * OPTIONS.steps
     sentences = embedding.embed_text([vocabulary.encode([word]) for word in WORDS])
     nearest = (embedding.embed_image(features) @ sentences.T).argmax(axis=1)
@@ -39,7 +45,7 @@ def test_what_belongs_together_comes_to_lie_together(walls, device):
 
 def test_features_are_scaled_by_their_deviations(walls):
     vocabulary, features, captions, _ = walls
-    embedding = train_joint_embedding(features, captions, len(vocabulary), OPTIONS)
+    embedding = train(features, captions, len(vocabulary), OPTIONS)
     roots = np.sign(features) * np.sqrt(np.abs(features.astype(float)))
     roots /= np.linalg.norm(roots, axis=1, keepdims=True)
     np.testing.assert_allclose(embedding.feature_mean, roots.mean(axis=0), atol=1e-6)
@@ -52,9 +58,7 @@ def test_the_same_seed_gives_the_same_and_other_random_numbers_stay(walls):
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
-    one, other = (
-        train_joint_embedding(features, captions, len(vocabulary), OPTIONS).arrays for _ in range(2)
-    )
+    one, other = (train(features, captions, len(vocabulary), OPTIONS).arrays for _ in range(2))
     assert torch.equal(torch.rand(1), expected)
     assert all((one[name] == other[name]).all() for name in one)
 
@@ -65,7 +69,7 @@ def test_similarity_is_the_mean_of_parts_trained_apart(walls):
 
     def similarity(**changes):
         options = OPTIONS.model_copy(update=changes)
-        embedding = train_joint_embedding(features, captions, len(vocabulary), options)
+        embedding = train(features, captions, len(vocabulary), options)
         return embedding.embed_text(sentences) @ embedding.embed_image(features).T
 
     one, other = (similarity(parts=1, seed=seed) for seed in (4, 5))
@@ -76,7 +80,7 @@ def test_similarity_is_the_mean_of_parts_trained_apart(walls):
 def test_photos_without_captions_and_few_photos_are_no_trouble(walls):
     vocabulary, features, _, _ = walls
     captions = EncodedCaptions([np.array([3, 4])], np.array([1]))
-    embedding = train_joint_embedding(features[:2], captions, len(vocabulary), OPTIONS)
+    embedding = train(features[:2], captions, len(vocabulary), OPTIONS)
     assert all(np.isfinite(array).all() for array in embedding.arrays.values())
 
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-import torch
 
 from mrnn.model.quantization import rounded
 from mrnn.tokenizer import Vocabulary
+from mrnn.training.devices import CPU
+from mrnn.training.power_normalization import standardize
 from mrnn.training.recipe import ThingPredictorOptions
 from mrnn.training.thing_predictor import fit_thing_predictor
 
-CPU = torch.device("cpu")
 VOCABULARY = Vocabulary(["a", "dog", "puppy", "cat", "red", "hot"])
 
 
@@ -25,7 +25,7 @@ def photos(count, seed=0):
 
 def fit(features, captions, **options):
     asked = ThingPredictorOptions(**options)
-    return fit_thing_predictor(features, captions, VOCABULARY, asked, CPU)
+    return fit_thing_predictor(standardize(features, CPU), captions, VOCABULARY, asked)
 
 
 def test_what_a_photo_shows_is_likely_to_be_named():

@@ -27,6 +27,7 @@ from mrnn.training.cider_predictor import fit_cider_predictor
 from mrnn.training.confidence import fit_confidence
 from mrnn.training.devices import find_device
 from mrnn.training.joint_embedding import train_joint_embedding
+from mrnn.training.power_normalization import standardize
 from mrnn.training.rare_words import embed_rare_words, output_layer, photo_counts
 from mrnn.training.recipe import HeadOptions
 from mrnn.training.thing_predictor import fit_thing_predictor
@@ -84,15 +85,19 @@ def _unweighted(
 ) -> Heads:
     """Heads trained on these images, before retrieval weights are chosen.
 
-    Features are read from the disk: all of them, a block at a time, for the CIDEr predictor; for
-    what needs them in memory those of evenly spaced images, see `MOST_VALUES`.
+    Features are read from the disk: those of evenly spaced images once, see `MOST_VALUES`, for what
+    needs them in memory; then all of them, a block at a time, for the CIDEr predictor.
     """
     some = evenly_spaced(images, max(2, MOST_VALUES // checkpoint.encoder.feature_size))
     captions, words = _encoded(checkpoint, images), len(checkpoint.vocabulary)
+    scaled = standardize(features.select(some), device)
     embedding = train_joint_embedding(
-        features.select(some), _encoded(checkpoint, some), words, options.joint_embedding,
-        on_step, device,
-    )  # fmt: skip
+        scaled, _encoded(checkpoint, some), words, options.joint_embedding, on_step
+    )
+    things = fit_thing_predictor(
+        scaled, [image.words for image in some], checkpoint.vocabulary, options.thing_predictor
+    )
+    del scaled  # as the CIDEr predictor needs memory too
     counts = photo_counts(captions, words)
     placed = embed_rare_words(embedding.words, output_layer(checkpoint), counts)
     embedding = replace(embedding, words=placed)
@@ -103,13 +108,7 @@ def _unweighted(
         rounded(_in_memory(features, [some[row] for row in sampled])),
         UNWEIGHTED,
         fit_cider_predictor(features.select(images), captions, options.cider_predictor),
-        fit_thing_predictor(
-            features.select(some),
-            [image.words for image in some],
-            checkpoint.vocabulary,
-            options.thing_predictor,
-            device,
-        ),
+        things,
     )
 
 

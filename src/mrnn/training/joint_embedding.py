@@ -8,17 +8,15 @@ Models From Natural Language Supervision", ICML 2021.
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mrnn.data.features import Features
 from mrnn.model.joint_embedding import JointEmbedding
 from mrnn.shapes import Float
 from mrnn.tokenizer import EncodedCaptions
-from mrnn.training.devices import CPU, has_fused_optimizer
-from mrnn.training.power_normalization import standardize
+from mrnn.training.devices import has_fused_optimizer
+from mrnn.training.power_normalization import Standardized
 from mrnn.training.recipe import JointEmbeddingOptions
 
 LEAST_TEMPERATURE = 0.02
@@ -50,25 +48,27 @@ class _Part(nn.Module):
 
 
 def train_joint_embedding(
-    features: Float[np.ndarray, "N F"] | Features,
+    features: Standardized,
     captions: EncodedCaptions,
     vocabulary_size: int,
     options: JointEmbeddingOptions,
     on_step: Callable[[], None] = lambda: None,
-    device: torch.device = CPU,
 ) -> JointEmbedding:
-    """For photos and their captions. On the CPU the same seed gives the same, bit for bit.
+    """For photos and their captions, on the device of their features.
 
-    `on_step` is called `options.steps` times for each part.
+    On the CPU the same seed gives the same, bit for bit. `on_step` is called `options.steps` times
+    for each part.
     """
-    scaled, mean, scale = standardize(features, device)
     seeds = range(options.seed * options.parts, (options.seed + 1) * options.parts)
-    parts = [_train(scaled, captions, vocabulary_size, options, seed, on_step) for seed in seeds]
+    parts = [
+        _train(features.values, captions, vocabulary_size, options, seed, on_step) for seed in seeds
+    ]
     return JointEmbedding(
         words=torch.cat([part.words.weight.detach() for part in parts], dim=1).cpu().numpy(),
         image_weight=torch.cat([part.image.weight.detach() for part in parts]).cpu().numpy(),
         image_bias=torch.cat([part.image.bias.detach() for part in parts]).cpu().numpy(),
-        feature_mean=mean.cpu().numpy(), feature_scale=scale.cpu().numpy(), parts=options.parts,
+        feature_mean=features.mean.cpu().numpy(), feature_scale=features.scale.cpu().numpy(),
+        parts=options.parts,
     )  # fmt: skip
 
 

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mrnn.data.features import Features
 from mrnn.metrics.inventions import NOTHING as NOTHING_NAMED
 from mrnn.metrics.inventions import Things, read_things
 from mrnn.model.quantization import dequantize, quantize
 from mrnn.model.thing_predictor import NOTHING, PADDING, ThingPredictor
-from mrnn.shapes import Float, Float32
+from mrnn.shapes import Float32
 from mrnn.tokenizer import Vocabulary
-from mrnn.training.power_normalization import standardize
+from mrnn.training.power_normalization import Standardized
 from mrnn.training.recipe import ThingPredictorOptions
 
 Sentences = Sequence[Sequence[str]]
@@ -26,15 +25,15 @@ Sentences = Sequence[Sequence[str]]
 
 
 def fit_thing_predictor(
-    features: Float[np.ndarray, "N F"] | Features,
+    features: Standardized,
     captions: Sequence[Sentences],
     vocabulary: Vocabulary,
     options: ThingPredictorOptions,
-    device: torch.device,
 ) -> ThingPredictor | None:
     """From the captions of a train split, rounded as stored; things of `things.txt`.
 
     A photo has a thing if one of its captions names it. None where no thing is named often enough.
+    It is fitted on the device of the features.
     """
     things = read_things()
     named = [frozenset().union(*map(things.named, own)) for own in captions]
@@ -43,7 +42,7 @@ def fit_thing_predictor(
     if not kept:
         return None
     labels = np.array([[thing in found for thing in kept] for found in named], dtype=np.float32)
-    weight, bias, mean = _regress(features, labels, options, device)
+    weight, bias, mean = _regress(features, labels, options)
     phrases = _phrases(things, {thing: row for row, thing in enumerate(kept)}, vocabulary)
     longest = max(len(ids) for ids, _ in phrases)
     padded = [[*ids, *[PADDING] * (longest - len(ids))] for ids, _ in phrases]
@@ -74,18 +73,17 @@ def _phrases(
 
 
 def _regress(
-    features: Float[np.ndarray, "N F"] | Features,
+    features: Standardized,
     labels: Float32[np.ndarray, "N T"],
     options: ThingPredictorOptions,
-    device: torch.device,
 ) -> tuple[Float32[np.ndarray, "T F"], Float32[np.ndarray, " T"], Float32[np.ndarray, " F"]]:
     """Weights, biases and mean feature: maximum likelihood with an L2 penalty, by L-BFGS.
 
     Each value of the feature is scaled to unit deviation for the penalty.
     """
-    x, mean, scale = standardize(features, device)
-    y = torch.from_numpy(labels).to(device)
-    weight = torch.zeros(x.shape[1], y.shape[1], device=device, requires_grad=True)
+    x, mean, scale = features
+    y = torch.from_numpy(labels).to(x.device)
+    weight = torch.zeros(x.shape[1], y.shape[1], device=x.device, requires_grad=True)
     bias = torch.logit(y.mean(0).clamp(1e-4, 1 - 1e-4)).requires_grad_()
     optimizer = torch.optim.LBFGS(
         [weight, bias], max_iter=options.steps, history_size=8, line_search_fn="strong_wolfe"
