@@ -31,7 +31,7 @@ from mrnn.model.encoder_classes import TagFile
 from mrnn.model.epochs import EpochDone
 from mrnn.model.tags import Tag
 from mrnn.retrieval.index.config import IndexConfig
-from mrnn.retrieval.search import SearchResult
+from mrnn.retrieval.results import SearchResult
 from tests.conftest import COLOURS
 from tests.example_photos import ASTRONAUT
 

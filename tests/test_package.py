@@ -24,7 +24,8 @@ HOMES = {
     "mrnn.evaluation.captions": ["score_captions"],
     "mrnn.model.config": ["DecodingOptions", "RerankingOptions"],
     "mrnn.model.tags": ["Tag"],
-    "mrnn.retrieval.search": ["PhotoIndex", "SearchResult"],
+    "mrnn.retrieval.results": ["SearchResult"],
+    "mrnn.retrieval.search": ["PhotoIndex"],
 }
 HEAVY = {"numpy", "onnxruntime", "PIL", "pydantic", "safetensors", "torch", "typer", "rich"}
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from mrnn.evaluation.captions import score_captions
     from mrnn.model.config import DecodingOptions, RerankingOptions
     from mrnn.model.tags import Tag
-    from mrnn.retrieval.search import PhotoIndex, SearchResult
+    from mrnn.retrieval.results import SearchResult
+    from mrnn.retrieval.search import PhotoIndex
 
 __version__ = "0.1.0"
 __all__ = [
@@ -53,7 +54,7 @@ _MODULES = {
     "ImageCaptions": "mrnn.captioning.results",
     "PhotoIndex": "mrnn.retrieval.search",
     "RerankingOptions": "mrnn.model.config",
-    "SearchResult": "mrnn.retrieval.search",
+    "SearchResult": "mrnn.retrieval.results",
     "Tag": "mrnn.model.tags",
     "Word": "mrnn.captioning.results",
     "score_captions": "mrnn.evaluation.captions",

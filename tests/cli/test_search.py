@@ -11,7 +11,7 @@ import sys
 import pytest
 from PIL import Image
 
-from mrnn.retrieval.search import SearchResult
+from mrnn.retrieval.results import SearchResult
 from mrnn.retrieval.search_page import search_page
 
 

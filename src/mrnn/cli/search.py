@@ -63,7 +63,8 @@ def search(
 ) -> None:
     """Find photos for a sentence, sentences for a photo, or photos like a photo."""
     from mrnn.data.images import SUFFIXES, UNREAD
-    from mrnn.retrieval.search import PhotoIndex, note_of_away
+    from mrnn.retrieval.results import note_of_away
+    from mrnn.retrieval.search import PhotoIndex
 
     photo = os.path.isfile(query)
     if not photo and query.lower().endswith((*SUFFIXES, *UNREAD)):

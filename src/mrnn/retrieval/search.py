@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from mrnn.data.feature_store.keys import keys_of
 from mrnn.data.feature_store.store import CONFIG
 from mrnn.data.photos.names import name_from_text
-from mrnn.errors import CheckpointError, DataError, OptionsError, counted
+from mrnn.errors import CheckpointError, DataError, OptionsError
 from mrnn.model.checkpoint import DEFAULT_MODEL
 from mrnn.model.tags import Tagger
 from mrnn.retrieval.index.config import MEND, Engine, Kind, read_index_config
@@ -26,19 +24,7 @@ from mrnn.retrieval.index.path_pattern import PathPattern
 from mrnn.retrieval.index.selection import Selection, ShardSelection
 from mrnn.retrieval.index_ranking import IndexRanking
 from mrnn.retrieval.query import PreparedQuery, Query, prepare_query
-
-
-class SearchResult(BaseModel):
-    """One find."""
-
-    model_config = ConfigDict(frozen=True)
-
-    rank: int
-    """From 1."""
-    path: str | None = None
-    sentence: str | None = None
-    score: float
-    """For photos like a photo the cosine, -1 to 1; else nats, which compare finds of one query."""
+from mrnn.retrieval.results import SearchResult
 
 
 class PhotoIndex:
@@ -285,18 +271,6 @@ class PhotoIndex:
         if isinstance(self._index, LanceStore):
             return self._index.select(pattern, effort)
         return ShardSelection.of(self._index, pattern)
-
-
-def photo_id(path: str) -> str:
-    """What names a photo of an index without its path: 32 hexadecimal digits."""
-    return keys_of([path]).astype("<u8").tobytes().hex()
-
-
-def note_of_away(away: Sequence[str], results: Sequence[SearchResult]) -> str:
-    """A line about finds that are away."""
-    finds = counted(len(away), "find is", "finds are")
-    left_out = "" if results and results[0].path == away[0] else " and left out"
-    return f"{finds} away{left_out}, as {away[0]}; mrnn index --prune forgets what is away"
 
 
 def model_of(folder: str | Path, given: str | Path | None = None) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mrnn.data.images import load_image
 from mrnn.errors import ImageError, counted
 from mrnn.pages import breakable, escaped, page
-from mrnn.retrieval.search import SearchResult
+from mrnn.retrieval.results import SearchResult
 
 SIDE = 320
 """Longest side of a thumbnail, in pixels."""

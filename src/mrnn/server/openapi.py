@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from mrnn.captioning.options import OPTIONS
 from mrnn.captioning.results import ImageCaptions
 from mrnn.model.config import CheckpointConfig, DecodingOptions, RerankingOptions
-from mrnn.retrieval.search import SearchResult
+from mrnn.retrieval.results import SearchResult
 from mrnn.server.limits import MEBIBYTE, Limits
 from mrnn.server.options import CONSENSUS, REPEATED
 from mrnn.server.photos import LARGEST_SIDE, MOST_FINDS, SMALLEST_SIDE

@@ -13,7 +13,8 @@ from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import MRNNError
 from mrnn.retrieval.index.index import RetrievalModel
 from mrnn.retrieval.query import Query
-from mrnn.retrieval.search import PhotoIndex, SearchResult, note_of_away, photo_id
+from mrnn.retrieval.results import SearchResult, note_of_away, photo_id
+from mrnn.retrieval.search import PhotoIndex
 from mrnn.server.limits import Limits
 from mrnn.server.problems import Problem
 
