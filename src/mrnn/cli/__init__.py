@@ -21,6 +21,7 @@ from mrnn.cli.evaluate import evaluate
 from mrnn.cli.export import export
 from mrnn.cli.export_encoder import export_encoder
 from mrnn.cli.extract import extract
+from mrnn.cli.fine_tune import fine_tune
 from mrnn.cli.index import index
 from mrnn.cli.prepare import prepare
 from mrnn.cli.report import report
@@ -42,7 +43,7 @@ app = typer.Typer(
 )
 for command in (
     caption, watch, demo, index, search, serve, shard, embed,
-    prepare, check, extract, train, train_heads, export, export_encoder,
+    prepare, check, extract, train, train_heads, export, export_encoder, fine_tune,
     evaluate, score, compare, report, rerank, doctor,
 ):  # fmt: skip
     app.command()(command)

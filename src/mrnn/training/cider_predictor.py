@@ -56,7 +56,7 @@ def fit_cider_predictor(
     order = np.split(np.argsort(captions.image_rows, kind="stable"), firsts[1:])
     own = [[captions.sentences[row].tolist() for row in rows] for rows in order]
     spread = Counter(ngram for sentences in own for ngram in set().union(*map(ngrams, sentences)))
-    kept = _most_spread(spread, options.ngrams)
+    kept = most_spread(spread, options.ngrams)
 
     def idf(ngram: IdNGram) -> float:
         return math.log(len(images) / spread[ngram])
@@ -80,7 +80,7 @@ def fit_cider_predictor(
     return CiderPredictor(**dequantize(quantize(arrays)))
 
 
-def _most_spread(spread: Counter[IdNGram], count: int) -> list[IdNGram]:
+def most_spread(spread: Counter[IdNGram], count: int) -> list[IdNGram]:
     """The n-grams of known words that most images' captions have."""
     known = (ngram for ngram in spread if Vocabulary.UNK not in ngram)
     kept = sorted(known, key=lambda ngram: (-spread[ngram], ngram))[:count]
@@ -111,14 +111,14 @@ def _moments(
     total = torch.zeros(len(rows), dtype=torch.float64)
     for block in blocks:
         centred = normalized(block) - mean
-        vectors = SCALE / LONGEST * _reference_vectors(sentences[block], rows, idf).t()
+        vectors = SCALE / LONGEST * reference_vectors(sentences[block], rows, idf).t()
         gram += centred.t() @ centred
         products += torch.sparse.mm(vectors, centred)
         total += torch.sparse.sum(vectors, 1).to_dense()
     return _Moments(mean, total / len(images), gram, products)
 
 
-def _reference_vectors(
+def reference_vectors(
     sentences: Sequence[Sequence[Sequence[int]]],
     rows: Mapping[IdNGram, int],
     idf: Callable[[IdNGram], float],

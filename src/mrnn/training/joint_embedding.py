@@ -24,7 +24,7 @@ WARM_UP = 50
 """Steps in which the learning rate rises."""
 
 
-class _Part(nn.Module):
+class JointEmbeddingPart(nn.Module):
     """One part of an embedding, trained by itself."""
 
     def __init__(self, vocabulary_size: int, image_size: int, size: int) -> None:
@@ -36,6 +36,7 @@ class _Part(nn.Module):
     def embed_text(
         self, sentences: Sequence[Sequence[int]], dropout: float
     ) -> Float[Tensor, "S D"]:
+        """Each sentence as the sum of its words, of unit length."""
         device = self.words.weight.device
         starts = torch.tensor([0, *map(len, sentences)]).cumsum(0)[:-1].to(device)
         words = torch.tensor([word for words in sentences for word in words], dtype=torch.long)
@@ -44,6 +45,7 @@ class _Part(nn.Module):
         return functional.normalize(total)
 
     def embed_image(self, scaled: Float[Tensor, "N F"], dropout: float) -> Float[Tensor, "N D"]:
+        """Each photo by its power-normalized and standardized feature, of unit length."""
         return functional.normalize(self.image(functional.dropout(scaled, dropout)))
 
 
@@ -103,11 +105,11 @@ def _train(
     options: JointEmbeddingOptions,
     seed: int,
     on_step: Callable[[], None],
-) -> _Part:
+) -> JointEmbeddingPart:
     sampler, device = _Sampler(captions, len(scaled), options.batch_size, seed), scaled.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        part = _Part(vocabulary_size, scaled.shape[1], options.size).to(device)
+        part = JointEmbeddingPart(vocabulary_size, scaled.shape[1], options.size).to(device)
         sharpness = nn.Parameter(torch.tensor(-math.log(options.temperature), device=device))
         optimizer = torch.optim.AdamW(
             [*part.parameters(), sharpness],
@@ -119,7 +121,7 @@ def _train(
             chosen, sentences = sampler.draw()
             images = part.embed_image(scaled[chosen.to(device)], options.feature_dropout)
             similarity = part.embed_text(sentences, options.word_dropout) @ images.t()
-            loss = _loss(similarity * sharpness.exp().clamp(max=1 / LEAST_TEMPERATURE))
+            loss = contrastive_loss(similarity * sharpness.exp().clamp(max=1 / LEAST_TEMPERATURE))
             for group in optimizer.param_groups:
                 group["lr"] = _learning_rate(options, step)
             optimizer.zero_grad()
@@ -129,7 +131,7 @@ def _train(
     return part
 
 
-def _loss(logits: Float[Tensor, "B B"]) -> Tensor:
+def contrastive_loss(logits: Float[Tensor, "B B"]) -> Tensor:
     """Of naming each sentence's photo and each photo's sentence, which are on the diagonal."""
     truth = torch.arange(len(logits), device=logits.device)
     return functional.cross_entropy(logits, truth) + functional.cross_entropy(logits.t(), truth)

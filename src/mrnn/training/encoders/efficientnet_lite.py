@@ -6,9 +6,11 @@ swish, and keep the first and last stages and the stem and head at their base si
 """
 
 import math
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -132,6 +134,43 @@ def load_efficientnet_lite(variant: int) -> HeadlessNetwork:
     pooled = nn.Sequential(_fused(network.eval()), Pooling()).requires_grad_(requires_grad=False)
     size, mean, scale = WIDTH_DEPTH_SIZE[variant][2], (PIXEL_MEAN,) * 3, (PIXEL_SCALE,) * 3
     return HeadlessNetwork(pooled, name, "pooled", size, mean, scale)
+
+
+def read_network(weights: Mapping[str, np.ndarray], variant: int) -> nn.Sequential:
+    """The layers up to pooling, from the tensors of an encoder file; batch norms are in them.
+
+    Raises KeyError or ValueError for those of another network.
+    """
+    network = build_network(variant)
+    for name, layer in named_layers(network):
+        convolution = layer.convolution
+        found = {part: torch.tensor(weights[f"{name}.{part}"]) for part in ("weight", "bias")}
+        if found["weight"].shape != convolution.weight.shape:
+            raise ValueError(name)
+        convolution.weight, convolution.bias = map(nn.Parameter, found.values())
+        layer.norm = nn.Identity()
+    return network
+
+
+def named_layers(network: nn.Sequential) -> Iterator[tuple[str, ConvolutionNorm]]:
+    """Each convolution, and its name in an encoder file."""
+    for place, stage in enumerate(network):
+        if isinstance(stage, InvertedResidual):
+            for number, layer in enumerate(stage.layers):
+                assert isinstance(layer, ConvolutionNorm)
+                yield f"{place}.{number}", layer
+        else:
+            assert isinstance(stage, ConvolutionNorm)
+            yield str(place), stage
+
+
+def last_reduction(network: nn.Sequential) -> int:
+    """The place of the last block that halves the map."""
+    strides = [
+        max(layer.stride for layer in stage.modules() if isinstance(layer, ConvolutionNorm))
+        for stage in network
+    ]
+    return max(place for place, stride in enumerate(strides) if stride > 1)
 
 
 def _fused(network: nn.Sequential) -> nn.Sequential:

@@ -23,6 +23,7 @@ from mrnn.shapes import Float32
 IR_VERSION = 8
 QUANTIZED_FROM = 1024
 """Values of a tensor; smaller ones stay float32."""
+ROW_SCALE = ".row_scale"
 RGB = tuple[float, float, float]
 Bits = Literal[8, 16]
 
@@ -60,18 +61,31 @@ def quantize_initializers(
         integers, scale = _quantize(values.reshape(len(values), -1), width)
         column = scale.reshape(-1, *[1] * (values.ndim - 1))
         kept.append(numpy_helper.from_array(integers.reshape(values.shape), f"{name}.int{width}"))
-        kept.append(numpy_helper.from_array(column, f"{name}.row_scale"))
+        kept.append(numpy_helper.from_array(column, f"{name}{ROW_SCALE}"))
         nodes += [
             helper.make_node(
                 "Cast", [f"{name}.int{width}"], [f"{name}.cast"], to=TensorProto.FLOAT
             ),
-            helper.make_node("Mul", [f"{name}.cast", f"{name}.row_scale"], [name]),
+            helper.make_node("Mul", [f"{name}.cast", f"{name}{ROW_SCALE}"], [name]),
         ]
     nodes += model.graph.node
     model.graph.ClearField("initializer")
     model.graph.initializer.extend(kept)
     model.graph.ClearField("node")
     model.graph.node.extend(nodes)
+
+
+def read_initializers(model: onnx.ModelProto) -> dict[str, Float32[np.ndarray, "..."]]:
+    """The float32 tensors of a graph by name, also those that `quantize_initializers` stored."""
+    stored = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    tensors = {name: values for name, values in stored.items() if values.dtype == np.float32}
+    for name in [each for each in tensors if each.endswith(ROW_SCALE)]:
+        own, scale = name.removesuffix(ROW_SCALE), tensors.pop(name)
+        integers = next(
+            stored[f"{own}.int{bits}"] for bits in (8, 16) if f"{own}.int{bits}" in stored
+        )
+        tensors[own] = integers.astype(np.float32) * scale
+    return tensors
 
 
 def _quantize(

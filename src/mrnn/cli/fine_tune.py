@@ -1,0 +1,66 @@
+"""Fine-tune an image encoder on captions."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mrnn.cli.terminal import Overwrite, needs_torch, progress, say, tell
+from mrnn.outputs import check_output
+
+if TYPE_CHECKING:
+    from mrnn.training.encoders.fine_tuning import EpochTuned
+
+
+def fine_tune(
+    data: Annotated[Path, typer.Argument(help="A dataset folder")],
+    encoder: Annotated[
+        str, typer.Option(help="An EfficientNet-Lite, as efficientnet-lite0 or ...-lite2@320")
+    ],
+    out: Annotated[Path, typer.Option(help="The ONNX file to write; its name is the encoder's")],
+    epochs: Annotated[int, typer.Option(min=1, help="Times that each photo is seen")] = 8,
+    held_out: Annotated[
+        int, typer.Option(min=0, help="Photos of train to leave out, as the recipe does")
+    ] = 300,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fine-tune the last layers of an image encoder on the captions of a dataset."""
+    needs_torch("Fine-tuning")
+    from mrnn.data.dataset import Dataset
+    from mrnn.data.splits import hold_out
+    from mrnn.model.familiarity import evenly_spaced
+    from mrnn.training.encoders.fine_tuning import (
+        DEV_PHOTOS,
+        FineTuningOptions,
+        fine_tune,
+        photos_seen,
+    )
+
+    dataset = Dataset.load(data)
+    images, _ = hold_out(dataset.split("train"), held_out)
+    dev = evenly_spaced(dataset.split("dev"), DEV_PHOTOS)
+    options = FineTuningOptions(epochs=epochs, seed=seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    check_output("--out", out, inputs=[], overwrite=overwrite)
+    tell(f"Fine-tuning {encoder} on {len(images):,} photos")
+    with progress("Fine-tuning", photos_seen(len(images), options)) as advance:
+        tuned = fine_tune(encoder, out, images, dev, options, advance, _Report())
+    say(f"{out}: {tuned.identity.name} ({tuned.identity.layer}, {tuned.identity.size} px)")
+    tell(f"Next: mrnn extract {data} --encoder-file {out}")
+
+
+class _Report:
+    """A line an epoch."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, done: "EpochTuned") -> None:
+        seconds = time.monotonic() - self._began
+        recall = "" if done.recall is None else f"; R@1 of dev's photos {done.recall:.1%}"
+        tell(
+            f"epoch {done.epoch}: CIDEr loss {done.cider_loss:.3f}, joint loss "
+            f"{done.joint_loss:.3f}{recall} ({seconds:.0f} s)"
+        )
