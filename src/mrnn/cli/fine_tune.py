@@ -2,15 +2,12 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mrnn.cli.terminal import Overwrite, needs_torch, progress, say, tell
 from mrnn.outputs import check_output
-
-if TYPE_CHECKING:
-    from mrnn.training.encoders.fine_tuning import EpochTuned
 
 
 def fine_tune(
@@ -33,6 +30,7 @@ def fine_tune(
     from mrnn.model.familiarity import evenly_spaced
     from mrnn.training.encoders.fine_tuning import (
         DEV_PHOTOS,
+        EpochTuned,
         FineTuningOptions,
         fine_tune,
         photos_seen,
@@ -45,22 +43,16 @@ def fine_tune(
     out.parent.mkdir(parents=True, exist_ok=True)
     check_output("--out", out, inputs=[], overwrite=overwrite)
     tell(f"Fine-tuning {encoder} on {len(images):,} photos")
+    began = time.monotonic()
+
+    def report(done: EpochTuned) -> None:
+        recall = "" if done.recall is None else f", R@1 of dev's photos {done.recall:.1%}"
+        tell(
+            f"epoch {done.epoch}  loss: CIDEr vectors {done.cider_loss:.3f}, joint embedding "
+            f"{done.joint_loss:.3f}{recall}  {time.monotonic() - began:,.0f} s"
+        )
+
     with progress("Fine-tuning", photos_seen(len(images), options)) as advance:
-        tuned = fine_tune(encoder, out, images, dev, options, advance, _Report())
+        tuned = fine_tune(encoder, out, images, dev, options, advance, report)
     say(f"{out}: {tuned.identity.name} ({tuned.identity.layer}, {tuned.identity.size} px)")
     tell(f"Next: mrnn extract {data} --encoder-file {out}")
-
-
-class _Report:
-    """A line an epoch."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-
-    def __call__(self, done: "EpochTuned") -> None:
-        seconds = time.monotonic() - self._began
-        recall = "" if done.recall is None else f"; R@1 of dev's photos {done.recall:.1%}"
-        tell(
-            f"epoch {done.epoch}: CIDEr loss {done.cider_loss:.3f}, joint loss "
-            f"{done.joint_loss:.3f}{recall} ({seconds:.0f} s)"
-        )

@@ -76,8 +76,8 @@ class CaptionHeads(nn.Module):
         self, features: Float[Tensor, "N F"], sentences: Sequence[Sequence[int]]
     ) -> Float[Tensor, "_ N"]:
         """Of each sentence to each photo."""
-        images = self.joint.embed_image(self._scaled(features), 0)
-        return self.joint.embed_text(sentences, 0) @ images.t()
+        images = self.joint.embed_image(self._scaled(features), 0.0)
+        return self.joint.embed_text(sentences, 0.0) @ images.t()
 
     def _scaled(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B F"]:
         return (_roots(features) - self.mean) * self.scale

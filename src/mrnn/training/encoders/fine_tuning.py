@@ -8,57 +8,24 @@ Letters: N images, B batch, C channels, H height, W width, F image feature.
 """
 
 import math
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnx
 import torch
-from onnx.utils import Extractor
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from torch import Tensor, nn
 
 from mrnn.data.dataset import CaptionedImage
-from mrnn.errors import OptionsError
-from mrnn.model.image_encoder import (
-    AT,
-    PIXELS,
-    SHIPPED,
-    EncoderMetadata,
-    OnnxEncoder,
-    encoder_file_name,
-    load_encoder,
-    open_encoder,
-)
-from mrnn.model.onnx_session import Session, open_session
+from mrnn.model.image_encoder import OnnxEncoder
 from mrnn.model.threads import in_threads
-from mrnn.shapes import Float, Float16, Int64
+from mrnn.shapes import Float, Int64
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.encoders.caption_heads import CaptionHeads
-from mrnn.training.encoders.efficientnet_lite import (
-    FEATURE_SIZE,
-    PIXEL_MEAN,
-    PIXEL_SCALE,
-    Pooling,
-    last_reduction,
-    read_network,
-)
-from mrnn.training.encoders.efficientnet_lite_graph import efficientnet_lite_graph
-from mrnn.training.encoders.encoder_file import (
-    describe,
-    quantize_initializers,
-    read_initializers,
-    strip,
-    write_encoder,
-)
-from mrnn.training.encoders.headless import HeadlessNetwork
-from mrnn.training.encoders.photo_views import view_of
+from mrnn.training.encoders.lite_halves import Lite, open_lite, write_lite
 
-LITE = re.compile(r"efficientnet-lite([012])(-.*)?")
 WARM_UP = 60
 """Steps in which the learning rates rise."""
 LONGEST_GRADIENT = 1.0
@@ -93,31 +60,6 @@ class EpochTuned(NamedTuple):
     """R@1 of photos of dev for their captions by the second head; None without dev."""
 
 
-@dataclass(frozen=True)
-class _Lite:
-    """A network in two halves."""
-
-    trunk: Session
-    tail: nn.Sequential
-    layers: nn.Sequential
-    """All layers up to pooling; the tail's are the last of them."""
-    native_size: int
-    side: int
-    """Of the squares that it is tuned for, in pixels."""
-
-    def map_of(self, path: Path | str, random: np.random.Generator | None) -> np.ndarray:
-        """What the trunk makes of a view of a photo; without `random` it is the whole."""
-        pixels = view_of(path, self.side, random)
-        (maps,) = self.trunk.run({PIXELS: pixels[None]})
-        return np.asarray(maps[0], dtype=np.float16)
-
-    def features(self, maps: Float16[np.ndarray, "B C H W"]) -> Float[Tensor, "B F"]:
-        """What the tail makes of these."""
-        x = torch.from_numpy(maps.astype(np.float32))
-        features: Tensor = self.tail(x.to(memory_format=torch.channels_last))
-        return features
-
-
 def fine_tune(
     name: str,
     file: Path,
@@ -141,7 +83,7 @@ def fine_tune(
     captions = EncodedCaptions.of([image.words for image in images], vocabulary)
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        lite = _open(name, Path(folder))
+        lite = open_lite(name, Path(folder))
         before = _whole_features(lite, images, options.batch_size, on_photos)
         heads = CaptionHeads(before, captions, len(vocabulary))
         run = _Run(lite, heads, images, captions, options)
@@ -149,7 +91,7 @@ def fine_tune(
             losses = run.train(epoch, on_photos)
             recall = _recall(lite, heads, dev, vocabulary, options.batch_size) if dev else None
             on_epoch(EpochTuned(epoch + 1, *losses, recall))
-        return _write(lite, file)
+        return write_lite(lite, file)
 
 
 def photos_seen(images: int, options: FineTuningOptions) -> int:
@@ -161,61 +103,11 @@ def _batch(images: int, options: FineTuningOptions) -> int:
     return min(images, options.batch_size)
 
 
-# Networks
-
-
-def _open(name: str, folder: Path) -> _Lite:
-    """The encoder in two halves. `folder` is for the first one's graph."""
-    found = LITE.fullmatch(name.partition(AT)[0])
-    if not found:
-        raise OptionsError(
-            f"--encoder {name!r} cannot be fine-tuned; what can: efficientnet-lite0, 1 or 2, also "
-            f"at another size, as efficientnet-lite0{AT}288"
-        )
-    side = load_encoder(name).identity.size  # says what is wrong with a name or size
-    model = onnx.load(SHIPPED / encoder_file_name(name))
-    layers = read_network(read_initializers(model), int(found[1]))
-    metadata = {each.key: each.value for each in model.metadata_props}
-    cut = last_reduction(layers)
-    ends = _outputs(model, cut)
-    file = folder / "trunk.onnx"
-    shaped = onnx.shape_inference.infer_shapes(model)
-    onnx.save(Extractor(shaped).extract_model([PIXELS], [ends]), file)
-    tail = nn.Sequential(*list(layers)[cut:], Pooling())
-    for tensor in tail.parameters():
-        if tensor.ndim == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-    trunk = open_session(file, "run the command again", convolutional=True)
-    native = EncoderMetadata.model_validate(metadata).size
-    return _Lite(trunk, tail.train(), layers, native, side)
-
-
-def _outputs(model: onnx.ModelProto, cut: int) -> str:
-    """The name of the map that the layer `cut` takes."""
-    (first,) = (node for node in model.graph.node if node.name == f"{cut}.0")
-    return str(first.input[0])
-
-
-def _write(lite: _Lite, file: Path) -> OnnxEncoder:
-    mean, scale = (PIXEL_MEAN,) * 3, (PIXEL_SCALE,) * 3
-    pooled = nn.Sequential(lite.layers.eval().requires_grad_(requires_grad=False), Pooling())
-    headless = HeadlessNetwork(pooled, file.stem, "pooled", lite.native_size, mean, scale)
-    model = efficientnet_lite_graph(headless)
-    strip(model)
-    quantize_initializers(model)
-    describe(model, headless.name, headless.layer, headless.size, FEATURE_SIZE, mean)
-    write_encoder(model, file)
-    return open_encoder(file, "squash")
-
-
-# Training
-
-
 class _Run:
     """The training of tail and heads."""
 
     def __init__(
-        self, lite: _Lite, heads: CaptionHeads, images: Sequence[CaptionedImage],
+        self, lite: Lite, heads: CaptionHeads, images: Sequence[CaptionedImage],
         captions: EncodedCaptions, options: FineTuningOptions,
     ) -> None:  # fmt: skip
         self._lite, self._heads, self._images, self._options = lite, heads, images, options
@@ -277,7 +169,7 @@ class _Run:
 
 @torch.no_grad()
 def _whole_features(
-    lite: _Lite, images: Sequence[CaptionedImage], batch: int,
+    lite: Lite, images: Sequence[CaptionedImage], batch: int,
     on_photos: Callable[[int], None] = lambda _: None,
 ) -> Float[Tensor, "N F"]:  # fmt: skip
     """Of whole photos."""
@@ -294,7 +186,7 @@ def _whole_features(
 
 @torch.no_grad()
 def _recall(
-    lite: _Lite, heads: CaptionHeads, dev: Sequence[CaptionedImage], vocabulary: Vocabulary,
+    lite: Lite, heads: CaptionHeads, dev: Sequence[CaptionedImage], vocabulary: Vocabulary,
     batch: int,
 ) -> float:  # fmt: skip
     captions = EncodedCaptions.of([image.words for image in dev], vocabulary)

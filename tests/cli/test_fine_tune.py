@@ -1,0 +1,73 @@
+"""`mrnn fine-tune`."""
+
+import pytest
+from PIL import Image
+
+from mrnn.model.image_encoder import open_encoder
+
+COLOURS = ("red", "green", "blue", "white", "black", "orange")
+
+
+@pytest.fixture
+def data(mrnn, tmp_path):
+    """A dataset of a dozen photos, four of them to train on when two are held out."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    lines = []
+    for number, colour in enumerate(COLOURS * 2):
+        Image.new("RGB", (70, 66), colour).save(photos / f"{number}.png")
+        lines += [f"{number}.png\ta {colour} wall", f"{number}.png\tone wall in {colour}"]
+    (tmp_path / "captions.tsv").write_text("image\tcaption\n" + "\n".join(lines) + "\n")
+    code, _, err = mrnn(
+        "prepare", "table", tmp_path / "captions.tsv", "--images", photos, "--out", tmp_path / "data",
+        "--fractions", "0.5", "0.25", "0.25",
+    )  # fmt: skip
+    assert code == 0, err
+    return tmp_path / "data"
+
+
+def fine_tune(mrnn, data, encoder, out, *more):
+    return mrnn(
+        "fine-tune", data, "--encoder", encoder, "--out", out, "--epochs", "1", "--held-out", "2",
+        *more,
+    )  # fmt: skip
+
+
+def test_a_file_and_what_to_do_next(mrnn, data, tmp_path):
+    file = tmp_path / "new" / "walls.onnx"
+    code, out, err = fine_tune(mrnn, data, "efficientnet-lite0@64", file)
+    assert code == 0, err
+    assert out == f"{file}: walls (pooled, 224 px)\n"
+    assert "Fine-tuning efficientnet-lite0@64 on 4 photos" in err
+    assert "epoch 1  loss: CIDEr vectors" in err
+    assert err.endswith(f"Next: mrnn extract {data} --encoder-file {file}\n")
+    assert open_encoder(file, "squash").identity.name == "walls"
+
+
+def test_a_file_that_is_there_stays(mrnn, data, tmp_path):
+    file = tmp_path / "walls.onnx"
+    file.write_bytes(b"mine")
+    code, _, err = fine_tune(mrnn, data, "efficientnet-lite0@64", file)
+    assert code == 1
+    assert "exists and is not an earlier output" in err
+    assert file.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "told"),
+    [
+        ("vgg16", "--encoder 'vgg16' cannot be fine-tuned; what can: efficientnet-lite0, 1 or 2"),
+        ("efficientnet-lite0@big", "the size is a number of pixels, 64 to 1024"),
+    ],
+)
+def test_another_encoder(mrnn, data, tmp_path, encoder, told):
+    code, out, err = fine_tune(mrnn, data, encoder, tmp_path / "walls.onnx")
+    assert (code, out) == (1, "")
+    assert told in err.splitlines()[-1]
+    assert not (tmp_path / "walls.onnx").exists()
+
+
+def test_without_pytorch(mrnn, monkeypatch, data, tmp_path):
+    monkeypatch.setattr("mrnn.cli.terminal.find_spec", lambda _: None)
+    code, _, err = fine_tune(mrnn, data, "efficientnet-lite0@64", tmp_path / "walls.onnx")
+    assert (code, err) == (1, "mrnn: Fine-tuning needs PyTorch. Run: pip install 'mrnn[train]'\n")
