@@ -19,8 +19,8 @@ def data(mrnn, tmp_path):
         lines += [f"{number}.png\ta {colour} wall", f"{number}.png\tone wall in {colour}"]
     (tmp_path / "captions.tsv").write_text("image\tcaption\n" + "\n".join(lines) + "\n")
     code, _, err = mrnn(
-        "prepare", "table", tmp_path / "captions.tsv", "--images", photos, "--out", tmp_path / "data",
-        "--fractions", "0.5", "0.25", "0.25",
+        "prepare", "table", tmp_path / "captions.tsv", "--images", photos,
+        "--out", tmp_path / "data", "--fractions", "0.5", "0.25", "0.25",
     )  # fmt: skip
     assert code == 0, err
     return tmp_path / "data"
