@@ -67,6 +67,29 @@ def test_another_encoder(mrnn, data, tmp_path, encoder, told):
     assert not (tmp_path / "walls.onnx").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("my walls.onnx", "its name becomes the encoder's, so it may have letters"),
+        ("walls@288.onnx", "its name becomes the encoder's"),
+        ("efficientnet-lite2.onnx", "the package ships an encoder of that name; choose another"),
+    ],
+)
+def test_name_of_the_new_encoder(mrnn, data, tmp_path, name, told):
+    code, _, err = fine_tune(mrnn, data, "efficientnet-lite0@64", tmp_path / name)
+    assert code == 1
+    assert told in err.splitlines()[-1]
+    assert "epoch 1" not in err
+
+
+def test_more_held_out_than_there_are(mrnn, data, tmp_path):
+    code, _, err = mrnn(
+        "fine-tune", data, "--encoder", "efficientnet-lite0", "--out", tmp_path / "walls.onnx"
+    )
+    told = "mrnn: --held-out 300 leaves no photo to train on of 6; lower it"
+    assert (code, err.splitlines()[-1]) == (1, told)
+
+
 def test_without_pytorch(mrnn, monkeypatch, data, tmp_path):
     monkeypatch.setattr("mrnn.cli.terminal.find_spec", lambda _: None)
     code, _, err = fine_tune(mrnn, data, "efficientnet-lite0@64", tmp_path / "walls.onnx")

@@ -37,7 +37,7 @@ def fine_tune(
     )
 
     dataset = Dataset.load(data)
-    images, _ = hold_out(dataset.split("train"), held_out)
+    images, _ = hold_out(dataset.split("train"), held_out, "--held-out")
     dev = evenly_spaced(dataset.split("dev"), DEV_PHOTOS)
     options = FineTuningOptions(epochs=epochs, seed=seed)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -162,15 +162,16 @@ def split_at_random(
 
 
 def hold_out(
-    images: Sequence[CaptionedImage], count: int
+    images: Sequence[CaptionedImage], count: int, asked: str = "training.held_out ="
 ) -> tuple[list[CaptionedImage], list[CaptionedImage]]:
     """The images that are trained on, and `count` that are not, evenly spaced in their order.
 
-    Raises OptionsError where none is left to train on.
+    Raises OptionsError, which begins with how the count was `asked`, where none is left to train
+    on.
     """
     if count and count >= len(images):
         raise OptionsError(
-            f"training.held_out = {count} leaves no photo to train on of {len(images):,}; lower it"
+            f"{asked} {count} leaves no photo to train on of {len(images):,}; lower it"
         )
     places = {(2 * place + 1) * len(images) // (2 * count) for place in range(count)}
     kept = [image for place, image in enumerate(images) if place not in places]

@@ -24,7 +24,7 @@ from mrnn.model.threads import in_threads
 from mrnn.shapes import Float, Int64
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.encoders.caption_heads import CaptionHeads
-from mrnn.training.encoders.lite_halves import Lite, open_lite, write_lite
+from mrnn.training.encoders.lite_halves import Lite, check_new_name, open_lite, write_lite
 
 WARM_UP = 60
 """Steps in which the learning rates rise."""
@@ -73,10 +73,11 @@ def fine_tune(
 
     The file's stem is the new encoder's name. `on_photos` is called with numbers of photos:
     `photos_seen` in all. With one thread the same data give the same file, bit for bit. Raises
-    OptionsError for an encoder that is no EfficientNet-Lite, ImageError for a photo that cannot be
-    read.
+    OptionsError for an encoder that is no EfficientNet-Lite, or a stem that is no new name;
+    ImageError for a photo that cannot be read.
     """
     options = options or FineTuningOptions()
+    check_new_name(file)
     vocabulary = Vocabulary.build(
         (words for image in images for words in image.words), options.min_count
     )

@@ -13,7 +13,7 @@ import torch
 from onnx.utils import Extractor
 from torch import Tensor, nn
 
-from mrnn.errors import OptionsError
+from mrnn.errors import OptionsError, printable
 from mrnn.model.image_encoder import (
     AT,
     PIXELS,
@@ -22,6 +22,7 @@ from mrnn.model.image_encoder import (
     encoder_file_name,
     load_encoder,
     open_encoder,
+    shipped_encoders,
 )
 from mrnn.model.onnx_session import Session, open_session
 from mrnn.shapes import Float, Float16
@@ -46,6 +47,7 @@ from mrnn.training.encoders.headless import HeadlessNetwork
 from mrnn.training.encoders.photo_views import view_of
 
 LITE = re.compile(r"efficientnet-lite([012])(-.*)?")
+NEW_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,19 @@ def open_lite(name: str, folder: Path) -> Lite:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
     trunk = open_session(file, "run the command again", convolutional=True)
     return Lite(trunk, tail.train(), layers, WIDTH_DEPTH_SIZE[variant][2], side)
+
+
+def check_new_name(file: Path) -> None:
+    """Raises OptionsError for a file whose stem cannot be the name of a new encoder."""
+    if not NEW_NAME.fullmatch(file.stem):
+        raise OptionsError(
+            f"--out {printable(file)}: its name becomes the encoder's, so it may have letters, "
+            "digits, '-', '_' and '.' only; as lite0-walls.onnx"
+        )
+    if file.stem in shipped_encoders():
+        raise OptionsError(
+            f"--out {printable(file)}: the package ships an encoder of that name; choose another"
+        )
 
 
 def _input_of(model: onnx.ModelProto, cut: int) -> str:
