@@ -3,16 +3,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mrnn.data.feature_store.keys import keys_of
+from mrnn.data.feature_store.shard import STAMP, UNKNOWN, Column, Rows
 from mrnn.data.feature_store.store import CONFIG
 from mrnn.errors import DataError, MissingExtraError, OptionsError
-from mrnn.retrieval.index import lance_condition, lance_store, lance_table
-from mrnn.retrieval.index.folder import Scope
+from mrnn.retrieval.index import lance_condition, lance_store, lance_table, lance_writer
+from mrnn.retrieval.index.folder import EVERYTHING_STAYS, Scope, index_writer
 from mrnn.retrieval.index.index import RetrievalModel, open_index
+from mrnn.retrieval.index.lance_store import LanceSelection, LanceStore
 from mrnn.retrieval.index.lance_table import TABLE, connect, problem_of, table_folder
 from mrnn.retrieval.index.path_pattern import PathPattern
 from mrnn.retrieval.index.writer import index_photos
@@ -104,6 +107,68 @@ def test_conditions_are_remembered_not_too_many(folder, photos, monkeypatch):
     for given in "aabbabca":
         store.select(PathPattern.of(f"*{given}", are_paths=True), None)
     assert asked == ["*a", "*b", "*c", "*a"]
+
+
+def partitioned(folder, model, vectors, monkeypatch):
+    """An index of these vectors in folders of 600, in fifty partitions, the last added later."""
+    sizes = {"ANN_ROWS": 256, "ROWS_OF_PARTITION": 20, "SAMPLE": 256, "UNINDEXED": 50}
+    for name, value in sizes.items():
+        monkeypatch.setattr(lance_writer, name, value)
+    columns = {
+        "vectors": Column(dtype="float32", size=vectors.shape[1]),
+        "features": Column(dtype="float16", size=4),
+    }
+    config = RetrievalModel.load(model).config("photos", "lance")
+    config = config.model_copy(update={"columns": columns})
+    names = [f"/{row // 600}/{row}.jpg" for row in range(len(vectors))]
+    for rows in (slice(2900), slice(2900, None)):
+        some = names[rows]
+        columns = {"vectors": vectors[rows], "features": np.zeros((len(some), 4), np.float16)}
+        with index_writer(folder, config, EVERYTHING_STAYS, None) as (writer, _):
+            writer.write(Rows(some, np.full((len(some), STAMP), UNKNOWN), columns))
+    return open_index(folder)
+
+
+@pytest.mark.parametrize("size", [64, 63])
+@pytest.mark.parametrize("few", [lance_store.FEW, 0])
+def test_photos_far_from_a_query_are_found(model_with_heads, tmp_path, monkeypatch, size, few):
+    """Also where no partition near it has a photo of the folder, and whatever a code rounds."""
+    random = np.random.default_rng(5)
+    centre = random.standard_normal(size)
+    ways = np.repeat([1, 1, 1, 1, -1], 600)[:, None]
+    vectors = ways * centre + random.standard_normal((3000, size))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    monkeypatch.setattr(lance_store, "FEW", few)
+    store = partitioned(tmp_path / "i", model_with_heads, vectors, monkeypatch)
+    query = (centre / np.linalg.norm(centre)).astype(np.float32)
+    exact = 2400 + np.argsort(-vectors[2400:] @ query)[:5]
+    selection = store.select(PathPattern.of("/4/*", are_paths=False), None)
+    found = [store.name(row) for row in selection.nearest(query, hubness=False)(5).tolist()]
+    assert found == [f"/4/{row}.jpg" for row in exact.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("rows", "partitions", "paths", "meeting", "effort", "probes"),
+    [
+        (10**6, 1000, None, 10**6, None, 40),
+        (10**8, 10_000, None, 10**8, None, 400),
+        (10**6, 1000, "*", 2000, None, 0),
+        (10**6, 1000, "*", 2001, None, 2000),
+        (4 * 10**6, 2000, "*", 10**6, None, 500),
+        (10**8, 10_000, "*", 10**7, None, 400),
+        (10**8, 10_000, "*", 5000, None, 800),
+        (10**8, 10_000, "*", 10**7, 1.0, 100),
+        (10**8, 10_000, "*", 10**7, 100.0, 0),
+        (15_000, 0, "*", 5000, None, 0),
+    ],
+)
+def test_partitions_to_look_at(folder, rows, partitions, paths, meeting, effort, probes):
+    config = open_index(folder).config.model_copy(update={"partitions": partitions})
+    table = SimpleNamespace(count_rows=lambda: rows)
+    pattern = PathPattern.of(paths, are_paths=False) if paths else None
+    store = LanceStore(folder, config, table)
+    selection = LanceSelection(store, pattern, paths, meeting, effort)
+    assert selection.probes(50) == probes
 
 
 @pytest.mark.parametrize("effort", [0.0, -1.0, 101.0, float("nan")])

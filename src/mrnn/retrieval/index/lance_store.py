@@ -38,16 +38,21 @@ from mrnn.shapes import Float32, Int, UInt64
 
 ROWS_AT_ONCE, FOLDERS_AT_ONCE = 1024, 65_536
 """Rows of a block."""
-EFFORT, FILTERED_EFFORT = 2.0, 4.0
-"""The percentage of partitions that a search looks at: for all photos, for some paths."""
-PROBES = 20
-"""Partitions to look at, at least; twice as many for some paths."""
+EFFORT = 4.0
+"""The percentage of partitions that a search looks at."""
+PROBES = 40
+"""Partitions to look at, at least."""
+FILTERED_ROWS = 1_000_000
+"""For some paths, the partitions to look at hold so many rows, at least: who has such a path may
+lie far from a query, behind all partitions that are near. To look at these takes 30 ms."""
+FEW = 2000
+"""So few photos with such paths are compared exactly: 5 ms, and 12 more a thousand."""
 PLENTY = 8
-"""Of few photos with such paths, the partitions to look at hold so many times those asked for."""
+"""Of some photos with such paths, the partitions to look at hold so many times those asked for."""
 DISTANCE: Literal["l2"] = "l2"
 """Of an ANN index. Vectors have length 1, so it orders as the product does; but LanceDB quantizes
 what is left to the centre of a partition, and for products whole vectors, which is coarser."""
-REFINE = 20
+REFINE = 10
 """A search takes so many times the rows that it needs, and compares these exactly."""
 MOST_NAMES, MOST_CONDITIONS = 100_000, 100
 """Names, and conditions of patterns, that are remembered."""
@@ -241,7 +246,7 @@ class LanceSelection:
 
     def _best(self, vector: Float32[np.ndarray, " D"], count: int) -> Int[np.ndarray, " C"]:
         asked, matches = count, self.pattern.matches if self.pattern else None
-        probes = self._probes(count)
+        probes = self.probes(count)
         while True:
             found = self.store.nearest(vector, asked, self.where, (probes, probes))
             if probes and len(found) < min(asked, self.meeting):
@@ -254,16 +259,21 @@ class LanceSelection:
             raise no_match(self.pattern)
         return np.array(rows[:count], dtype=np.int64)
 
-    def _probes(self, count: int) -> int:
+    def probes(self, count: int) -> int:
         """Partitions to look at for so many rows; 0 for all vectors themselves."""
         partitions = self.store.config.partitions
         if not partitions or (self.effort is not None and self.effort >= 100):
             return 0
         if self.effort is not None:
             return math.ceil(partitions * self.effort / 100)
-        effort, least = (FILTERED_EFFORT, 2 * PROBES) if self.pattern else (EFFORT, PROBES)
-        share = max(effort / 100, PLENTY * count / max(1, self.meeting))
-        return max(least, math.ceil(partitions * min(1, share)))
+        share = EFFORT / 100
+        if self.pattern:
+            if self.meeting <= FEW:
+                return 0
+            share = max(share, PLENTY * count / self.meeting, FILTERED_ROWS / len(self.store))
+        if share < 1:
+            return max(PROBES, math.ceil(partitions * share))
+        return 2 * partitions  # all of them, as their number is known about
 
     def blocks(self, *columns: str) -> Iterator[Block]:
         """All of them. Raises OptionsError if no path matches."""

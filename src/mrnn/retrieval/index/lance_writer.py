@@ -8,10 +8,11 @@ Letters: N rows asked for, W rows at the start.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -47,9 +48,11 @@ ANN_ROWS = 20_000
 """An index of so many rows gets an ANN index; fewer are quickly compared one by one."""
 GROWN = 4
 """An index that has grown so many times gets a new ANN index."""
-ROWS_OF_PARTITION, DIMENSIONS_OF_PART = 1000, 8
-"""Rows of a partition, and numbers of a vector that are quantized together. From a million rows on
-there are as many partitions as each has rows, as the time to find them grows with their square."""
+ROWS_OF_PARTITION = 1000
+"""Rows of a partition. From a million rows on there are as many partitions as each has rows, as the
+time to find them grows with their square."""
+BITS = 3
+"""Of a number of a quantized vector. Fewer order vectors poorly that are all far from a query."""
 ITERATIONS, SAMPLE = 10, 64
 """Of k-means, and rows of each partition that it sees."""
 KEPT = timedelta(hours=1)
@@ -212,14 +215,14 @@ class LanceTarget:
         return bool(files >= FRAGMENTS or outside >= UNINDEXED)
 
     def _make_ann_index(self, rows: int) -> None:
-        from lancedb.index import BTree, IvfPq
+        from lancedb.index import BTree, IvfRq, IvfSq
 
         partitions = max(1, round(min(rows / ROWS_OF_PARTITION, math.sqrt(rows))))
-        size = self.config.columns["vectors"].size
-        parts = size // DIMENSIONS_OF_PART if size % DIMENSIONS_OF_PART == 0 else size
-        config = IvfPq(  # LanceDB keeps to a size of partitions later on, but to no number of them
+        is_whole = self.config.columns["vectors"].size % 8 == 0  # RaBitQ packs numbers by eight
+        codes: Callable[..., Any] = partial(IvfRq, num_bits=BITS) if is_whole else IvfSq
+        config = codes(  # LanceDB keeps to a size of partitions later on, but to no number of them
             distance_type=DISTANCE, target_partition_size=round(rows / partitions),
-            num_sub_vectors=parts, max_iterations=ITERATIONS, sample_rate=SAMPLE,
+            max_iterations=ITERATIONS, sample_rate=SAMPLE,
         )  # fmt: skip
         self._table.create_index("vectors", config=config, replace=True)
         for column in ("key", "path", "folder"):  # a photo by its id, and photos by a pattern
