@@ -89,7 +89,7 @@ COMMANDS = {
 }  # fmt: skip
 READS = {"demo", "check", "compare", "rerank", "doctor"}
 """The verbs that write nothing but what they print."""
-ELSEWHERE = {"export-encoder", "watch", "serve"}
+ELSEWHERE = {"export-encoder", "fine-tune", "watch", "serve"}
 """Take long, or until they are stopped; they have tests of their own."""
 
 

@@ -116,6 +116,15 @@ def test_broken_photo_is_named(images, tmp_path):
     assert not (tmp_path / "x.onnx").exists()
 
 
+def test_nothing_is_left_of_what_is_interrupted(images, tmp_path):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(LITE, tmp_path / "x.onnx", images, options=OPTIONS, on_epoch=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
 # Views
 
 
