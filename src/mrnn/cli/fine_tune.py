@@ -18,7 +18,7 @@ def fine_tune(
     out: Annotated[Path, typer.Option(help="The ONNX file to write; its name is the encoder's")],
     epochs: Annotated[int, typer.Option(min=1, help="Times that each photo is seen")] = 8,
     held_out: Annotated[
-        int, typer.Option(min=0, help="Photos of train to leave out, as the recipe does")
+        int, typer.Option(min=0, help="Photos of train to leave out, as recipe flickr8k does")
     ] = 300,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
     overwrite: Overwrite = False,
