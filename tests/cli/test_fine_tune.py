@@ -37,10 +37,12 @@ def test_a_file_and_what_to_do_next(mrnn, data, tmp_path):
     file = tmp_path / "new" / "walls.onnx"
     code, out, err = fine_tune(mrnn, data, "efficientnet-lite0@64", file)
     assert code == 0, err
-    assert out == f"{file}: walls (pooled, 224 px)\n"
+    assert out == f"{file}: walls@64 (pooled, 64 px)\n"
     assert "Fine-tuning efficientnet-lite0@64 on 4 photos" in err
     assert "epoch 1  loss: CIDEr vectors" in err
-    assert err.endswith(f"Next: mrnn extract {data} --encoder-file {file}\n")
+    following = f"mrnn extract {data} --encoder walls@64 --encoder-file {file}"
+    assert err.endswith(f"Next: {following}\n")
+    assert mrnn(*following.split()[1:])[0] == 0  # at the size that it was tuned for
     assert open_encoder(file, "squash").identity.name == "walls"
 
 

@@ -28,6 +28,7 @@ def fine_tune(
     from mrnn.data.dataset import Dataset
     from mrnn.data.splits import hold_out
     from mrnn.model.familiarity import evenly_spaced
+    from mrnn.model.image_encoder import AT
     from mrnn.training.encoders.fine_tuning import (
         DEV_PHOTOS,
         EpochTuned,
@@ -54,5 +55,7 @@ def fine_tune(
 
     with progress("Fine-tuning", photos_seen(len(images), options)) as advance:
         tuned = fine_tune(encoder, out, images, dev, options, advance, report)
-    say(f"{out}: {tuned.identity.name} ({tuned.identity.layer}, {tuned.identity.size} px)")
-    tell(f"Next: mrnn extract {data} --encoder-file {out}")
+    _, at, size = encoder.partition(AT)
+    name = f"{tuned.identity.name}{at}{size}"
+    say(f"{out}: {name} ({tuned.identity.layer}, {size or tuned.identity.size} px)")
+    tell(f"Next: mrnn extract {data} --encoder {name} --encoder-file {out}")
