@@ -8,7 +8,11 @@ import torch
 
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.cider_predictor import reference_vectors
-from mrnn.training.encoders.caption_heads import CaptionHeads, leading_directions
+from mrnn.training.encoders.caption_heads import (
+    CaptionHeads,
+    leading_directions,
+    sentences_of_images,
+)
 
 WORDS = [
     [["a", "dog", "runs"], ["one", "dog"]],
@@ -26,9 +30,8 @@ def captions():
 
 def test_directions_keep_the_products_of_reference_vectors(captions):
     encoded, _ = captions
-    own = [[], [], [], []]
-    for row, sentence in zip(encoded.image_rows.tolist(), encoded.sentences, strict=True):
-        own[row].append(sentence.tolist())
+    own = sentences_of_images(encoded)
+    assert [len(sentences) for sentences in own] == [2, 2, 2, 1]
     ngrams = {
         tuple(sentence[start : start + length])
         for sentences in own

@@ -83,12 +83,18 @@ class CaptionHeads(nn.Module):
         return (_roots(features) - self.mean) * self.scale
 
 
-def leading_directions(captions: EncodedCaptions) -> Float[Tensor, "N D"]:
-    """The mean CIDEr vector of each image's captions along the directions that differ most."""
-    images = int(captions.image_rows.max()) + 1
-    own: list[list[list[int]]] = [[] for _ in range(images)]
+def sentences_of_images(captions: EncodedCaptions) -> list[list[list[int]]]:
+    """The sentences of each image, in the order of its rows."""
+    own: list[list[list[int]]] = [[] for _ in range(int(captions.image_rows.max()) + 1)]
     for row, sentence in zip(captions.image_rows.tolist(), captions.sentences, strict=True):
         own[row].append(sentence.tolist())
+    return own
+
+
+def leading_directions(captions: EncodedCaptions) -> Float[Tensor, "N D"]:
+    """The mean CIDEr vector of each image's captions along the directions that differ most."""
+    own = sentences_of_images(captions)
+    images = len(own)
     spread = Counter(ngram for sentences in own for ngram in set().union(*map(ngrams, sentences)))
     rows = {ngram: row for row, ngram in enumerate(most_spread(spread, NGRAMS))}
     vectors = reference_vectors(own, rows, lambda ngram: math.log(images / spread[ngram]))

@@ -23,7 +23,7 @@ from mrnn.model.image_encoder import OnnxEncoder
 from mrnn.model.threads import in_threads
 from mrnn.shapes import Float, Int64
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
-from mrnn.training.encoders.caption_heads import CaptionHeads
+from mrnn.training.encoders.caption_heads import CaptionHeads, sentences_of_images
 from mrnn.training.encoders.lite_halves import Lite, check_new_name, open_lite, write_lite
 
 WARM_UP = 60
@@ -112,9 +112,7 @@ class _Run:
         captions: EncodedCaptions, options: FineTuningOptions,
     ) -> None:  # fmt: skip
         self._lite, self._heads, self._images, self._options = lite, heads, images, options
-        self._sentences: list[list[list[int]]] = [[] for _ in images]
-        for row, sentence in zip(captions.image_rows.tolist(), captions.sentences, strict=True):
-            self._sentences[row].append(sentence.tolist())
+        self._sentences = sentences_of_images(captions)
         self._optimizer = torch.optim.AdamW(
             [
                 {"params": list(lite.tail.parameters()), "lr": options.learning_rate},
