@@ -279,6 +279,7 @@ def test_cards_by_keyboard_alone(page):
 
 def test_search_by_a_sentence_by_a_photo_and_like_a_find(page, server):
     page.get_by_role("link", name="Search").click()
+    page.locator("[name=q]:focus").wait_for()  # the tab opens after the click
     page.keyboard.type("a zzz red wall")
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.querySelectorAll('.find').length === 9")
