@@ -55,7 +55,7 @@ def fit_cider_predictor(
     images, firsts = np.unique(np.sort(captions.image_rows), return_index=True)
     order = np.split(np.argsort(captions.image_rows, kind="stable"), firsts[1:])
     own = [[captions.sentences[row].tolist() for row in rows] for rows in order]
-    spread = Counter(ngram for sentences in own for ngram in set().union(*map(ngrams, sentences)))
+    spread = document_frequencies(own)
     kept = most_spread(spread, options.ngrams)
 
     def idf(ngram: IdNGram) -> float:
@@ -78,6 +78,11 @@ def fit_cider_predictor(
         "length_penalty": _length_penalties(lengths).float().numpy(),
     }
     return CiderPredictor(**dequantize(quantize(arrays)))
+
+
+def document_frequencies(sentences: Sequence[Sequence[Sequence[int]]]) -> Counter[IdNGram]:
+    """Of each n-gram: the images with a sentence that has it. Each image has its own sentences."""
+    return Counter(ngram for own in sentences for ngram in set().union(*map(ngrams, own)))
 
 
 def most_spread(spread: Counter[IdNGram], count: int) -> list[IdNGram]:

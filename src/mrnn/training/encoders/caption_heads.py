@@ -8,16 +8,14 @@ Letters: N images, F image feature, D directions, B batch.
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from mrnn.metrics.ngrams import ngrams
 from mrnn.shapes import Float, Int64
 from mrnn.tokenizer import EncodedCaptions
-from mrnn.training.cider_predictor import most_spread, reference_vectors
+from mrnn.training.cider_predictor import document_frequencies, most_spread, reference_vectors
 from mrnn.training.joint_embedding import JointEmbeddingPart, contrastive_loss
 
 NGRAMS, DIRECTIONS = 10_000, 400
@@ -95,7 +93,7 @@ def leading_directions(captions: EncodedCaptions) -> Float[Tensor, "N D"]:
     """The mean CIDEr vector of each image's captions along the directions that differ most."""
     own = sentences_of_images(captions)
     images = len(own)
-    spread = Counter(ngram for sentences in own for ngram in set().union(*map(ngrams, sentences)))
+    spread = document_frequencies(own)
     rows = {ngram: row for row, ngram in enumerate(most_spread(spread, NGRAMS))}
     vectors = reference_vectors(own, rows, lambda ngram: math.log(images / spread[ngram]))
     mean = (torch.sparse.sum(vectors, 0).to_dense() / images)[None]

@@ -54,7 +54,12 @@ def export_encoder(name: str, file: Path, weights: Path | None = None) -> OnnxEn
         raise OptionsError(f"--out {file} would replace --weights; name another file")
     headless = load_headless(name, weights)
     is_lite = headless.name.startswith(EFFICIENTNET_LITE)
-    model = efficientnet_lite_graph(headless) if is_lite else traced_graph(headless)
+    graph = efficientnet_lite_graph if is_lite else traced_graph
+    return write_headless(headless, graph(headless), file)
+
+
+def write_headless(headless: HeadlessNetwork, model: onnx.ModelProto, file: Path) -> OnnxEncoder:
+    """Write a network and its graph as an encoder file, and open that. Raises as above."""
     strip(model)
     quantize_initializers(model)
     pixels = torch.from_numpy(_smooth_pixels(headless.size))

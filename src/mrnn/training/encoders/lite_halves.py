@@ -21,13 +21,11 @@ from mrnn.model.image_encoder import (
     OnnxEncoder,
     encoder_file_name,
     load_encoder,
-    open_encoder,
     shipped_encoders,
 )
 from mrnn.model.onnx_session import Session, open_session
 from mrnn.shapes import Float, Float16
 from mrnn.training.encoders.efficientnet_lite import (
-    FEATURE_SIZE,
     PIXEL_MEAN,
     PIXEL_SCALE,
     WIDTH_DEPTH_SIZE,
@@ -36,13 +34,8 @@ from mrnn.training.encoders.efficientnet_lite import (
     read_network,
 )
 from mrnn.training.encoders.efficientnet_lite_graph import efficientnet_lite_graph
-from mrnn.training.encoders.encoder_file import (
-    describe,
-    quantize_initializers,
-    read_initializers,
-    strip,
-    write_encoder,
-)
+from mrnn.training.encoders.encoder_file import read_initializers
+from mrnn.training.encoders.export import write_headless
 from mrnn.training.encoders.headless import HeadlessNetwork
 from mrnn.training.encoders.photo_views import view_of
 
@@ -127,9 +120,4 @@ def write_lite(lite: Lite, file: Path) -> OnnxEncoder:
     mean, scale = (PIXEL_MEAN,) * 3, (PIXEL_SCALE,) * 3
     pooled = nn.Sequential(lite.layers.eval().requires_grad_(requires_grad=False), Pooling())
     headless = HeadlessNetwork(pooled, file.stem, "pooled", lite.native_size, mean, scale)
-    model = efficientnet_lite_graph(headless)
-    strip(model)
-    quantize_initializers(model)
-    describe(model, headless.name, headless.layer, headless.size, FEATURE_SIZE, mean)
-    write_encoder(model, file)
-    return open_encoder(file, "squash")
+    return write_headless(headless, efficientnet_lite_graph(headless), file)
