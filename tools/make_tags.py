@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--features", type=Path, nargs="+", required=True)
     parser.add_argument("--keys", nargs="+", default=KEYS, metavar="ENCODER=KEY")
-    parser.add_argument("--classifiers", type=int, nargs="+", default=[1, 2, 3], metavar="LITE")
+    parser.add_argument("--classifiers", type=int, nargs="+", default=[0, 1, 2], metavar="LITE")
     parser.add_argument("--scale", type=float, default=DETECTOR_SCALE, help="Of the detector")
     parser.add_argument("--features-scale", type=float, help="That of PART.npz, if another")
     parser.add_argument("--out", type=Path, default=SHIPPED)

@@ -85,7 +85,7 @@ def captions_by_exact_search(captioner, consensus, photo):
         name: _told(captioner.caption(photo, options, LIKELIHOOD))
         for name, options in EXACT.items()
     }
-    options = DecodingOptions(beam_size=5, n_best=2)
+    options = DecodingOptions(beam_size=20, n_best=2)
     return found | {"consensus": _told(consensus.caption(photo, options))}
 
 

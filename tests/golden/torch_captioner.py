@@ -3,18 +3,25 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 import torch
 
 from mrnn.captioning.captioner import Captioner
-from mrnn.model.image_encoder import JoinedEncoder
+from mrnn.model.image_encoder import SHIPPED, JoinedEncoder
 from mrnn.model.network import Network
-from mrnn.training.encoders.efficientnet_lite import WIDTH_DEPTH_SIZE
+from mrnn.training.encoders.efficientnet_lite import (
+    WIDTH_DEPTH_SIZE,
+    headless_lite,
+    read_network,
+)
+from mrnn.training.encoders.encoder_file import read_initializers
 from mrnn.training.encoders.export import load_headless
 from mrnn.training.encoders.headless import HeadlessNetwork
 from mrnn.training.network import TorchLanguageModel
 from tests.torch_network import torch_network
 
 LITES = [f"efficientnet-lite{variant}" for variant in WIDTH_DEPTH_SIZE]
+TUNED = "efficientnet-lite0-captions"
 
 
 class TorchNetwork(Network):
@@ -28,7 +35,10 @@ class TorchNetwork(Network):
 
 @dataclass(frozen=True)
 class TorchEncoder:
-    """The shipped encoders, from the weights of their packages; the detector is its own file."""
+    """The shipped encoders, from the weights of their packages; the detector is its own file.
+
+    So is the fine-tuned one, but its weights are in PyTorch's layers.
+    """
 
     encoder: JoinedEncoder
     networks: list[HeadlessNetwork | None]
@@ -56,8 +66,17 @@ class TorchEncoder:
 def by_torch(captioner):
     """The same model by PyTorch."""
     names = [part.identity.name.partition("@")[0] for part in captioner.encoder.parts]
-    networks = [load_headless(name) if name in LITES else None for name in names]
+    networks = [_network_of(name) for name in names]
     encoder = TorchEncoder(captioner.encoder, networks)
     network = TorchNetwork(captioner.checkpoint)
     checkpoint = replace(captioner.checkpoint, network=network)
     return Captioner(checkpoint, encoder, captioner.consensus)
+
+
+def _network_of(name):
+    if name in LITES:
+        return load_headless(name)
+    if name != TUNED:
+        return None
+    layers = read_network(read_initializers(onnx.load(SHIPPED / f"{name}.onnx")), variant=0)
+    return headless_lite(layers, name, variant=0)

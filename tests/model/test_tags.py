@@ -136,6 +136,7 @@ def test_scores_of_several_classifiers_are_averaged(tmp_path):
         ("colour@320+boxes", SIZE + 8, "both"),
         ("other+colour", 5 + SIZE, "classifiers"),
         ("boxes+other", 8 + 5, "detector"),
+        ("boxes+other+colour", 8 + 5 + SIZE, "both"),
     ],
 )
 def test_parts_with_classes_are_found(folder, name, size, kind):
@@ -146,8 +147,11 @@ def test_parts_with_classes_are_found(folder, name, size, kind):
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("other", 5), ("one+two+colour", 3 + SIZE), ("colour", SIZE + 1), ("colour+other", SIZE)],
-)
+    [
+        ("other", 5), ("one+two+colour", 3 + SIZE), ("colour", SIZE + 1), ("colour+other", SIZE),
+        ("colour", SIZE - 1), ("boxes+colour", SIZE + 7),
+    ],
+)  # fmt: skip
 def test_an_encoder_without_known_classes_has_no_tagger(folder, name, size):
     assert Tagger.for_encoder(identity(name, size), folder) is None
 
@@ -163,6 +167,9 @@ def test_the_place_of_a_part_does_not_change_its_tags(folder, tagger):
     turned = Tagger.for_encoder(identity("boxes+colour"), folder)
     other = np.concatenate([photo[SIZE:], photo[:SIZE]])
     assert turned.tags(other[None]) == tagger.tags(photo[None])
+    among = Tagger.for_encoder(identity("boxes+other+colour", SIZE + 13), folder)
+    other = np.concatenate([photo[SIZE:], np.ones(5), photo[:SIZE]])
+    assert among.tags(other[None]) == tagger.tags(photo[None])
 
 
 @pytest.mark.parametrize(
@@ -213,7 +220,7 @@ def test_json_has_no_count_that_is_not_known():
 
 
 def test_the_classes_that_ship_fit_the_encoders_that_ship():
-    encoder = load_encoder("efficientnet-lite2@320+ssd-mobilenet-v2")
+    encoder = load_encoder()
     tagger = Tagger.for_encoder(encoder.identity)
     assert tagger.classes.kind == "both"
     feature = encoder.encode(encoder.preprocess(load_image(ASTRONAUT)))[None]

@@ -281,11 +281,12 @@ def _part_names(identity: EncoderIdentity) -> list[str]:
 
 
 def _places(identity: EncoderIdentity, sizes: Mapping[str, int]) -> dict[str, slice]:
-    """Where in a feature its parts lie; none if more than one is of unknown size."""
+    """Where in a feature its parts lie; none if more than one is of unknown size, or none fits."""
     names = _part_names(identity)
     known = [sizes.get(name) for name in names]
     rest = identity.feature_size - sum(filter(None, known))
-    if known.count(None) > 1 or (rest > 0) != (None in known):
+    fits = rest > 0 if None in known else rest == 0
+    if known.count(None) > 1 or not fits:
         return {}
     ends = np.cumsum([0, *(rest if size is None else size for size in known)]).tolist()
     return {name: slice(*ends) for name, ends in zip(names, pairwise(ends), strict=True)}

@@ -57,9 +57,11 @@ def test_counts_each_photo(tuned, images):
     assert tuned[2] == photos_seen(len(images), OPTIONS) == 3 * len(images)
 
 
-def test_first_layers_stay(tuned):
+@pytest.mark.parametrize("ships", [False, True])
+def test_first_layers_stay(tuned, ships):
     before = read_initializers(onnx.load(SHIPPED / "efficientnet-lite0.onnx"))
-    after = read_initializers(onnx.load(tuned[0]))
+    file = SHIPPED / "efficientnet-lite0-captions.onnx" if ships else tuned[0]
+    after = read_initializers(onnx.load(file))
     assert before.keys() == after.keys()
     for name in before:
         place = name.partition(".")[0]

@@ -131,7 +131,12 @@ def load_efficientnet_lite(variant: int) -> HeadlessNetwork:
     names = network.state_dict().keys()
     values = [value for key, value in saved.items() if not key.startswith("_fc.")]
     network.load_state_dict(dict(zip(names, values, strict=True)))
-    pooled = nn.Sequential(_fused(network.eval()), Pooling()).requires_grad_(requires_grad=False)
+    return headless_lite(_fused(network.eval()), name, variant)
+
+
+def headless_lite(layers: nn.Sequential, name: str, variant: int) -> HeadlessNetwork:
+    """The layers up to pooling as a network that can be exported."""
+    pooled = nn.Sequential(layers.eval(), Pooling()).requires_grad_(requires_grad=False)
     size, mean, scale = WIDTH_DEPTH_SIZE[variant][2], (PIXEL_MEAN,) * 3, (PIXEL_SCALE,) * 3
     return HeadlessNetwork(pooled, name, "pooled", size, mean, scale)
 

@@ -26,17 +26,14 @@ from mrnn.model.image_encoder import (
 from mrnn.model.onnx_session import Session, open_session
 from mrnn.shapes import Float, Float16
 from mrnn.training.encoders.efficientnet_lite import (
-    PIXEL_MEAN,
-    PIXEL_SCALE,
-    WIDTH_DEPTH_SIZE,
     Pooling,
+    headless_lite,
     last_reduction,
     read_network,
 )
 from mrnn.training.encoders.efficientnet_lite_graph import efficientnet_lite_graph
 from mrnn.training.encoders.encoder_file import read_initializers
 from mrnn.training.encoders.export import write_headless
-from mrnn.training.encoders.headless import HeadlessNetwork
 from mrnn.training.encoders.photo_views import view_of
 
 LITE = re.compile(r"efficientnet-lite([012])(-.*)?")
@@ -51,7 +48,7 @@ class Lite:
     tail: nn.Sequential
     layers: nn.Sequential
     """All layers up to pooling; the tail's are the last of them."""
-    native_size: int
+    variant: int
     side: int
     """Of the squares that it is tuned for, in pixels."""
 
@@ -93,7 +90,7 @@ def open_lite(name: str, folder: Path) -> Lite:
         if tensor.ndim == 4:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
     trunk = open_session(file, "run the command again", convolutional=True)
-    return Lite(trunk, tail.train(), layers, WIDTH_DEPTH_SIZE[variant][2], side)
+    return Lite(trunk, tail.train(), layers, variant, side)
 
 
 def check_new_name(file: Path) -> None:
@@ -117,7 +114,5 @@ def _input_of(model: onnx.ModelProto, cut: int) -> str:
 
 def write_lite(lite: Lite, file: Path) -> OnnxEncoder:
     """The network as an encoder file, whose stem is its name."""
-    mean, scale = (PIXEL_MEAN,) * 3, (PIXEL_SCALE,) * 3
-    pooled = nn.Sequential(lite.layers.eval().requires_grad_(requires_grad=False), Pooling())
-    headless = HeadlessNetwork(pooled, file.stem, "pooled", lite.native_size, mean, scale)
+    headless = headless_lite(lite.layers, file.stem, lite.variant)
     return write_headless(headless, efficientnet_lite_graph(headless), file)
