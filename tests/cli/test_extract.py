@@ -85,7 +85,11 @@ def test_features_made_elsewhere_train_and_are_measured_but_see_no_photo(
     assert "mine (imported, 5 values)" in out
     code, out, err = mrnn("caption", images[0].path, "--model", run)
     assert (code, out) == (1, "")
-    assert err.startswith("mrnn: There is no encoder for photos: the model takes features of mine")
+    none = "mrnn: There is no encoder for photos: the model takes features of mine"
+    assert err.startswith(none)
+    code, out, err = mrnn("embed", images[0].path, "--model", run, "--out", tmp_path / "vectors")
+    assert (code, out) == (1, "")
+    assert err.startswith(none)
 
 
 def test_broken_photos_are_named_and_the_others_done(mrnn, colours, colour_encoder, tmp_path):

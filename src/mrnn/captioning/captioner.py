@@ -99,10 +99,7 @@ class Captioner:
     def encoder(self) -> ImageEncoder:
         """The image encoder. Raises CheckpointError if there is none."""
         if self._encoder is None:
-            raise CheckpointError(
-                f"There is no encoder for photos: the model takes features of "
-                f"{self.checkpoint.encoder}. With those it can be measured, by mrnn evaluate"
-            )
+            raise self.checkpoint.without_encoder()
         return self._encoder
 
     @overload

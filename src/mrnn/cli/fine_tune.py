@@ -43,7 +43,6 @@ def fine_tune(
     options = FineTuningOptions(epochs=epochs, seed=seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     check_output("--out", out, inputs=[], overwrite=overwrite)
-    tell(f"Fine-tuning {encoder} on {len(images):,} photos")
     began = time.monotonic()
 
     def report(done: EpochTuned) -> None:
@@ -57,5 +56,6 @@ def fine_tune(
         tuned = fine_tune(encoder, out, images, dev, options, advance, report)
     _, at, size = encoder.partition(AT)
     name = f"{tuned.identity.name}{at}{size}"
-    say(f"{out}: {name} ({tuned.identity.layer}, {size or tuned.identity.size} px)")
+    pixels = size or tuned.identity.size
+    say(f"{out}: {name} ({tuned.identity.layer}, {pixels} px), tuned on {len(images):,} photos")
     tell(f"Next: mrnn extract {data} --encoder {name} --encoder-file {out}")

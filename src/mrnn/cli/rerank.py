@@ -123,7 +123,6 @@ def _by_neighbours(
     *,
     evidence: bool,
 ) -> "list[NBest]":
-    from mrnn.captioning.captioner import Captioner
     from mrnn.captioning.consensus import TrainingCaptions, feature_space
     from mrnn.captioning.nbest import PhotoFeatures, find_neighbours, rank_by_neighbours
     from mrnn.data.dataset import Dataset
@@ -139,7 +138,7 @@ def _by_neighbours(
         space = feature_space(dataset, captions.images, checkpoint, options)
 
         def load_encoder() -> "ImageEncoder":
-            return Captioner.load(checkpoint.folder, encoder_file=encoder_file).encoder
+            return checkpoint.load_encoder(encoder_file)
 
         search = space, PhotoFeatures(dataset, checkpoint.encoder, load_encoder)
     found = find_neighbours(lists, captions, options.neighbours, search)

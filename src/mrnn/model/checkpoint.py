@@ -105,6 +105,8 @@ class Checkpoint:
 
         Raises CheckpointError for another encoder, and if there is none.
         """
+        if self.encoder.imported:
+            raise self.without_encoder()
         encoder = load_encoder(
             self.encoder.name,
             str(self.encoder.resize_mode),
@@ -118,6 +120,13 @@ class Checkpoint:
                 "the file of that one by --encoder-file FILE"
             )
         return encoder
+
+    def without_encoder(self) -> CheckpointError:
+        """What to raise where a photo needs the encoder."""
+        return CheckpointError(
+            f"There is no encoder for photos: the model takes features of {self.encoder}. With "
+            "those it can be measured, by mrnn evaluate"
+        )
 
 
 def save_weights(file: Path, weights: Mapping[str, np.ndarray], familiarity: Familiarity) -> None:
