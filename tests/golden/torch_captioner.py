@@ -21,7 +21,7 @@ from mrnn.training.network import TorchLanguageModel
 from tests.torch_network import torch_network
 
 LITES = [f"efficientnet-lite{variant}" for variant in WIDTH_DEPTH_SIZE]
-TUNED = "efficientnet-lite0-captions"
+TUNED = "efficientnet-lite2-captions"
 
 
 class TorchNetwork(Network):
@@ -78,5 +78,5 @@ def _network_of(name):
         return load_headless(name)
     if name != TUNED:
         return None
-    layers = read_network(read_initializers(onnx.load(SHIPPED / f"{name}.onnx")), variant=0)
-    return headless_lite(layers, name, variant=0)
+    layers = read_network(read_initializers(onnx.load(SHIPPED / f"{name}.onnx")), variant=2)
+    return headless_lite(layers, name, variant=2)

@@ -32,7 +32,7 @@ JOINT = "+"
 AT = "@"
 """Between the name of an encoder and the side of its input in pixels, if not its native size."""
 DEFAULT_ENCODER = (
-    "efficientnet-lite0-captions@288+efficientnet-lite1@320+efficientnet-lite2@320+ssd-mobilenet-v2"
+    "efficientnet-lite0@288+efficientnet-lite1@320+efficientnet-lite2-captions@320+ssd-mobilenet-v2"
 )
 DEFAULT_RESIZE_MODE: ResizeMode = "squash"
 SHIPPED = Path(__file__).parents[1] / "models" / "encoders"

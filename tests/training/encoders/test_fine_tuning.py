@@ -12,7 +12,7 @@ from mrnn.errors import ImageError, OptionsError
 from mrnn.model.image_encoder import SHIPPED, open_encoder
 from mrnn.model.preprocessing import crops_of
 from mrnn.training.encoders.encoder_file import read_initializers
-from mrnn.training.encoders.fine_tuning import FineTuningOptions, fine_tune, photos_seen
+from mrnn.training.encoders.fine_tuning import VIEWS, FineTuningOptions, fine_tune, photos_seen
 from mrnn.training.encoders.lite_halves import open_lite
 from mrnn.training.encoders.photo_views import view_of
 
@@ -54,20 +54,20 @@ def test_losses_fall(tuned):
 
 
 def test_counts_each_photo(tuned, images):
-    assert tuned[2] == photos_seen(len(images), OPTIONS) == 3 * len(images)
+    assert tuned[2] == photos_seen(len(images), OPTIONS) == (VIEWS + 2) * len(images)
 
 
-@pytest.mark.parametrize("ships", [False, True])
-def test_first_layers_stay(tuned, ships):
-    before = read_initializers(onnx.load(SHIPPED / "efficientnet-lite0.onnx"))
-    file = SHIPPED / "efficientnet-lite0-captions.onnx" if ships else tuned[0]
+@pytest.mark.parametrize(("lite", "ships", "cut"), [(0, False, 13), (2, True, 17)])
+def test_first_layers_stay(tuned, lite, ships, cut):
+    before = read_initializers(onnx.load(SHIPPED / f"efficientnet-lite{lite}.onnx"))
+    file = SHIPPED / f"efficientnet-lite{lite}-captions.onnx" if ships else tuned[0]
     after = read_initializers(onnx.load(file))
     assert before.keys() == after.keys()
     for name in before:
         place = name.partition(".")[0]
         if not place.isdecimal():
             assert np.array_equal(before[name], after[name])
-        elif int(place) < 12:  # the blocks before the last halving
+        elif int(place) < cut:  # the blocks up to the last halving
             assert np.allclose(before[name], after[name], rtol=0, atol=1e-4)
         else:
             assert not np.allclose(before[name], after[name], rtol=0, atol=1e-6)
@@ -93,7 +93,7 @@ def test_same_seed_gives_the_same_file(tuned, images, tmp_path, monkeypatch):
 
 def test_halves_make_the_features_of_the_whole(images, tmp_path):
     lite = open_lite("efficientnet-lite1@96", tmp_path)
-    maps = np.stack([lite.map_of(image.path, None) for image in images[:3]])
+    maps = np.stack([lite.map_of(image.path) for image in images[:3]])
     with torch.no_grad():
         found = lite.features(maps).numpy()
     encoder = open_encoder(SHIPPED / "efficientnet-lite1.onnx", "squash")
@@ -130,10 +130,11 @@ def test_nothing_is_left_of_what_is_interrupted(images, tmp_path):
 # Views
 
 
-def test_whole_view_is_what_an_encoder_sees(images):
+def test_first_views_are_what_an_encoder_sees_and_its_mirror_image(images):
     path = images[0].path
     expected = crops_of(load_image(path), 64, "squash", (0, 0, 0))[0]
-    assert np.array_equal(view_of(path, 64, None), expected)
+    assert np.array_equal(view_of(path, 64), expected)
+    assert np.array_equal(view_of(path, 64, view=1), expected[:, ::-1])
 
 
 def test_views_are_parts_and_mirror_images(tmp_path):
@@ -141,14 +142,13 @@ def test_views_are_parts_and_mirror_images(tmp_path):
     photo = Image.new("RGB", (90, 60), (255, 0, 0))
     photo.paste((0, 0, 255), (45, 0, 90, 60))
     photo.save(tmp_path / "halves.png")
-    views = [
-        view_of(tmp_path / "halves.png", 64, np.random.default_rng(seed)) for seed in range(40)
-    ]
+    file = tmp_path / "halves.png"
+    views = [view_of(file, 64, view, seed) for view in (2, 3) for seed in range(20)]
     mirrored = [view[32, 0, 2] > view[32, -1, 2] for view in views]
     assert 10 < sum(mirrored) < 30
     red = [(view[32, :, 0] > 127).mean() for view in views]
-    assert sum(share == 0.5 for share in red) < 30  # most are cropped
+    assert sum(share == 0.5 for share in red) < 10  # all are cropped, few in the middle
     assert min(red) > 0.1
     assert max(red) < 0.9
-    again = view_of(tmp_path / "halves.png", 64, np.random.default_rng(3))
-    assert np.array_equal(again, views[3])
+    assert np.array_equal(view_of(file, 64, 2, seed=3), views[3])
+    assert not np.array_equal(views[3], views[23])

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mrnn.metrics.cider import SCALE
+from mrnn.metrics.ngrams import LONGEST
 from mrnn.shapes import Float, Int64
 from mrnn.tokenizer import EncodedCaptions
 from mrnn.training.cider_predictor import document_frequencies, most_spread, reference_vectors
@@ -20,8 +22,8 @@ from mrnn.training.joint_embedding import JointEmbeddingPart, contrastive_loss
 
 NGRAMS, DIRECTIONS = 10_000, 400
 EMBEDDING_SIZE = 256
-DROPOUT, WORD_DROPOUT = 0.2, 0.2
-"""Of the feature, and of words."""
+DROPOUT = 0.2
+"""Of the feature."""
 LEAST_ROOT = 0.01
 """Added before the square root, whose slope at 0 has no bound."""
 PENALTY = 0.3
@@ -53,12 +55,12 @@ class CaptionHeads(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor(SHARPNESS))
         with torch.no_grad():
             self.cider.weight.copy_(_ridge(roots - self.mean, targets))
-            self.cider.bias.zero_()
+            self.cider.bias.copy_(-self.cider.weight @ self.mean)
 
     def cider_loss(self, features: Float[Tensor, "B F"], photos: Int64[Tensor, " B"]) -> Tensor:
         """The squared error of the predicted CIDEr vectors, as a fraction of that of their mean."""
-        centred = nn.functional.dropout(_roots(features) - self.mean, DROPOUT)
-        error = self.cider(centred) - self.targets[photos]
+        kept = nn.functional.dropout(_roots(features) - self.mean, DROPOUT) + self.mean
+        error = self.cider(kept) - self.targets[photos]
         loss: Tensor = error.square().sum(1).mean() / self.spread
         return loss
 
@@ -67,7 +69,7 @@ class CaptionHeads(nn.Module):
     ) -> Tensor:
         """Of telling the photo of each sentence, and the sentence of each photo, in nats."""
         images = self.joint.embed_image(self._scaled(features), DROPOUT)
-        similarity = self.joint.embed_text(sentences, WORD_DROPOUT) @ images.t()
+        similarity = self.joint.embed_text(sentences, 0.0) @ images.t()
         return contrastive_loss(similarity * self.sharpness.exp()) / 2
 
     def similarity(
@@ -90,12 +92,20 @@ def sentences_of_images(captions: EncodedCaptions) -> list[list[list[int]]]:
 
 
 def leading_directions(captions: EncodedCaptions) -> Float[Tensor, "N D"]:
-    """The mean CIDEr vector of each image's captions along the directions that differ most."""
+    """The mean CIDEr vector of each image's captions along the directions that differ most.
+
+    Their scale is CIDEr-D's. A smaller one would have smaller weights, and for these the steps of
+    the optimizer, whose size does not depend on the loss, are too large.
+    """
     own = sentences_of_images(captions)
     images = len(own)
     spread = document_frequencies(own)
     rows = {ngram: row for row, ngram in enumerate(most_spread(spread, NGRAMS))}
-    vectors = reference_vectors(own, rows, lambda ngram: math.log(images / spread[ngram]))
+    vectors = (
+        SCALE
+        / LONGEST
+        * reference_vectors(own, rows, lambda ngram: math.log(images / spread[ngram]))
+    )
     mean = (torch.sparse.sum(vectors, 0).to_dense() / images)[None]
     count = min(DIRECTIONS, *vectors.shape)
     with torch.random.fork_rng(devices=[]):

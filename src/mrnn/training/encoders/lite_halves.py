@@ -52,9 +52,9 @@ class Lite:
     side: int
     """Of the squares that it is tuned for, in pixels."""
 
-    def map_of(self, path: Path | str, random: np.random.Generator | None) -> np.ndarray:
-        """What the trunk makes of a view of a photo; without `random` it is the whole."""
-        pixels = view_of(path, self.side, random)
+    def map_of(self, path: Path | str, view: int = 0, seed: int = 0) -> np.ndarray:
+        """What the trunk makes of a view of a photo, see `view_of`."""
+        pixels = view_of(path, self.side, view, seed)
         (maps,) = self.trunk.run({PIXELS: pixels[None]})
         return np.asarray(maps[0], dtype=np.float16)
 
@@ -80,7 +80,7 @@ def open_lite(name: str, folder: Path) -> Lite:
     model = onnx.load(SHIPPED / encoder_file_name(name))
     variant = int(found[1])
     layers = read_network(read_initializers(model), variant)
-    cut = last_reduction(layers)
+    cut = last_reduction(layers) + 1  # maps are small there, and few layers overfit less
     ends = _input_of(model, cut)
     file = folder / "trunk.onnx"
     shaped = onnx.shape_inference.infer_shapes(model)

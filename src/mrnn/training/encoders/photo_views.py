@@ -12,22 +12,19 @@ from PIL import Image
 from mrnn.data.images import load_image
 from mrnn.shapes import UInt8
 
-WHOLE = 0.25
-"""Of the views that show a whole photo."""
 LEAST_AREA, WIDEST = 0.5, 4 / 3
 """Of a part: the smallest fraction of a photo, and the largest change of its shape."""
 
 
 def view_of(
-    path: Path | str, side: int, random: np.random.Generator | None
+    path: Path | str, side: int, view: int = 0, seed: int = 0
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A square of the whole photo, or by `random` of a part of it, mirrored or not."""
+    """A square: view 0 is the whole photo, 1 its mirror image, others parts, mirrored or not."""
     photo = load_image(path, least_side=side)
-    box, mirrored = (0.0, 0.0, float(photo.width), float(photo.height)), False
-    if random is not None:
-        mirrored = random.random() < 0.5
-        if random.random() >= WHOLE:
-            box = _crop(photo.width, photo.height, random)
+    random = np.random.default_rng([seed, view])
+    box, mirrored = (0.0, 0.0, float(photo.width), float(photo.height)), view == 1
+    if view > 1:
+        box, mirrored = _crop(photo.width, photo.height, random), random.random() < 0.5
     square = np.asarray(photo.resize((side, side), Image.Resampling.BICUBIC, box))
     return np.ascontiguousarray(square[:, ::-1]) if mirrored else square
 
