@@ -52,7 +52,7 @@ def test_directions_keep_the_products_of_reference_vectors(captions):
         return math.log(4 / has)
 
     rows = {ngram: row for row, ngram in enumerate(sorted(ngrams))}
-    vectors = reference_vectors(own, rows, idf).to_dense().numpy()
+    vectors = reference_vectors(own, rows, idf).to_dense().numpy() * 10 / 4  # CIDEr-D's scale
     centred = vectors - vectors.mean(0)
     found = leading_directions(encoded).numpy()
     assert np.allclose(found @ found.T, centred @ centred.T, atol=1e-5)
@@ -65,6 +65,7 @@ def test_error_is_a_fraction_of_that_of_the_mean(captions):
     heads = CaptionHeads(features, encoded, words)
     with torch.no_grad():
         heads.cider.weight.zero_()
+        heads.cider.bias.zero_()
     assert heads.cider_loss(features, torch.arange(4)).item() == pytest.approx(1)
 
 
