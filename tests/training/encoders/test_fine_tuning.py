@@ -141,8 +141,8 @@ def test_views_are_parts_and_mirror_images(tmp_path):
     """Of a photo that is red on the left and blue on the right."""
     photo = Image.new("RGB", (90, 60), (255, 0, 0))
     photo.paste((0, 0, 255), (45, 0, 90, 60))
-    photo.save(tmp_path / "halves.png")
     file = tmp_path / "halves.png"
+    photo.save(file)
     views = [view_of(file, 64, view, seed) for view in (2, 3) for seed in range(20)]
     mirrored = [view[32, 0, 2] > view[32, -1, 2] for view in views]
     assert 10 < sum(mirrored) < 30

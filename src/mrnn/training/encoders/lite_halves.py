@@ -80,7 +80,7 @@ def open_lite(name: str, folder: Path) -> Lite:
     model = onnx.load(SHIPPED / encoder_file_name(name))
     variant = int(found[1])
     layers = read_network(read_initializers(model), variant)
-    cut = last_reduction(layers) + 1  # maps are small there, and few layers overfit less
+    cut = last_reduction(layers) + 1  # the maps that are kept are smallest there
     ends = _input_of(model, cut)
     file = folder / "trunk.onnx"
     shaped = onnx.shape_inference.infer_shapes(model)
