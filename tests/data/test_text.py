@@ -18,7 +18,7 @@ CAPTIONS = [["a", "dog", "running"], ["two", "men", "'s", "hats"]]
 
 def read(folder, name, content):
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return list(read_text_captions(folder / name))
+    return [caption.words for caption in read_text_captions(folder / name)]
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -29,6 +29,21 @@ def test_every_form_gives_the_same_captions(tmp_path, name, end, mark):
     assert read(tmp_path, name, content) == CAPTIONS
     assert read(tmp_path, name.upper(), content) == CAPTIONS
     assert read(tmp_path, f"{name}.gz", gzip.compress(content)) == CAPTIONS
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "photos"),
+    [
+        ("t.txt", "A dog\nA cat\n", ["", ""]),
+        ("t.tsv", "coco:1\tA dog\ncoco:2\tA cat\n", ["coco:1", "coco:2"]),
+        ("t.tsv", "1.jpg#0\tA dog\n1.jpg#1\tA cat\n", ["1.jpg", "1.jpg"]),
+        ("t.csv", "Image,caption\n1.jpg,A dog\n2.jpg,A cat\n", ["1.jpg", "2.jpg"]),
+        ("t.csv", "id,caption\n1,A dog\n2,A cat\n", ["", ""]),
+    ],
+)
+def test_photos_are_told_apart_where_the_file_names_them(tmp_path, name, content, photos):
+    (tmp_path / name).write_text(content)
+    assert [caption.photo for caption in read_text_captions(tmp_path / name)] == photos
 
 
 @pytest.mark.parametrize(

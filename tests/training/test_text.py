@@ -5,7 +5,7 @@ import pytest
 from mrnn.data.dataset import CaptionedImage
 from mrnn.errors import DataError
 from mrnn.tokenizer import Vocabulary
-from mrnn.training.text import read_training_text
+from mrnn.training.text import read_photos_of_text, read_training_text
 
 KNOWN = Vocabulary(["wall", "a", "red"])
 
@@ -50,6 +50,19 @@ def test_the_hash_is_of_the_captions(tmp_path):
         return read_training_text(written(tmp_path, text), [], KNOWN, 1)[0].hash
 
     assert hashed("a wall\nred\n") == hashed("A wall .\n\nred\n") != hashed("a wall red\n")
+
+
+def test_captions_of_one_photo_follow_each_other(tmp_path):
+    file = tmp_path / "t.tsv"
+    file.write_text("1\ta wall\n1\tred wall\n2\ta red\n1\tred\n2\ta wall here\n")
+    (plain,) = written(tmp_path, "a wall\nred\n")
+    photos = read_photos_of_text([file, plain], [image("a red")], KNOWN)
+    words = [[KNOWN.decode(sentence) for sentence in own] for own in photos]
+    assert words == [
+        [["a", "wall"], ["red", "wall"], ["red"]], [["a", "wall", "<unk>"]],
+        [["a", "wall"]], [["red"]],
+    ]  # fmt: skip
+    assert read_photos_of_text([], [image("a red")], KNOWN) == []
 
 
 def test_text_in_another_language(tmp_path):

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 def train_heads(
     run: Annotated[Path, typer.Argument(help="A trained model's folder")],
     data: Annotated[Path, typer.Option(help="A dataset folder with its features extracted")],
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file of captions without photos that the model was trained with"),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(min=1, help="Steps for each part of the joint embedding [default: 1000]"),
@@ -39,7 +43,7 @@ def train_heads(
     with locked_folder(run):
         held_out = Checkpoint.load(run, heads=False).config.held_out
         with heads_progress(HeadsStarted(options.joint_embedding, held_out), device) as advance:
-            heads = save_heads(run, Dataset.load(data), options, advance, device)
+            heads = save_heads(run, Dataset.load(data), options, advance, device, text or ())
     show_heads(run, heads)
     tell(f"Next: mrnn evaluate {run} --data {data} --split dev")
 

@@ -4,39 +4,50 @@
 .tsv   a caption a line, in its last column, or in the column that a first line names
 .csv   a header, then a row a line
 
-A header names the column: caption, sentence, text or the like. Any file may be packed, as in
-captions.tsv.gz.
+A header names the column: caption, sentence, text or the like. What stands first in a .tsv without
+a header, up to a "#", or in a column named image or the like, is the name of the photo.
+Any file may be packed, as in captions.tsv.gz.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from mrnn.data.readers.cells import kind_of
-from mrnn.data.readers.columns import CAPTION_COLUMNS, column_of
+from mrnn.data.readers.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, column_of
 from mrnn.data.readers.rows import PlacedRow, read_rows
 from mrnn.errors import DataError
 from mrnn.files import read_lines
 from mrnn.tokenizer import tokenize
 
 
-def read_text_captions(file: Path) -> Iterator[list[str]]:
-    """The words of each caption; captions without words are left out.
+class TextCaption(NamedTuple):
+    """A caption of a photo that is not there."""
+
+    words: list[str]
+    photo: str = ""
+    """Its name; empty where the file does not tell it."""
+
+
+def read_text_captions(file: Path) -> Iterator[TextCaption]:
+    """Each caption; those without words are left out.
 
     Raises DataError, with the line, and for a file without captions.
     """
     found = False
-    for caption in _captions(file):
+    for caption, photo in _captions(file):
         if words := tokenize(caption):
             found = True
-            yield words
+            yield TextCaption(words, photo)
     if not found:
         raise DataError(f"{file}: no caption is in it; give a file with a caption a line")
 
 
-def _captions(file: Path) -> Iterator[str]:
+def _captions(file: Path) -> Iterator[tuple[str, str]]:
+    """And the photo of each."""
     match kind_of(file):
         case ".txt":
-            return (line for _, line in read_lines(file))
+            return ((line, "") for _, line in read_lines(file))
         case ".tsv":
             return _read_tsv(file)
         case ".csv":
@@ -47,7 +58,7 @@ def _captions(file: Path) -> Iterator[str]:
     )
 
 
-def _read_tsv(file: Path) -> Iterator[str]:
+def _read_tsv(file: Path) -> Iterator[tuple[str, str]]:
     for number, (line, text) in enumerate(read_lines(file)):
         *before, caption = text.split("\t")
         names = [name.strip().lower() for name in (*before, caption)]
@@ -59,11 +70,12 @@ def _read_tsv(file: Path) -> Iterator[str]:
                 f"{file}:{line}: no tab before a caption; write ID, a tab and the caption, or "
                 "name the file .txt"
             )
-        yield caption
+        yield caption, before[0].partition("#")[0]
 
 
-def _column(file: Path, rows: Iterator[PlacedRow]) -> Iterator[str]:
-    column = ""
+def _column(file: Path, rows: Iterator[PlacedRow]) -> Iterator[tuple[str, str]]:
+    column = photo = ""
     for _, row in rows:
         column = column or column_of(row, CAPTION_COLUMNS, "captions", where=f"{file}:1")
-        yield row[column]
+        photo = photo or next((each for each in row if each.strip().lower() in IMAGE_COLUMNS), "")
+        yield row[column], row[photo] if photo else ""

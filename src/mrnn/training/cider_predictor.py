@@ -23,6 +23,7 @@ from mrnn.shapes import Float, Int
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.power_normalization import power_normalize
 from mrnn.training.recipe import CiderPredictorOptions
+from mrnn.training.text_neighbours import TextNeighbours
 
 BLOCK = 1000
 """Images worked on at a time, to bound memory."""
@@ -45,10 +46,13 @@ def fit_cider_predictor(
     features: Float[np.ndarray, "N F"] | Features,
     captions: EncodedCaptions,
     options: CiderPredictorOptions,
+    text: Sequence[Sequence[Sequence[int]]] = (),
 ) -> CiderPredictor:
     """From the captions of a train split, rounded as stored. The same data give the same fit.
 
-    Images without captions are left out. Features are read a block at a time, so memory is that of
+    `text` has captions of other photos, of which no feature is known: each photo's own captions
+    are joined with those of the photos whose captions resemble them, see `TextNeighbours`. Images
+    without captions are left out. Features are read a block at a time, so memory is that of
     the matrices (F x F and G x F) and of the n-gram counts alone. Raises DataError for captions
     without a known word.
     """
@@ -59,9 +63,18 @@ def fit_cider_predictor(
     kept = most_spread(spread, options.ngrams)
 
     def idf(ngram: IdNGram) -> float:
-        return math.log(len(images) / spread[ngram])
+        return math.log(len(images) / max(spread[ngram], 1))
 
-    moments = _moments(features, images, own, {ngram: row for row, ngram in enumerate(kept)}, idf)
+    rows = {ngram: row for row, ngram in enumerate(kept)}
+
+    def vectors(sentences: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+        return SCALE / LONGEST * reference_vectors(sentences, rows, idf)
+
+    def targets(sentences: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+        return neighbours.join(vectors(sentences)) if neighbours else vectors(sentences)
+
+    neighbours = TextNeighbours(vectors(text), options.neighbours) if text else None
+    moments = _moments(features, images, own, targets, len(kept))
     ngram_weight, image_weight = _regress(
         moments.gram, moments.products.t(), options.penalty / len(images), options.directions
     )
@@ -101,10 +114,10 @@ def _moments(
     features: Float[np.ndarray, "N F"] | Features,
     images: Int[np.ndarray, " _"],
     sentences: Sequence[Sequence[Sequence[int]]],
-    rows: Mapping[IdNGram, int],
-    idf: Callable[[IdNGram], float],
+    targets: Callable[[Sequence[Sequence[Sequence[int]]]], Tensor],
+    ngrams: int,
 ) -> _Moments:
-    """Of these images of all N, each with its own sentences."""
+    """Of these images of all N, each with its own sentences; `targets` makes their vectors."""
 
     def normalized(block: slice) -> Float[Tensor, "_ F"]:
         return power_normalize(torch.from_numpy(features[images[block]].astype(float)))
@@ -112,11 +125,11 @@ def _moments(
     blocks = [slice(start, start + BLOCK) for start in range(0, len(images), BLOCK)]
     mean = torch.stack([normalized(block).sum(0) for block in blocks]).sum(0) / len(images)
     gram = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-    products = torch.zeros(len(rows), len(mean), dtype=torch.float64)
-    total = torch.zeros(len(rows), dtype=torch.float64)
+    products = torch.zeros(ngrams, len(mean), dtype=torch.float64)
+    total = torch.zeros(ngrams, dtype=torch.float64)
     for block in blocks:
         centred = normalized(block) - mean
-        vectors = SCALE / LONGEST * reference_vectors(sentences[block], rows, idf).t()
+        vectors = targets(sentences[block]).t()
         gram += centred.t() @ centred
         products += torch.sparse.mm(vectors, centred)
         total += torch.sparse.sum(vectors, 1).to_dense()

@@ -30,6 +30,7 @@ from mrnn.training.joint_embedding import train_joint_embedding
 from mrnn.training.power_normalization import standardize
 from mrnn.training.rare_words import embed_rare_words, output_layer, photo_counts
 from mrnn.training.recipe import HeadOptions
+from mrnn.training.text import read_photos_of_text
 from mrnn.training.thing_predictor import fit_thing_predictor
 
 SAMPLED_IMAGES = 200
@@ -50,18 +51,22 @@ def train_heads(
     options: HeadOptions | None = None,
     on_step: Callable[[], None] = lambda: None,
     device: str = "cpu",
+    text: Sequence[Path] = (),
 ) -> Heads:
     """Train on the photos that the network was trained on; choose retrieval weights on dev's half.
 
     The joint embedding is trained on the device. On the CPU the same seed gives the same heads, bit
     for bit. `on_step` is called for each step of each part of the joint embedding, and for each
-    held-out photo. Confidence is fitted on these; without them the heads have none. Raises
-    DataError where a split or a feature is missing; OptionsError for a device that is not there.
+    held-out photo. Confidence is fitted on these; without them the heads have none. The CIDEr
+    predictor also takes what files of `text` say, see `mrnn.data.text`. Raises DataError where a
+    split or a feature is missing, and for bad text; OptionsError for a device that is not there.
     """
     options, there = options or HeadOptions(), find_device(device)
     images, held_out = hold_out(dataset.split("train"), checkpoint.config.held_out)
     features = load_features(dataset, checkpoint.encoder)
-    heads = _unweighted(checkpoint, features, images, options, on_step, there)
+    others = [image for image in dataset.images if image.split != "train"]
+    similar = read_photos_of_text(text, [*held_out, *others], checkpoint.vocabulary)
+    heads = _unweighted(checkpoint, features, images, options, on_step, there, similar)
     dev = evenly_spaced(dataset.split("dev"), DEV_PHOTOS)
     weights = _choose_weights(
         checkpoint.network, heads, _encoded(checkpoint, dev), _in_memory(features, dev)
@@ -82,8 +87,9 @@ def _unweighted(
     options: HeadOptions,
     on_step: Callable[[], None],
     device: torch.device,
+    text: Sequence[Sequence[Sequence[int]]],
 ) -> Heads:
-    """Heads trained on these images, before retrieval weights are chosen.
+    """Heads trained on these images, and on text, before retrieval weights are chosen.
 
     Features are read from the disk: those of evenly spaced images once, see `MOST_VALUES`, for what
     needs them in memory; then all of them, a block at a time, for the CIDEr predictor.
@@ -107,7 +113,7 @@ def _unweighted(
         JointEmbedding(**dequantize(quantize(embedding.arrays)), parts=embedding.parts),
         rounded(_in_memory(features, [some[row] for row in sampled])),
         UNWEIGHTED,
-        fit_cider_predictor(features.select(images), captions, options.cider_predictor),
+        fit_cider_predictor(features.select(images), captions, options.cider_predictor, text),
         things,
     )
 
@@ -118,10 +124,11 @@ def save_heads(
     options: HeadOptions,
     on_step: Callable[[], None] = lambda: None,
     device: str = "cpu",
+    text: Sequence[Path] = (),
 ) -> Heads:
     """Train the heads of a model's folder, which nothing else may write, and save them there."""
     checkpoint = Checkpoint.load(run, heads=False)
-    heads = train_heads(checkpoint, dataset, options, on_step, device)
+    heads = train_heads(checkpoint, dataset, options, on_step, device, text)
     heads.save(run, checkpoint.fingerprint)
     return heads
 

@@ -93,17 +93,31 @@ class JointEmbeddingOptions(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**32)
 
 
+class NeighbourOptions(BaseModel):
+    """How photos of text are joined with photos whose captions resemble theirs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: int = Field(default=200, ge=1)
+    """The most that are joined with a photo."""
+    similarity: FiniteFloat = Field(default=0.6, ge=-1, le=1)
+    """Cosine of CIDEr vectors at which one counts as much as the photo itself."""
+    temperature: FiniteFloat = Field(default=0.05, ge=1e-3)
+    """Difference of the cosine at which it counts e times as much."""
+
+
 class CiderPredictorOptions(BaseModel):
     """How the regression of a CIDEr predictor is fitted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ngrams: int = Field(default=8000, ge=1)
+    ngrams: int = Field(default=10_000, ge=1)
     """Number of n-grams that are predicted: those in the captions of most images."""
     directions: int = Field(default=384, ge=1)
     """Rank of the regression matrix."""
     penalty: FiniteFloat = Field(default=0.25, ge=1e-6)
     """Ridge penalty, in units of the mean square of a centred, power-normalized feature."""
+    neighbours: NeighbourOptions = NeighbourOptions()
 
 
 class ThingPredictorOptions(BaseModel):

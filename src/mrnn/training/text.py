@@ -1,13 +1,17 @@
-"""Captions without photos, from which a network learns the language before it learns from pairs."""
+"""Captions without photos: a network learns the language from them before it learns from pairs.
+
+The CIDEr predictor takes what they say of photos like those that it is fitted to.
+"""
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from mrnn.data.dataset import CaptionedImage
-from mrnn.data.text import read_text_captions
+from mrnn.data.text import TextCaption, read_text_captions
 from mrnn.errors import DataError
 from mrnn.tokenizer import SPECIAL_TOKENS, EncodedCaptions, Vocabulary
 
@@ -34,10 +38,9 @@ def read_training_text(
     The vocabulary begins with `known`, that of the pairs; words that are seen at least `min_count`
     times in the text follow. Raises DataError for a file without captions or without known words.
     """
-    left_out = {tuple(words) for image in unseen for words in image.words}
     texts = [_read(file, known) for file in files]
-    kept = [[words for words in text if tuple(words) not in left_out] for text in texts]
-    every = [words for text in kept for words in text]
+    kept = _without(texts, unseen)
+    every = [caption.words for text in kept for caption in text]
     if not every:
         raise DataError(
             f"{files[0]}: all its captions are of photos that are not trained on; give other text"
@@ -54,9 +57,35 @@ def read_training_text(
     return text, vocabulary
 
 
-def _read(file: Path, known: Vocabulary) -> list[list[str]]:
+def read_photos_of_text(
+    files: Sequence[Path], unseen: Iterable[CaptionedImage], vocabulary: Vocabulary
+) -> list[list[list[int]]]:
+    """The captions of each photo that the files tell of, without those of `unseen`.
+
+    Captions of one photo follow each other in a file. Where it does not name the photos, each
+    caption is of its own. Raises DataError as `read_training_text`.
+    """
+    photos: list[list[list[int]]] = []
+    last = ""
+    for caption in chain.from_iterable(_without([_read(f, vocabulary) for f in files], unseen)):
+        if not caption.photo or caption.photo != last:
+            photos.append([])
+        photos[-1].append(vocabulary.encode(caption.words))
+        last = caption.photo
+    return photos
+
+
+def _without(
+    texts: Sequence[Sequence[TextCaption]], unseen: Iterable[CaptionedImage]
+) -> list[list[TextCaption]]:
+    """What is left without captions of these images."""
+    left_out = {tuple(words) for image in unseen for words in image.words}
+    return [[each for each in text if tuple(each.words) not in left_out] for text in texts]
+
+
+def _read(file: Path, known: Vocabulary) -> list[TextCaption]:
     captions = list(read_text_captions(file))
-    if not any(word in known for words in captions for word in words):
+    if not any(word in known for caption in captions for word in caption.words):
         raise DataError(
             f"{file}: no word of the training captions is in it; is it text in another language?"
         )

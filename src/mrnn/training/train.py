@@ -62,7 +62,8 @@ def train(
             yield from _prepared(recipe, dataset, out, text, there, shares).events(resume)
         if recipe.heads and processes.is_first:
             yield HeadsStarted(recipe.heads.joint_embedding, recipe.training.held_out)
-            yield HeadsDone(out, save_heads(out, dataset, recipe.heads, on_head_step, there.type))
+            heads = save_heads(out, dataset, recipe.heads, on_head_step, there.type, text)
+            yield HeadsDone(out, heads)
 
 
 def _prepared(
