@@ -56,6 +56,34 @@ def test_held_out_photos_give_confidence(mrnn, model, dataset):
     assert Checkpoint.load(model).heads.confidence is not None
 
 
+def test_text_teaches_the_cider_predictor(mrnn, model, dataset, tmp_path):
+    (tmp_path / "text.txt").write_text("a red wall here\n")
+    arguments = ("train-heads", model, "--data", dataset, "--steps", "5")
+    assert mrnn(*arguments)[0] == 0
+    heads = (model / "heads.safetensors").read_bytes()
+    assert mrnn(*arguments, "--text", tmp_path / "text.txt")[0] == 0
+    assert (model / "heads.safetensors").read_bytes() != heads
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (
+            "ein Haus\n",
+            "no word of the training captions is in it; is it text in another language?",
+        ),
+        ("", "no caption is in it; give a file with a caption a line"),
+    ],
+)
+def test_bad_text(mrnn, model, dataset, tmp_path, content, problem):
+    text = tmp_path / "text.txt"
+    text.write_text(content)
+    code, out, err = mrnn("train-heads", model, "--data", dataset, "--text", text)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == f"mrnn: {text}: {problem}"
+    assert not (model / "heads.safetensors").exists()
+
+
 def test_a_run_that_is_being_trained_gets_no_heads(mrnn, model, dataset):
     before = sorted(file.name for file in model.iterdir())
     with locked_folder(model):

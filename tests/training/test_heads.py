@@ -13,7 +13,12 @@ from mrnn.retrieval.ranking import near_marginals
 from mrnn.tokenizer import EncodedCaptions
 from mrnn.training import heads as training
 from mrnn.training.heads import WEIGHTS, train_heads
-from mrnn.training.recipe import CiderPredictorOptions, HeadOptions, JointEmbeddingOptions
+from mrnn.training.recipe import (
+    CiderPredictorOptions,
+    HeadOptions,
+    JointEmbeddingOptions,
+    NeighbourOptions,
+)
 
 JOINT = JointEmbeddingOptions(size=6, steps=40, batch_size=12, learning_rate=0.02)
 OPTIONS = HeadOptions(joint_embedding=JOINT)
@@ -43,6 +48,24 @@ def test_heads_of_colours(checkpoint, data):
     assert nearest.tolist() == [0, 1, 2, 0, 1, 2]
     best = [scores.argmax() for scores in heads.predicted_cider([sentences] * 6, dev)]
     assert best == [0, 1, 2, 0, 1, 2]
+
+
+def test_only_the_cider_predictor_takes_from_text(checkpoint, data, tmp_path):
+    """In train a red wall has two captions; the text has more like one of them alone."""
+    text = tmp_path / "text.tsv"
+    text.write_text(
+        "".join(f"{name}\ta {name} wall a {name} wall\n" for name in ("red", "green", "blue"))
+    )
+    near = CiderPredictorOptions(neighbours=NeighbourOptions(similarity=0))
+    options = OPTIONS.model_copy(update={"cider_predictor": near})
+    alone, taught = (train_heads(checkpoint, data, options, text=t) for t in ((), (text,)))
+    red = features_of(checkpoint, data, "dev")[:1]
+    words = (["a", "red", "wall"], ["the", "wall", "is", "red"])
+    sentences = [[checkpoint.vocabulary.encode(each) for each in words]]
+    before, after = (each.predicted_cider(sentences, red)[0] for each in (alone, taught))
+    assert after[0] - after[1] > before[0] - before[1] + 1
+    assert np.array_equal(taught.embed_image(red), alone.embed_image(red))
+    assert np.array_equal(taught.embed_text(sentences[0]), alone.embed_text(sentences[0]))
 
 
 def test_photos_that_are_held_out_have_no_part(checkpoint, data):

@@ -37,7 +37,7 @@ def test_it_is_a_kernel_regression_over_the_nearest():
 def test_blocks_are_as_all_at_once(monkeypatch):
     own, text = random_vectors(2, 7), random_vectors(3, 9)
     whole = joined(own, text)
-    monkeypatch.setattr(text_neighbours, "BLOCK", 3)
+    monkeypatch.setattr(text_neighbours, "COSINES", 30)
     assert np.allclose(joined(own, text), whole, atol=1e-12)
 
 

@@ -19,7 +19,7 @@ def train_heads(
     data: Annotated[Path, typer.Option(help="A dataset folder with its features extracted")],
     text: Annotated[
         list[Path] | None,
-        typer.Option(help="A file of captions without photos that the model was trained with"),
+        typer.Option(metavar="FILE", help="Captions without photos, as mrnn train takes them"),
     ] = None,
     steps: Annotated[
         int | None,

@@ -38,20 +38,15 @@ def read_training_text(
     The vocabulary begins with `known`, that of the pairs; words that are seen at least `min_count`
     times in the text follow. Raises DataError for a file without captions or without known words.
     """
-    texts = [_read(file, known) for file in files]
-    kept = _without(texts, unseen)
+    kept, left_out = _read_kept(files, unseen, known)
     every = [caption.words for text in kept for caption in text]
-    if not every:
-        raise DataError(
-            f"{files[0]}: all its captions are of photos that are not trained on; give other text"
-        )
     found = Vocabulary.build(every, min_count)
     own, more = known.words[len(SPECIAL_TOKENS) :], found.words[len(SPECIAL_TOKENS) :]
     vocabulary = Vocabulary([*own, *(word for word in more if word not in known)])
     text = TrainingText(
         EncodedCaptions.of([every], vocabulary),
         tuple((file.name, len(text)) for file, text in zip(files, kept, strict=True)),
-        sum(map(len, texts)) - len(every),
+        left_out,
         hashlib.sha256(json.dumps(every).encode()).hexdigest(),
     )
     return text, vocabulary
@@ -67,7 +62,8 @@ def read_photos_of_text(
     """
     photos: list[list[list[int]]] = []
     last = ""
-    for caption in chain.from_iterable(_without([_read(f, vocabulary) for f in files], unseen)):
+    kept, _ = _read_kept(files, unseen, vocabulary)
+    for caption in chain.from_iterable(kept):
         if not caption.photo or caption.photo != last:
             photos.append([])
         photos[-1].append(vocabulary.encode(caption.words))
@@ -75,12 +71,18 @@ def read_photos_of_text(
     return photos
 
 
-def _without(
-    texts: Sequence[Sequence[TextCaption]], unseen: Iterable[CaptionedImage]
-) -> list[list[TextCaption]]:
-    """What is left without captions of these images."""
-    left_out = {tuple(words) for image in unseen for words in image.words}
-    return [[each for each in text if tuple(each.words) not in left_out] for text in texts]
+def _read_kept(
+    files: Sequence[Path], unseen: Iterable[CaptionedImage], known: Vocabulary
+) -> tuple[list[list[TextCaption]], int]:
+    """The captions of each file but for those of `unseen`, and the number of these."""
+    out = {tuple(words) for image in unseen for words in image.words}
+    texts = [_read(file, known) for file in files]
+    kept = [[caption for caption in text if tuple(caption.words) not in out] for text in texts]
+    if files and not any(kept):
+        raise DataError(
+            f"{files[0]}: all its captions are of photos that are not trained on; give other text"
+        )
+    return kept, sum(map(len, texts)) - sum(map(len, kept))
 
 
 def _read(file: Path, known: Vocabulary) -> list[TextCaption]:

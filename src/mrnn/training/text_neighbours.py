@@ -13,8 +13,8 @@ from torch import Tensor
 from mrnn.shapes import Float
 from mrnn.training.recipe import NeighbourOptions
 
-BLOCK = 250
-"""Photos worked on at a time, to bound memory."""
+COSINES = 2**24
+"""The most in memory: those of some photos and all of the text."""
 
 
 class TextNeighbours:
@@ -34,8 +34,9 @@ class TextNeighbours:
     def join(self, vectors: Float[Tensor, "B G"]) -> Float[Tensor, "B G"]:
         """The vectors of these photos, joined with those of the text. All are sparse."""
         own = _scipy(vectors)
-        starts = range(0, own.shape[0], BLOCK)
-        joined = vstack([self._join(own[start : start + BLOCK]) for start in starts]).tocoo()
+        size = max(1, COSINES // self._vectors.shape[0])
+        blocks = [own[start : start + size] for start in range(0, own.shape[0], size)]
+        joined = vstack([self._join(block) for block in blocks]).tocoo()
         places = torch.from_numpy(np.stack(joined.coords).astype(np.int64))
         values = torch.from_numpy(joined.data)
         return torch.sparse_coo_tensor(
