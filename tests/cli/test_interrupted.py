@@ -102,8 +102,8 @@ def test_captioning_killed_at_ten_random_moments_ends_as_if_left_alone(
     kills = 0
     for attempt in range(20):
         out = tmp_path / f"left-{attempt}{suffix}"
-        while killed(moments.uniform(0, 0.3), caption_slowly, photos, model, out):
-            kills += 1
+        while killed(moments.uniform(0, 0.3 + kills / 50), caption_slowly, photos, model, out):
+            kills += 1  # the longest moment grows, as a busy machine may do nothing in the first
         assert out.read_bytes() == whole.read_bytes()
         if kills >= 10:
             break

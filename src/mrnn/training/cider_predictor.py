@@ -23,7 +23,6 @@ from mrnn.shapes import Float, Int
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.power_normalization import power_normalize
 from mrnn.training.recipe import CiderPredictorOptions
-from mrnn.training.text_neighbours import TextNeighbours
 
 BLOCK = 1000
 """Images worked on at a time, to bound memory."""
@@ -73,7 +72,11 @@ def fit_cider_predictor(
     def targets(sentences: Sequence[Sequence[Sequence[int]]]) -> Tensor:
         return neighbours.join(vectors(sentences)) if neighbours else vectors(sentences)
 
-    neighbours = TextNeighbours(vectors(text), options.neighbours) if text else None
+    neighbours = None
+    if text:
+        from mrnn.training.text_neighbours import TextNeighbours  # scipy.sparse, for few
+
+        neighbours = TextNeighbours(vectors(text), options.neighbours)
     moments = _moments(features, images, own, targets, len(kept))
     ngram_weight, image_weight = _regress(
         moments.gram, moments.products.t(), options.penalty / len(images), options.directions

@@ -37,7 +37,7 @@ class TextNeighbours:
         size = max(1, COSINES // self._vectors.shape[0])
         blocks = [own[start : start + size] for start in range(0, own.shape[0], size)]
         joined = vstack([self._join(block) for block in blocks]).tocoo()
-        places = torch.from_numpy(np.stack(joined.coords).astype(np.int64))
+        places = torch.from_numpy(np.stack([joined.row, joined.col]).astype(np.int64))
         values = torch.from_numpy(joined.data)
         return torch.sparse_coo_tensor(
             places, values, joined.shape, check_invariants=True
