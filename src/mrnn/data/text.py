@@ -25,7 +25,7 @@ class TextCaption(NamedTuple):
     """A caption of a photo that is not there."""
 
     words: list[str]
-    photo: str = ""
+    photo: str
     """Its name; empty where the file does not tell it."""
 
 

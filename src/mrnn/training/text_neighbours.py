@@ -1,4 +1,4 @@
-"""What the captions of photos that look alike would say besides: a photo's five captions are few.
+"""Joins the captions of a photo with similar captions of other photos: its own are few.
 
 Letters: B photos, T photos of text, G n-grams.
 Source: the kernel regression of Nadaraya, "On Estimating Regression", 1964, and Watson, "Smooth
