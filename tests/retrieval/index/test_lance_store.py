@@ -130,9 +130,14 @@ def partitioned(folder, model, vectors, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [64, 63])
-@pytest.mark.parametrize("few", [lance_store.FEW, 0])
-def test_photos_far_from_a_query_are_found(model_with_heads, tmp_path, monkeypatch, size, few):
-    """Also where no partition near it has a photo of the folder, and whatever a code rounds."""
+@pytest.mark.parametrize(("few", "least"), [(lance_store.FEW, 1.0), (0, 0.9)])
+def test_photos_far_from_a_query_are_found(
+    model_with_heads, tmp_path, monkeypatch, size, few, least
+):
+    """Also where no partition near it has a photo of the folder; codes round, so most of them.
+
+    LanceDB draws the centres of partitions anew each time: recall is .96 to 1.
+    """
     random = np.random.default_rng(5)
     centre = random.standard_normal(size)
     ways = np.repeat([1, 1, 1, 1, -1], 600)[:, None]
@@ -140,11 +145,14 @@ def test_photos_far_from_a_query_are_found(model_with_heads, tmp_path, monkeypat
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     monkeypatch.setattr(lance_store, "FEW", few)
     store = partitioned(tmp_path / "i", model_with_heads, vectors, monkeypatch)
-    query = (centre / np.linalg.norm(centre)).astype(np.float32)
-    exact = 2400 + np.argsort(-vectors[2400:] @ query)[:5]
     selection = store.select(PathPattern.of("/4/*", are_paths=False), None)
-    found = [store.name(row) for row in selection.nearest(query, hubness=False)(5).tolist()]
-    assert found == [f"/4/{row}.jpg" for row in exact.tolist()]
+    right = []
+    for query in centre + 0.5 * random.standard_normal((20, size)):
+        unit = (query / np.linalg.norm(query)).astype(np.float32)
+        exact = 2400 + np.argsort(-vectors[2400:] @ unit)[:5]
+        found = [store.name(row) for row in selection.nearest(unit, hubness=False)(5).tolist()]
+        right += [name in found for name in (f"/4/{row}.jpg" for row in exact.tolist())]
+    assert np.mean(right) >= least
 
 
 @pytest.mark.parametrize(
