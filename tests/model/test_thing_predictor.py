@@ -61,5 +61,5 @@ def test_expected_inventions_are_of_the_things_that_a_sentence_names():
     assert found == pytest.approx([person + hot_dog, person, 0, 0], abs=1e-6)
     (support,) = predictor(bias=bias).support([own], np.ones((1, 2), np.float32))
     assert support == pytest.approx(
-        [2 / 3 - person - hot_dog, 1 / 3 - person, 0, 0], abs=1e-6
-    )  # P - 2/3 is 1/3 - (1 - P)
+        [2 / 4 - person - hot_dog, 1 / 4 - person, 0, 0], abs=1e-6
+    )  # P - 3/4 is 1/4 - (1 - P)

@@ -52,9 +52,9 @@ def test_the_hash_is_of_the_captions(tmp_path):
     assert hashed("a wall\nred\n") == hashed("A wall .\n\nred\n") != hashed("a wall red\n")
 
 
-def test_captions_of_one_photo_follow_each_other(tmp_path):
+def test_captions_of_one_photo_are_joined_wherever_they_stand(tmp_path):
     file = tmp_path / "t.tsv"
-    file.write_text("1\ta wall\n1\tred wall\n2\ta red\n1\tred\n2\ta wall here\n")
+    file.write_text("1\ta wall\n2\ta wall here\n1\tred wall\n2\ta red\n1\tred\n")
     (plain,) = written(tmp_path, "a wall\nred\n")
     photos = read_photos_of_text([file, plain], [image("a red")], KNOWN)
     words = [[KNOWN.decode(sentence) for sentence in own] for own in photos]

@@ -37,7 +37,7 @@ def predicted_cider(
 
 
 def things(heads: Heads, sentences: Sentences, features: Float[np.ndarray, "N F"]) -> Scores:
-    """For each thing that a sentence names: the probability that people name it, less 2/3."""
+    """For each thing that a sentence names: the probability that people name it, less 3/4."""
     return heads.thing_support(sentences, features)
 
 

@@ -201,7 +201,7 @@ class RerankingOptions(BaseModel):
     predicted_cider_weight: float = Field(default=0.0, ge=0, le=1000)
     """Weight of the predicted CIDEr-D, about 0 to 10."""
     thing_weight: float = Field(default=0.0, ge=0, le=1000)
-    """Weight of the things that a sentence names: P(people name it) - 2/3, summed."""
+    """Weight of the things that a sentence names: P(people name it) - 3/4, summed."""
 
     @property
     def weights(self) -> dict[str, float]:

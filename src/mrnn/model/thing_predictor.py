@@ -25,7 +25,7 @@ NOTHING = -1
 """The thing of phrases that name none, as "couple of"; they hide the words in them."""
 
 
-NEUTRAL = 2 / 3
+NEUTRAL = 3 / 4
 """Naming a thing of this probability neither speaks for a sentence nor against it."""
 
 

@@ -4,9 +4,7 @@ Letters: N images, F image feature, G n-grams, D directions, L lengths.
 """
 
 import math
-from array import array
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,20 +12,20 @@ import torch
 from torch import Tensor
 
 from mrnn.data.features import Features
-from mrnn.errors import DataError
-from mrnn.metrics.cider import SCALE, SIGMA
-from mrnn.metrics.ngrams import LONGEST, ngrams
+from mrnn.metrics.cider import SIGMA
+from mrnn.metrics.ngrams import LONGEST
 from mrnn.model.cider_predictor import PADDING, CiderPredictor
 from mrnn.model.quantization import dequantize, quantize
 from mrnn.shapes import Float, Int
-from mrnn.tokenizer import EncodedCaptions, Vocabulary
+from mrnn.tokenizer import EncodedCaptions
+from mrnn.training.cider_vectors import CiderVectors
 from mrnn.training.power_normalization import power_normalize
 from mrnn.training.recipe import CiderPredictorOptions
 
 BLOCK = 1000
 """Images worked on at a time, to bound memory."""
-
-IdNGram = tuple[int, ...]
+OVERSAMPLED = 64
+"""Directions that are sought beyond those that are kept, which so are nearly the best."""
 
 
 class _Moments(NamedTuple):
@@ -58,34 +56,16 @@ def fit_cider_predictor(
     images, firsts = np.unique(np.sort(captions.image_rows), return_index=True)
     order = np.split(np.argsort(captions.image_rows, kind="stable"), firsts[1:])
     own = [[captions.sentences[row].tolist() for row in rows] for rows in order]
-    spread = document_frequencies(own)
-    kept = most_spread(spread, options.ngrams)
-
-    def idf(ngram: IdNGram) -> float:
-        return math.log(len(images) / max(spread[ngram], 1))
-
-    rows = {ngram: row for row, ngram in enumerate(kept)}
-
-    def vectors(sentences: Sequence[Sequence[Sequence[int]]]) -> Tensor:
-        return SCALE / LONGEST * reference_vectors(sentences, rows, idf)
-
-    def targets(sentences: Sequence[Sequence[Sequence[int]]]) -> Tensor:
-        return neighbours.join(vectors(sentences)) if neighbours else vectors(sentences)
-
-    neighbours = None
-    if text:
-        from mrnn.training.text_neighbours import TextNeighbours  # scipy.sparse, for few
-
-        neighbours = TextNeighbours(vectors(text), options.neighbours)
-    moments = _moments(features, images, own, targets, len(kept))
+    vectors = CiderVectors(own, options.ngrams, text, options.neighbours)
+    moments = _moments(features, images, own, vectors)
     ngram_weight, image_weight = _regress(
         moments.gram, moments.products.t(), options.penalty / len(images), options.directions
     )
-    ids = [[*ngram, *[PADDING] * (LONGEST - len(ngram))] for ngram in kept]
+    ids = [[*ngram, *[PADDING] * (LONGEST - len(ngram))] for ngram in vectors.ngrams]
     lengths = [len(sentence) for sentences in own for sentence in sentences]
     arrays = {
         "token_ids": np.array(ids, dtype=np.int32),
-        "idf": np.array([idf(ngram) for ngram in kept], dtype=np.float32),
+        "idf": np.array([vectors.idf(ngram) for ngram in vectors.ngrams], dtype=np.float32),
         "max_idf": np.array([math.log(len(images))], dtype=np.float32),
         "ngram_weight": ngram_weight.float().numpy(),
         "ngram_bias": moments.ngram_mean.float().numpy(),
@@ -96,31 +76,13 @@ def fit_cider_predictor(
     return CiderPredictor(**dequantize(quantize(arrays)))
 
 
-def document_frequencies(sentences: Sequence[Sequence[Sequence[int]]]) -> Counter[IdNGram]:
-    """Of each n-gram: the images with a sentence that has it. Each image has its own sentences."""
-    return Counter(ngram for own in sentences for ngram in set().union(*map(ngrams, own)))
-
-
-def most_spread(spread: Counter[IdNGram], count: int) -> list[IdNGram]:
-    """The n-grams of known words that most images' captions have."""
-    known = (ngram for ngram in spread if Vocabulary.UNK not in ngram)
-    kept = sorted(known, key=lambda ngram: (-spread[ngram], ngram))[:count]
-    if not kept:
-        raise DataError(
-            "No train caption has a word of the vocabulary, so CIDEr cannot be predicted; "
-            "look at the captions with mrnn check"
-        )
-    return kept
-
-
 def _moments(
     features: Float[np.ndarray, "N F"] | Features,
     images: Int[np.ndarray, " _"],
     sentences: Sequence[Sequence[Sequence[int]]],
-    targets: Callable[[Sequence[Sequence[Sequence[int]]]], Tensor],
-    ngrams: int,
+    vectors: CiderVectors,
 ) -> _Moments:
-    """Of these images of all N, each with its own sentences; `targets` makes their vectors."""
+    """Of these images of all N, each with its own sentences."""
 
     def normalized(block: slice) -> Float[Tensor, "_ F"]:
         return power_normalize(torch.from_numpy(features[images[block]].astype(float)))
@@ -128,39 +90,15 @@ def _moments(
     blocks = [slice(start, start + BLOCK) for start in range(0, len(images), BLOCK)]
     mean = torch.stack([normalized(block).sum(0) for block in blocks]).sum(0) / len(images)
     gram = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-    products = torch.zeros(ngrams, len(mean), dtype=torch.float64)
-    total = torch.zeros(ngrams, dtype=torch.float64)
+    products = torch.zeros(len(vectors.ngrams), len(mean), dtype=torch.float64)
+    total = torch.zeros(len(vectors.ngrams), dtype=torch.float64)
     for block in blocks:
         centred = normalized(block) - mean
-        vectors = targets(sentences[block]).t()
+        targets = vectors.of(sentences[block]).t()
         gram += centred.t() @ centred
-        products += torch.sparse.mm(vectors, centred)
-        total += torch.sparse.sum(vectors, 1).to_dense()
+        products += torch.sparse.mm(targets, centred)
+        total += torch.sparse.sum(targets, 1).to_dense()
     return _Moments(mean, total / len(images), gram, products)
-
-
-def reference_vectors(
-    sentences: Sequence[Sequence[Sequence[int]]],
-    rows: Mapping[IdNGram, int],
-    idf: Callable[[IdNGram], float],
-) -> Float[Tensor, "_ G"]:
-    """The mean CIDEr vector of each image's sentences, sparse: n-grams of one length are a unit."""
-    places, columns, values = array("q"), array("q"), array("d")
-    for place, own in enumerate(sentences):
-        for counts in map(ngrams, own):
-            weights = {ngram: count * idf(ngram) for ngram, count in counts.items()}
-            squares = [0.0] * (LONGEST + 1)
-            for ngram, weight in weights.items():
-                squares[len(ngram)] += weight**2
-            for ngram, weight in weights.items():
-                if weight and ngram in rows:
-                    places.append(place)
-                    columns.append(rows[ngram])
-                    values.append(weight / math.sqrt(squares[len(ngram)]) / len(own))
-    index = torch.from_numpy(np.array([places, columns], dtype=np.int64))
-    numbers = torch.from_numpy(np.array(values))
-    shape = (len(sentences), len(rows))
-    return torch.sparse_coo_tensor(index, numbers, shape, check_invariants=True).coalesce()
 
 
 def _length_penalties(theirs: Sequence[int]) -> Float[Tensor, " L"]:
@@ -185,7 +123,7 @@ def _regress(
     explained = torch.linalg.solve_triangular(root, products, upper=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        kept = min(directions, *explained.shape)
-        left, sizes, right = torch.svd_lowrank(explained, q=kept, niter=2)
-    image = torch.linalg.solve_triangular(root.t(), left * sizes, upper=True)
-    return right, image.t()
+        sought = min(directions + OVERSAMPLED, *explained.shape)
+        left, sizes, right = torch.svd_lowrank(explained, q=sought, niter=2)
+    image = torch.linalg.solve_triangular(root.t(), (left * sizes)[:, :directions], upper=True)
+    return right[:, :directions], image.t()

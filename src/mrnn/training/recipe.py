@@ -115,7 +115,7 @@ class CiderPredictorOptions(BaseModel):
     """Number of n-grams that are predicted: those in the captions of most images."""
     directions: int = Field(default=384, ge=1)
     """Rank of the regression matrix."""
-    penalty: FiniteFloat = Field(default=0.25, ge=1e-6)
+    penalty: FiniteFloat = Field(default=0.15, ge=1e-6)
     """Ridge penalty, in units of the mean square of a centred, power-normalized feature."""
     neighbours: NeighbourOptions = NeighbourOptions()
 

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from mrnn.data.dataset import CaptionedImage
@@ -57,17 +56,18 @@ def read_photos_of_text(
 ) -> list[list[list[int]]]:
     """The captions of each photo that the files tell of, without those of `unseen`.
 
-    Captions of one photo follow each other in a file. Where it does not name the photos, each
-    caption is of its own. Raises DataError as `read_training_text`.
+    Where a file does not name the photos, each caption is of its own. Raises DataError as
+    `read_training_text`.
     """
-    photos: list[list[list[int]]] = []
-    last = ""
     kept, _ = _read_kept(files, unseen, vocabulary)
-    for caption in chain.from_iterable(kept):
-        if not caption.photo or caption.photo != last:
-            photos.append([])
-        photos[-1].append(vocabulary.encode(caption.words))
-        last = caption.photo
+    photos: list[list[list[int]]] = []
+    for text in kept:
+        named: dict[str, list[list[int]]] = {}
+        for caption in text:
+            own = named.setdefault(caption.photo, []) if caption.photo else []
+            if not own:
+                photos.append(own)
+            own.append(vocabulary.encode(caption.words))
     return photos
 
 

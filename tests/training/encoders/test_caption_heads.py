@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
-from mrnn.training.cider_predictor import reference_vectors
+from mrnn.training.cider_vectors import reference_vectors
 from mrnn.training.encoders.caption_heads import (
     CaptionHeads,
     leading_directions,

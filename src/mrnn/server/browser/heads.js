@@ -3,7 +3,7 @@ import { minus, powerNormalize, readTensors, rounded, rowTimes, scaleToUnit, sig
 
 const DECIMALS = 4;
 const LONGEST = 4;
-const NEUTRAL = 2 / 3;
+const NEUTRAL = 3 / 4;
 const NOTHING = -1;
 
 export class Heads {

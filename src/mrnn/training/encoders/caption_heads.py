@@ -7,17 +7,14 @@ joint embedding of a model will ask of it.
 Letters: N images, F image feature, D directions, B batch.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from mrnn.metrics.cider import SCALE
-from mrnn.metrics.ngrams import LONGEST
 from mrnn.shapes import Float, Int64
 from mrnn.tokenizer import EncodedCaptions
-from mrnn.training.cider_predictor import document_frequencies, most_spread, reference_vectors
+from mrnn.training.cider_vectors import CiderVectors
 from mrnn.training.joint_embedding import JointEmbeddingPart, contrastive_loss
 
 NGRAMS, DIRECTIONS = 10_000, 400
@@ -92,25 +89,18 @@ def sentences_of_images(captions: EncodedCaptions) -> list[list[list[int]]]:
 
 
 def leading_directions(captions: EncodedCaptions) -> Float[Tensor, "N D"]:
-    """The mean CIDEr vector of each image's captions along the directions that differ most.
+    """The CIDEr vector of each image's captions along the directions that differ most.
 
     Their scale is CIDEr-D's. A smaller one would have smaller weights, and for these the steps of
     the optimizer, whose size does not depend on the loss, are too large.
     """
     own = sentences_of_images(captions)
-    images = len(own)
-    spread = document_frequencies(own)
-    rows = {ngram: row for row, ngram in enumerate(most_spread(spread, NGRAMS))}
-    vectors = (
-        SCALE
-        / LONGEST
-        * reference_vectors(own, rows, lambda ngram: math.log(images / spread[ngram]))
-    )
-    mean = (torch.sparse.sum(vectors, 0).to_dense() / images)[None]
+    vectors = CiderVectors(own, NGRAMS).of(own)
+    mean = (torch.sparse.sum(vectors, 0).to_dense() / len(own))[None]
     count = min(DIRECTIONS, *vectors.shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        left, sizes, _ = torch.svd_lowrank(vectors, count, niter=2, M=mean.expand(images, -1))
+        left, sizes, _ = torch.svd_lowrank(vectors, count, niter=2, M=mean.expand(len(own), -1))
     return (left * sizes).float()
 
 
