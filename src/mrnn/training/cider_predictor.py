@@ -25,7 +25,7 @@ from mrnn.training.recipe import CiderPredictorOptions
 BLOCK = 1000
 """Images worked on at a time, to bound memory."""
 OVERSAMPLED = 64
-"""Directions that are sought beyond those that are kept, which so are nearly the best."""
+"""Directions that are sought beyond those that are kept; without them the last are poor."""
 
 
 class _Moments(NamedTuple):
@@ -47,11 +47,10 @@ def fit_cider_predictor(
 ) -> CiderPredictor:
     """From the captions of a train split, rounded as stored. The same data give the same fit.
 
-    `text` has captions of other photos, of which no feature is known: each photo's own captions
-    are joined with those of the photos whose captions resemble them, see `TextNeighbours`. Images
-    without captions are left out. Features are read a block at a time, so memory is that of
-    the matrices (F x F and G x F) and of the n-gram counts alone. Raises DataError for captions
-    without a known word.
+    `text` has captions of other photos, of which no feature is known, see `CiderVectors`. Images
+    without captions are left out. Features are read a block at a time, so memory is that of the
+    matrices (F x F and G x F), of the n-gram counts and of the text's vectors alone. Raises
+    DataError for captions without a known word.
     """
     images, firsts = np.unique(np.sort(captions.image_rows), return_index=True)
     order = np.split(np.argsort(captions.image_rows, kind="stable"), firsts[1:])

@@ -45,7 +45,7 @@ class CiderVectors:
         self._rows = {ngram: row for row, ngram in enumerate(self.ngrams)}
         self._neighbours = None
         if text:
-            from mrnn.training.text_neighbours import TextNeighbours  # scipy.sparse, for few
+            from mrnn.training.text_neighbours import TextNeighbours  # scipy takes long to import
 
             self._neighbours = TextNeighbours(self._own(text), neighbours or NeighbourOptions())
 

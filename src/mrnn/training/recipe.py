@@ -112,7 +112,7 @@ class CiderPredictorOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ngrams: int = Field(default=10_000, ge=1)
-    """Number of n-grams that are predicted: those in the captions of most images."""
+    """Number of n-grams that are predicted: the commonest, see `CiderVectors`."""
     directions: int = Field(default=384, ge=1)
     """Rank of the regression matrix."""
     penalty: FiniteFloat = Field(default=0.15, ge=1e-6)
