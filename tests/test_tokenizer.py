@@ -316,11 +316,13 @@ def test_captions_become_ids_and_rows_of_their_images():
     assert [ids.tolist() for ids in encoded.sentences] == [[2, 3], [4], [3, 2, 3]]
     assert encoded.image_rows.tolist() == [0, 0, 2]
     assert encoded.lengths.tolist() == [2, 1, 3]
+    assert encoded.by_image == [[[2, 3], [4]], [], [[3, 2, 3]]]
     assert len(encoded) == 3
-    rows = EncodedCaptions.of(captions, Vocabulary(["dog"]), np.array([7, 5, 1])).image_rows
-    assert rows.tolist() == [7, 7, 1]
+    placed = EncodedCaptions.of(captions, Vocabulary(["dog"]), np.array([7, 5, 1]))
+    assert placed.image_rows.tolist() == [7, 7, 1]
+    assert [len(own) for own in placed.by_image] == [0, 1, 0, 0, 0, 0, 0, 2]
 
 
-def test_no_captions_have_no_lengths():
+def test_no_captions_have_no_lengths_and_no_images():
     encoded = EncodedCaptions.of([], Vocabulary([]))
-    assert (len(encoded), encoded.lengths.tolist()) == (0, [])
+    assert (len(encoded), encoded.lengths.tolist(), encoded.by_image) == (0, [], [])

@@ -252,6 +252,14 @@ class EncodedCaptions:
         return cls(sentences, np.repeat(np.arange(len(counts)) if rows is None else rows, counts))
 
     @property
+    def by_image(self) -> list[list[list[int]]]:
+        """The sentences of each image, in the order of its rows; none of an image without any."""
+        own: list[list[list[int]]] = [[] for _ in range(int(self.image_rows.max(initial=-1)) + 1)]
+        for row, sentence in zip(self.image_rows.tolist(), self.sentences, strict=True):
+            own[row].append(sentence.tolist())
+        return own
+
+    @property
     def lengths(self) -> Int[np.ndarray, " S"]:
         """Words of each, `<eos>` not counted."""
         return np.fromiter(map(len, self.sentences), np.int64, len(self.sentences))

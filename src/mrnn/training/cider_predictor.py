@@ -52,9 +52,9 @@ def fit_cider_predictor(
     matrices (F x F and G x F), of the n-gram counts and of the text's vectors alone. Raises
     DataError for captions without a known word.
     """
-    images, firsts = np.unique(np.sort(captions.image_rows), return_index=True)
-    order = np.split(np.argsort(captions.image_rows, kind="stable"), firsts[1:])
-    own = [[captions.sentences[row].tolist() for row in rows] for rows in order]
+    by_image = captions.by_image
+    images = np.flatnonzero([bool(sentences) for sentences in by_image])
+    own = [by_image[row] for row in images]
     vectors = CiderVectors(own, options.ngrams, text, options.neighbours)
     moments = _moments(features, images, own, vectors)
     ngram_weight, image_weight = _regress(

@@ -8,11 +8,7 @@ import torch
 
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
 from mrnn.training.cider_vectors import reference_vectors
-from mrnn.training.encoders.caption_heads import (
-    CaptionHeads,
-    leading_directions,
-    sentences_of_images,
-)
+from mrnn.training.encoders.caption_heads import CaptionHeads, leading_directions
 
 WORDS = [
     [["a", "dog", "runs"], ["one", "dog"]],
@@ -30,7 +26,7 @@ def captions():
 
 def test_directions_keep_the_products_of_reference_vectors(captions):
     encoded, _ = captions
-    own = sentences_of_images(encoded)
+    own = encoded.by_image
     assert [len(sentences) for sentences in own] == [2, 2, 2, 1]
     ngrams = {
         tuple(sentence[start : start + length])

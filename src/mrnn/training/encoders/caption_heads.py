@@ -80,21 +80,13 @@ class CaptionHeads(nn.Module):
         return (_roots(features) - self.mean) * self.scale
 
 
-def sentences_of_images(captions: EncodedCaptions) -> list[list[list[int]]]:
-    """The sentences of each image, in the order of its rows."""
-    own: list[list[list[int]]] = [[] for _ in range(int(captions.image_rows.max()) + 1)]
-    for row, sentence in zip(captions.image_rows.tolist(), captions.sentences, strict=True):
-        own[row].append(sentence.tolist())
-    return own
-
-
 def leading_directions(captions: EncodedCaptions) -> Float[Tensor, "N D"]:
     """The CIDEr vector of each image's captions along the directions that differ most.
 
     Their scale is CIDEr-D's. A smaller one would have smaller weights, and for these the steps of
     the optimizer, whose size does not depend on the loss, are too large.
     """
-    own = sentences_of_images(captions)
+    own = captions.by_image
     vectors = CiderVectors(own, NGRAMS).of(own)
     mean = (torch.sparse.sum(vectors, 0).to_dense() / len(own))[None]
     count = min(DIRECTIONS, *vectors.shape)

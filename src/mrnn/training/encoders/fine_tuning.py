@@ -26,7 +26,7 @@ from mrnn.model.threads import in_threads
 from mrnn.outputs import ASIDE
 from mrnn.shapes import Float, Float16, Int64
 from mrnn.tokenizer import EncodedCaptions, Vocabulary
-from mrnn.training.encoders.caption_heads import CaptionHeads, sentences_of_images
+from mrnn.training.encoders.caption_heads import CaptionHeads
 from mrnn.training.encoders.lite_halves import Lite, check_new_name, open_lite, write_lite
 
 WARM_UP = 60
@@ -121,7 +121,7 @@ class _Run:
         captions: EncodedCaptions, options: FineTuningOptions,
     ) -> None:  # fmt: skip
         self._lite, self._heads, self._maps, self._options = lite, heads, maps, options
-        self._sentences = sentences_of_images(captions)
+        self._sentences = captions.by_image
         self._optimizer = torch.optim.AdamW(
             [
                 {"params": list(lite.tail.parameters()), "lr": options.learning_rate},
