@@ -23,8 +23,6 @@ PADDING = -1
 """Fills up the token ids of phrases that are shorter than the longest."""
 NOTHING = -1
 """The thing of phrases that name none, as "couple of"; they hide the words in them."""
-
-
 NEUTRAL = 3 / 4
 """Naming a thing of this probability neither speaks for a sentence nor against it."""
 
