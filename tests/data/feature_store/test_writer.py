@@ -271,18 +271,19 @@ def test_a_kill_at_any_renaming_leaves_a_store_that_is_whole(folder, monkeypatch
 
 
 def add_slowly(folder, names):
-    """In a process of its own: rows of 1 ms each in shards of three."""
+    """In a process of its own: rows of 3 ms each in shards of three."""
     feature_writer.ROWS = 3
     manifest = present(folder)
     with manifest.lock(), feature_writer.feature_writer(manifest) as writer:
         for name, row in zip(names, writer.store.find(names), strict=True):
             if row < 0:
-                time.sleep(0.001)
+                time.sleep(0.003)
                 writer.add(name, (len(name), 7, 8), np.full(2, len(name), np.float16))
 
 
 @pytest.mark.slow
 def test_a_writer_killed_at_ten_random_moments_ends_as_one_left_alone(folder, killed):
+    """120 rows take longer than the longest moment, however fast the machine is."""
     names, moments, kills = [f"{number}" for number in range(120)], random.Random(0), 0
     for attempt in range(20):
         store = folder.with_name(f"{attempt}")
